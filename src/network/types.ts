@@ -1,0 +1,85 @@
+/**
+ * One node's networking as the rest of skepd sees it: networks on the engine, endpoints of tasks,
+ * announcements to the cluster, names and published ports. Implemented by NodeNetwork in this room.
+ */
+import type {
+  Network,
+  NetworkAttachment,
+  Node,
+} from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { EncryptionKey, PortConfig } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+
+/** What a session with a manager tells about this node's networking. */
+export interface NodeNetworkConfig {
+  /** This node's object: id, and per-network attachments (load-balancer addresses, with the full Network). */
+  readonly node: Node;
+  /** Gossip keys (subsystem `networking:gossip`). */
+  readonly keys: readonly EncryptionKey[];
+  /** Addresses (no port) of the managers, to join the gossip ring through. */
+  readonly managerAddresses: readonly string[];
+}
+
+/** A task as the network sees it. */
+export interface TaskEndpoint {
+  readonly taskId: string;
+  readonly taskName: string;
+  readonly containerId: string;
+  readonly serviceId: string;
+  readonly serviceName: string;
+  /** The task's attachments: network, addresses, aliases. */
+  readonly attachments: readonly NetworkAttachment[];
+  /** Virtual IPs of the service by network id (`a.b.c.d/len`); none in dnsrr mode. */
+  readonly virtualIps: readonly { readonly networkId: string; readonly address: string }[];
+  /** All published ports of the task, ingress and host mode. */
+  readonly ports: readonly PortConfig[];
+}
+
+/** Engine-level settings for a container's attachments, made before `POST /containers/create`. */
+export interface ContainerNetworking {
+  /** By network name on the engine: id there and fixed address. The first is HostConfig.NetworkMode. */
+  readonly endpoints: readonly {
+    readonly engineNetworkName: string;
+    readonly engineNetworkId: string;
+    readonly address: string;
+  }[];
+  /** Value of HostConfig.Dns: our resolver's address; empty when no overlay network is attached. */
+  readonly dnsServers: readonly string[];
+}
+
+/** Networking of one node. */
+export interface NodeNetworking {
+  /** Serves the plugin socket, takes over pinned state; before any container of ours starts. */
+  start(): Promise<void>;
+  /** Stops serving; the data path stays in force. */
+  stop(): Promise<void>;
+  /** Applies what the session told: ingress attachment, keys, peers. Called on each session message. */
+  configure(config: NodeNetworkConfig): Promise<void>;
+  /** Leaves the cluster: gossip good-bye, engine networks, endpoints and data path removed. */
+  leave(): Promise<void>;
+  /** Makes the networks of a task exist on the engine; idempotent. */
+  prepareTask(attachments: readonly NetworkAttachment[]): Promise<ContainerNetworking>;
+  /** Task runs and is healthy: DNS, balancers and ports on all nodes may use it. */
+  activate(endpoint: TaskEndpoint): Promise<void>;
+  /** Before the stop signal: no new connections, old ones go on; resolves once spread (bounded). */
+  drain(taskId: string): Promise<void>;
+  /** Task is gone. Removes its announcements, and networks nobody uses here any more. */
+  deactivate(taskId: string): Promise<void>;
+  /** A port-only change of a running task. */
+  updatePorts(taskId: string, ports: readonly PortConfig[]): Promise<void>;
+  /** For `docker run --network <attachable>`: makes the swarm network exist on the engine; its engine id. */
+  ensureAttachable(network: Network): Promise<string>;
+}
+
+/** Address allocation for attachable networks, done by a manager (SwarmKit's ResourceAllocator). */
+export interface AttachmentAllocator {
+  /** Resolves with attachment id and addresses (`a.b.c.d/len`) once the allocator has them. */
+  attach(
+    networkId: string,
+    containerId: string,
+    addresses: readonly string[],
+  ): Promise<{
+    readonly attachmentId: string;
+    readonly addresses: readonly string[];
+  }>;
+  detach(attachmentId: string): Promise<void>;
+}
