@@ -1,0 +1,73 @@
+/**
+ * Where things of the testbed are: names, addresses and paths, all derived from the host number.
+ */
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Most hosts one testbed can have (addresses .11 to .109). */
+export const HOSTS_MAX = 99;
+
+/** Namespace of the outside client, which also carries the underlay bridge. */
+export const CLIENT_NAMESPACE = 'under';
+
+/** Address of the outside client on the underlay. */
+export const CLIENT_ADDRESS = '192.168.77.1';
+
+/** Name of the underlay bridge inside {@link CLIENT_NAMESPACE}. */
+export const UNDERLAY_BRIDGE = 'br-u';
+
+/** Image that answers `/cgi-bin/who` on port 80. */
+export const WEB_IMAGE = 'skep-test/web:1';
+
+/** Root of all state; `SKEP_TESTBED` overrides it. */
+export function testbedRoot(): string {
+  return path.resolve(process.env['SKEP_TESTBED'] ?? '/var/tmp/skep-testbed');
+}
+
+/** The root of this package, found from the compiled file's place. */
+export function packageRoot(): string {
+  return path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
+}
+
+/** Paths and addresses of one host. */
+export interface HostLayout {
+  /** 1-based number. */
+  readonly number: number;
+  /** Name of host and network namespace: h1, h2, ... */
+  readonly name: string;
+  readonly address: string;
+  readonly directory: string;
+  /** The engine's socket. */
+  readonly dockerSocket: string;
+  /** skepd's Docker API. */
+  readonly skepSocket: string;
+  /** skepd's state directory. */
+  readonly skepState: string;
+  /** A bpffs private to the host is mounted here. */
+  readonly bpfDirectory: string;
+  readonly engineLog: string;
+  readonly skepLog: string;
+  readonly holderLog: string;
+  /** The host's end of its underlay link, seen from the client's namespace. */
+  readonly bridgePort: string;
+}
+
+/** Layout of host `number` (1 to {@link HOSTS_MAX}). */
+export function hostLayout(number: number): HostLayout {
+  const name = `h${number}`;
+  const directory = path.join(testbedRoot(), name);
+  return {
+    number,
+    name,
+    address: `192.168.77.${10 + number}`,
+    directory,
+    dockerSocket: path.join(directory, 'docker.sock'),
+    skepSocket: path.join(directory, 'skep.sock'),
+    skepState: path.join(directory, 'skep'),
+    bpfDirectory: path.join(directory, 'bpf'),
+    engineLog: path.join(directory, 'engine.log'),
+    skepLog: path.join(directory, 'skepd.log'),
+    holderLog: path.join(directory, 'holder.log'),
+    bridgePort: `p${number}`,
+  };
+}

@@ -1,0 +1,46 @@
+/**
+ * skepd inside a host: start, find its process, kill, start again.
+ */
+import { readFileSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { startLogged } from './commands.js';
+import { type HostLayout, packageRoot } from './layout.js';
+import { insideHost } from './namespaces.js';
+
+/** Starts skepd in the host's namespaces; returns at once. */
+export function startSkepd(
+  host: HostLayout,
+  holderPid: number,
+  extraArgs: readonly string[] = [],
+): void {
+  const args = [
+    ...insideHost(holderPid),
+    process.execPath,
+    path.join(packageRoot(), 'dist/src/cli/main.js'),
+    'daemon',
+    ...['--state-dir', host.skepState],
+    ...['--engine-socket', host.dockerSocket],
+    ...['--api-socket', host.skepSocket],
+    ...['--pin-dir', `${host.bpfDirectory}/skep`],
+    ...['--plugin-socket', '/run/docker/plugins/skep.sock'],
+    ...['--log-level', process.env['SKEP_LOG_LEVEL'] ?? 'info'],
+    ...extraArgs,
+  ];
+  startLogged('nsenter', args, host.skepLog);
+}
+
+/** Process id of the host's skepd, or undefined when none runs. */
+export function skepdPid(host: HostLayout): number | undefined {
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    let argv: string[];
+    try {
+      argv = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
+    } catch {
+      continue; // The process ended while we looked.
+    }
+    if (argv[0] === process.execPath && argv[2] === 'daemon' && argv.includes(host.skepState))
+      return Number(entry);
+  }
+  return undefined;
+}
