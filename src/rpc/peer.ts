@@ -1,0 +1,77 @@
+/**
+ * Who is calling. The identity is read once from the TLS connection and travels with every call in
+ * its context values; each handler asks for the role it needs.
+ */
+import type { TLSSocket } from 'node:tls';
+import { createContextKey, type HandlerContext } from '@connectrpc/connect';
+
+/** OU of a worker's certificate. */
+export const WORKER_ROLE = 'swarm-worker';
+/** OU of a manager's certificate. */
+export const MANAGER_ROLE = 'swarm-manager';
+
+/** The other end of a TLS connection. */
+export interface PeerIdentity {
+  /** Address the peer connects from, without port; IPv4 in dotted form. */
+  readonly address: string;
+  /** Whether the peer showed a certificate of our root CA that is valid now. */
+  readonly authorized: boolean;
+  /** CN of the certificate: the node id. Empty without a valid certificate. */
+  readonly nodeId: string;
+  /** OU: {@link WORKER_ROLE} or {@link MANAGER_ROLE}. Empty without a valid certificate. */
+  readonly role: string;
+  /** O: the cluster id. Empty without a valid certificate. */
+  readonly clusterId: string;
+}
+
+/** What a handler may know of the connection of a call. */
+export interface CallContext {
+  readonly peer: PeerIdentity;
+  /** Resets the call's stream; for streams whose reader has stopped reading. */
+  abort(): void;
+}
+
+const NOBODY: PeerIdentity = {
+  address: '',
+  authorized: false,
+  nodeId: '',
+  role: '',
+  clusterId: '',
+};
+
+/** Context key of {@link CallContext}; set by the server for every call. */
+export const callContextKey = createContextKey<CallContext>(
+  { peer: NOBODY, abort: () => undefined },
+  { description: 'call context' },
+);
+
+/** The call context of a handler. */
+export function callContext(context: HandlerContext): CallContext {
+  return context.values.get(callContextKey);
+}
+
+/** IPv4 addresses arrive as `::ffff:a.b.c.d` on a dual-stack socket. */
+export function plainAddress(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
+}
+
+/** Reads the identity off a connected socket. A certificate that does not verify counts as none. */
+export function peerIdentity(socket: TLSSocket): PeerIdentity {
+  const address = plainAddress(socket.remoteAddress ?? '');
+  if (!socket.authorized) return { ...NOBODY, address };
+  const subject: unknown = socket.getPeerCertificate().subject;
+  if (typeof subject !== 'object' || subject === null) return { ...NOBODY, address };
+  return {
+    address,
+    authorized: true,
+    nodeId: attribute(subject, 'CN'),
+    role: attribute(subject, 'OU'),
+    clusterId: attribute(subject, 'O'),
+  };
+}
+
+/** A subject attribute that occurs exactly once; a repeated one (Node gives an array) is refused. */
+function attribute(subject: object, name: string): string {
+  const value: unknown = (subject as Record<string, unknown>)[name];
+  return typeof value === 'string' ? value : '';
+}
