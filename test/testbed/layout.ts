@@ -1,6 +1,7 @@
 /**
  * Where things of the testbed are: names, addresses and paths, all derived from the host number.
  */
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -24,9 +25,15 @@ export function testbedRoot(): string {
   return path.resolve(process.env['SKEP_TESTBED'] ?? '/var/tmp/skep-testbed');
 }
 
-/** The root of this package, found from the compiled file's place. */
+/** The root of this package: the nearest folder above the compiled file with a package.json. */
 export function packageRoot(): string {
-  return path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
+  let directory = path.dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(path.join(directory, 'package.json'))) {
+    const parent = path.dirname(directory);
+    if (parent === directory) throw new Error('no package.json above the test files');
+    directory = parent;
+  }
+  return directory;
 }
 
 /** Paths and addresses of one host. */

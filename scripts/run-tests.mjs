@@ -1,0 +1,130 @@
+// Runs formatter, linter and all tests, and ends with one line `N passed, N failed`.
+//   node scripts/run-tests.mjs [--long] [FOLDER ...]    folders under test/, default: all
+// Test files run one after the other: many of them bring up engines, and timings of one must not
+// disturb another. A name ending in .long.test.js runs only with --long.
+import { spawn } from 'node:child_process';
+import { readdirSync, statSync } from 'node:fs';
+import path from 'node:path';
+
+const TEST_FILE_TIMEOUT_MS = 10 * 60_000;
+const FAILURE_LINES_MAX = 200;
+const args = process.argv.slice(2);
+const long = args.includes('--long');
+const folders = args.filter((argument) => !argument.startsWith('--'));
+
+function testFiles(directory) {
+  return readdirSync(directory)
+    .flatMap((name) => {
+      const file = path.join(directory, name);
+      if (statSync(file).isDirectory()) return testFiles(file);
+      return name.endsWith('.test.js') ? [file] : [];
+    })
+    .sort();
+}
+
+async function run(command, commandArgs, onLine) {
+  return await new Promise((resolve) => {
+    const child = spawn(command, commandArgs, {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, NO_COLOR: '1', TAP_DIFF_COLOR: '0' },
+    });
+    let rest = '';
+    child.stdout.on('data', (chunk) => {
+      rest += chunk;
+      const lines = rest.split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) onLine(line);
+    });
+    child.on('close', (code, signal) => {
+      if (rest !== '') onLine(rest);
+      resolve(signal === null ? code : 128);
+    });
+    child.on('error', () => resolve(127));
+  });
+}
+
+let passed = 0;
+let failed = 0;
+function record(ok, name, seconds) {
+  if (ok) passed += 1;
+  else failed += 1;
+  console.log(`${ok ? 'ok    ' : 'FAILED'} ${name} (${seconds.toFixed(1)} s)`);
+}
+
+async function check(name, command, commandArgs) {
+  const start = performance.now();
+  const lines = [];
+  const code = await run(command, commandArgs, (line) => lines.push(line));
+  if (code !== 0) console.log(lines.join('\n'));
+  record(code === 0, name, (performance.now() - start) / 1000);
+}
+
+/** The failing top-level tests of a TAP output with all they say; everything if none is marked. */
+function failures(lines) {
+  const blocks = [];
+  let block = [];
+  let inFailure = false;
+  for (const line of lines) {
+    if (/^(not )?ok \d+/.test(line)) inFailure = line.startsWith('not ok');
+    if (/^# Subtest/.test(line)) {
+      if (inFailure) blocks.push(block);
+      block = [];
+      inFailure = false;
+    }
+    block.push(line);
+  }
+  if (inFailure || blocks.length === 0) blocks.push(block);
+  const text = (blocks.length > 0 ? blocks.flat() : lines).filter(
+    (line) => !/^ +(ok|# Subtest)/.test(line),
+  );
+  return text.slice(0, FAILURE_LINES_MAX).join('\n');
+}
+
+/** One test file under node's runner; each top-level test of the file counts. */
+async function testFile(file) {
+  const start = performance.now();
+  const name = path.relative('dist/test', file).replace(/\.js$/, '.ts');
+  const lines = [];
+  let filePassed = 0;
+  let fileFailed = 0;
+  const code = await run(
+    process.execPath,
+    [
+      '--test',
+      '--test-reporter=tap',
+      `--test-timeout=${TEST_FILE_TIMEOUT_MS}`,
+      '--enable-source-maps',
+      file,
+    ],
+    (line) => {
+      lines.push(line);
+      if (/^(not )?ok \d+/.test(line)) {
+        if (line.startsWith('not ok')) fileFailed += 1;
+        else if (!line.includes('# SKIP')) filePassed += 1;
+      }
+    },
+  );
+  // A file that ran no test has failed, whatever its exit code says.
+  if (filePassed + fileFailed === 0) fileFailed = 1;
+  if (code !== 0 && fileFailed === 0) fileFailed = 1;
+  if (fileFailed > 0) console.log(failures(lines));
+  passed += filePassed;
+  failed += fileFailed;
+  const seconds = (performance.now() - start) / 1000;
+  console.log(
+    `${fileFailed === 0 ? 'ok    ' : 'FAILED'} ${name}: ${filePassed} passed, ${fileFailed} failed (${seconds.toFixed(1)} s)`,
+  );
+}
+
+if (folders.length === 0 && !long) {
+  await check('format', 'node_modules/.bin/biome', ['format', '.']);
+  await check('lint', 'node_modules/.bin/oxlint', ['--type-aware']);
+}
+const roots =
+  folders.length === 0 ? ['dist/test'] : folders.map((folder) => path.join('dist/test', folder));
+const files = roots
+  .flatMap((root) => (root.endsWith('.js') ? [root] : testFiles(root)))
+  .filter((file) => file.endsWith('.long.test.js') === long);
+for (const file of files) await testFile(file);
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
