@@ -1,0 +1,116 @@
+// Links, addresses, routes and tc filters of the network namespace the calling thread is in, spoken
+// straight over a NETLINK_ROUTE socket. Every failure is a SystemError; "already so" (EEXIST when
+// adding the same thing, ENOENT/ENODEV when removing) is no failure where a method says idempotent.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netlink/unique_fd.h"
+
+struct nlmsghdr;
+
+namespace skep::netlink {
+
+using MacAddress = std::array<uint8_t, 6>;
+
+/// One network device as the kernel reports it.
+struct Link {
+  int index = 0;
+  std::string name;
+  std::string kind;  // "veth", "vxlan", ... or empty for physical devices
+  uint32_t mtu = 0;
+  bool up = false;
+  MacAddress mac{};
+};
+
+/// One IPv4 address on a device. `address` is in network byte order.
+struct Address {
+  int ifindex = 0;
+  uint32_t address = 0;
+  uint8_t prefix_length = 32;
+};
+
+/// An IPv4 route over a device; addresses in network byte order, zero means absent.
+struct Route {
+  uint32_t destination = 0;
+  uint8_t prefix_length = 0;
+  int ifindex = 0;
+  uint32_t gateway = 0;
+  uint32_t preferred_source = 0;
+};
+
+/// What the kernel answers for a destination.
+struct RouteAnswer {
+  int ifindex = 0;
+  uint32_t preferred_source = 0;
+};
+
+/// Both ends of a veth pair to be made; a missing MAC is chosen by the kernel.
+struct VethPair {
+  std::string name;
+  std::string peer;
+  std::optional<MacAddress> mac;
+  std::optional<MacAddress> peer_mac;
+  uint32_t mtu = 1500;
+};
+
+class Rtnetlink {
+ public:
+  /// Opens a socket in the namespace of the calling thread. @throws SystemError
+  Rtnetlink();
+
+  std::vector<Link> Links();
+  /// The device of that name, or nothing.
+  std::optional<Link> FindLink(const std::string& name);
+  /// Same, but a missing device is ENODEV.
+  Link GetLink(const std::string& name);
+
+  void CreateVethPair(const VethPair& pair);
+  /// A collect-metadata VXLAN device ("external"), no learning. EADDRINUSE if the port is taken.
+  void CreateExternalVxlan(const std::string& name, uint16_t port, const MacAddress& mac,
+                           uint32_t mtu);
+  void SetUp(int ifindex, bool up);
+  void SetMtu(int ifindex, uint32_t mtu);
+  /// Switches ARP off on a device (IFF_NOARP).
+  void SetNoArp(int ifindex);
+  /// True if the device existed.
+  bool DeleteLink(const std::string& name);
+
+  std::vector<Address> Addresses();
+  /// Idempotent.
+  void AddAddress(const Address& address);
+  /// Idempotent.
+  void RemoveAddress(const Address& address);
+
+  /// Adds or replaces a route in the main table.
+  void ReplaceRoute(const Route& route);
+  /// Idempotent.
+  void RemoveRoute(const Route& route);
+  /// IPv4 routes of the main table over one device.
+  std::vector<Route> RoutesOver(int ifindex);
+  /// The route the kernel would take. @throws SystemError ENETUNREACH
+  RouteAnswer RouteTo(uint32_t destination);
+
+  /// Makes sure the device has a clsact qdisc. Idempotent.
+  void EnsureClsact(int ifindex);
+  /// Puts a direct-action BPF program at (priority, handle 1) of the ingress hook, replacing atomically.
+  void ReplaceIngressFilter(int ifindex, uint16_t priority, int program_fd,
+                            const std::string& name);
+  /// Idempotent.
+  void RemoveIngressFilter(int ifindex, uint16_t priority);
+
+ private:
+  using OnMessage = std::function<void(const nlmsghdr*)>;
+  /// Sends one request, hands each answer to `on_message`, throws on an error answer.
+  void Exchange(std::vector<uint8_t>& request, const char* what, const OnMessage& on_message = {});
+
+  UniqueFd socket_;
+  uint32_t sequence_ = 0;
+};
+
+}  // namespace skep::netlink
