@@ -1,0 +1,89 @@
+/**
+ * How this node was started into its swarm, on disk beside the certificates, in the shape of
+ * Docker's docker-state.json: enough to start again after a crash.
+ */
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeSync,
+} from 'node:fs';
+import path from 'node:path';
+import { SkepError } from '../model/errors.js';
+
+/** The recorded start of a node. */
+export interface NodeState {
+  /** Own address as managers see it. */
+  readonly LocalAddr: string;
+  /** `host:port` of the manager joined through; empty on the first manager. */
+  readonly RemoteAddr: string;
+  readonly ListenAddr: string;
+  readonly AdvertiseAddr: string;
+  readonly DataPathAddr: string;
+  readonly DataPathPort: number;
+  readonly DefaultAddressPool: readonly string[];
+  readonly SubnetSize: number;
+}
+
+/** Reads the recorded state; undefined when the node is in no swarm. @throws SkepError data_loss */
+export function readNodeState(file: string): NodeState | undefined {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isNodeState(value)) return value;
+  } catch (error) {
+    throw damaged(file, error);
+  }
+  throw damaged(file, undefined);
+}
+
+function damaged(file: string, cause: unknown): SkepError {
+  return new SkepError(
+    'data_loss',
+    `${file} is damaged: restore it from a backup, or remove the folder it is in and join again`,
+    { cause },
+  );
+}
+
+function isNodeState(value: unknown): value is NodeState {
+  if (typeof value !== 'object' || value === null) return false;
+  const state = value as Record<string, unknown>;
+  const strings = ['LocalAddr', 'RemoteAddr', 'ListenAddr', 'AdvertiseAddr', 'DataPathAddr'];
+  return (
+    strings.every((key) => typeof state[key] === 'string') &&
+    typeof state['DataPathPort'] === 'number' &&
+    typeof state['SubnetSize'] === 'number' &&
+    Array.isArray(state['DefaultAddressPool']) &&
+    state['DefaultAddressPool'].every((pool) => typeof pool === 'string')
+  );
+}
+
+/** Records the state durably: temporary file, fsync, rename, fsync of the folder. */
+export function writeNodeState(file: string, state: NodeState): void {
+  const directory = path.dirname(file);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const temporary = `${file}.new`;
+  const descriptor = openSync(temporary, 'w', 0o600);
+  try {
+    writeSync(descriptor, JSON.stringify(state));
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  renameSync(temporary, file);
+  const directoryDescriptor = openSync(directory, 'r');
+  try {
+    fsyncSync(directoryDescriptor);
+  } finally {
+    closeSync(directoryDescriptor);
+  }
+}

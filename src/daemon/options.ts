@@ -1,0 +1,63 @@
+/**
+ * What `skep daemon` can be told, with defaults, and where each thing lives under the state
+ * directory.
+ */
+import path from 'node:path';
+import type { LogLevel } from '../observe/logger.js';
+
+/** Settings of one skepd. */
+export interface DaemonOptions {
+  /** Everything that must survive a restart; 0700. */
+  readonly stateDir: string;
+  /** Unix socket of the stock Docker Engine. */
+  readonly engineSocket: string;
+  /** Unix socket on which skepd serves the Docker API. */
+  readonly apiSocket: string;
+  /** Defaults for `swarm init` and `swarm join` without the flag of that name; empty: none. */
+  readonly listenAddr: string;
+  readonly advertiseAddr: string;
+  readonly dataPathAddr: string;
+  /** 0: 4789. */
+  readonly dataPathPort: number;
+  /** Directory on a bpffs for pinned maps, programs and links. */
+  readonly pinDir: string;
+  /** Where the engine looks for the network plugin. */
+  readonly pluginSocket: string;
+  readonly logLevel: LogLevel;
+}
+
+/** Defaults for a host of its own. */
+export const DAEMON_DEFAULTS: DaemonOptions = {
+  stateDir: '/var/lib/skep',
+  engineSocket: '/run/docker.sock',
+  apiSocket: '/run/skep.sock',
+  listenAddr: '',
+  advertiseAddr: '',
+  dataPathAddr: '',
+  dataPathPort: 0,
+  pinDir: '/sys/fs/bpf/skep',
+  pluginSocket: '/run/docker/plugins/skep.sock',
+  logLevel: 'info',
+};
+
+/** Paths below the state directory. `swarm` is what `swarm leave` wipes and a backup copies. */
+export function statePaths(stateDir: string): {
+  readonly swarm: string;
+  readonly nodeState: string;
+  readonly certificates: string;
+  readonly raft: string;
+  readonly worker: string;
+  readonly network: string;
+  readonly lock: string;
+} {
+  const swarm = path.join(stateDir, 'swarm');
+  return {
+    swarm,
+    nodeState: path.join(swarm, 'docker-state.json'),
+    certificates: path.join(swarm, 'certificates'),
+    raft: path.join(swarm, 'raft'),
+    worker: path.join(swarm, 'worker'),
+    network: path.join(swarm, 'network'),
+    lock: path.join(stateDir, 'skepd.pid'),
+  };
+}
