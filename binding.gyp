@@ -16,6 +16,7 @@
         "native/addon.cc",
         "native/datapath/register.cc",
         "native/netlink/register.cc",
+        "native/netlink/netlink.cc",
         "native/netlink/rtnetlink.cc",
         "native/gossip/register.cc"
       ],

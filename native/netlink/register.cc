@@ -1,11 +1,10 @@
 // Puts the netlink classes on the addon's exports.
 #include "netlink/register.h"
 
+#include "netlink/netlink.h"
+
 namespace skep::netlink {
 
-void Register(Napi::Env env, Napi::Object exports) {
-  (void)env;
-  (void)exports;
-}
+void Register(Napi::Env env, Napi::Object exports) { Netlink::Register(env, exports); }
 
 }  // namespace skep::netlink

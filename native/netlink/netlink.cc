@@ -1,0 +1,133 @@
+// See netlink.h. Arguments are checked here because they may come from a socket far above.
+#include "netlink/netlink.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+
+#include <cstdio>
+#include <string>
+#include <unordered_map>
+
+#include "netlink/system_error.h"
+
+namespace skep::netlink {
+namespace {
+
+std::string TextArgument(const Napi::CallbackInfo& info, size_t index) {
+  if (!info[index].IsString()) throw SystemError(EINVAL, "netlink", "a string is expected");
+  return info[index].As<Napi::String>().Utf8Value();
+}
+
+/// A device name the kernel can hold; truncating one silently would hit another device.
+std::string NameArgument(const Napi::CallbackInfo& info, size_t index) {
+  std::string name = TextArgument(info, index);
+  if (name.empty() || name.size() >= IFNAMSIZ) {
+    throw SystemError(EINVAL, "netlink", "interface name \"" + name + "\"");
+  }
+  return name;
+}
+
+MacAddress MacArgument(const Napi::CallbackInfo& info, size_t index) {
+  const std::string text = TextArgument(info, index);
+  MacAddress mac{};
+  char rest = 0;
+  const int fields = std::sscanf(text.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &mac[0],
+                                 &mac[1], &mac[2], &mac[3], &mac[4], &mac[5], &rest);
+  if (fields != 6) throw SystemError(EINVAL, "netlink", "MAC address \"" + text + "\"");
+  return mac;
+}
+
+std::string FormatAddress(uint32_t address) {
+  char text[INET_ADDRSTRLEN];
+  ::inet_ntop(AF_INET, &address, text, sizeof text);
+  return text;
+}
+
+}  // namespace
+
+void Netlink::Register(Napi::Env env, Napi::Object exports) {
+  exports.Set("Netlink",
+              DefineClass(env, "Netlink",
+                          {InstanceMethod<&Netlink::CreateVethPair>("createVethPair"),
+                           InstanceMethod<&Netlink::SetLinkUp>("setLinkUp"),
+                           InstanceMethod<&Netlink::DeleteLink>("deleteLink"),
+                           InstanceMethod<&Netlink::LinkNames>("linkNames"),
+                           InstanceMethod<&Netlink::Addresses>("addresses"),
+                           InstanceMethod<&Netlink::RouteTo>("routeTo")}));
+}
+
+Netlink::Netlink(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<Netlink>(info),
+      rtnetlink_(Guarded(info.Env(), [] { return Rtnetlink(); })) {}
+
+void Netlink::CreateVethPair(const Napi::CallbackInfo& info) {
+  Guarded(info.Env(), [&] {
+    if (!info[3].IsNumber()) throw SystemError(EINVAL, "netlink", "MTU");
+    VethPair pair;
+    pair.name = NameArgument(info, 0);
+    pair.peer = NameArgument(info, 1);
+    pair.peer_mac = MacArgument(info, 2);
+    pair.mtu = info[3].As<Napi::Number>().Uint32Value();
+    rtnetlink_.CreateVethPair(pair);
+  });
+}
+
+void Netlink::SetLinkUp(const Napi::CallbackInfo& info) {
+  Guarded(info.Env(), [&] { rtnetlink_.SetUp(rtnetlink_.GetLink(NameArgument(info, 0)).index, true); });
+}
+
+Napi::Value Netlink::DeleteLink(const Napi::CallbackInfo& info) {
+  const bool existed =
+      Guarded(info.Env(), [&] { return rtnetlink_.DeleteLink(NameArgument(info, 0)); });
+  return Napi::Boolean::New(info.Env(), existed);
+}
+
+Napi::Value Netlink::LinkNames(const Napi::CallbackInfo& info) {
+  const auto links = Guarded(info.Env(), [&] { return rtnetlink_.Links(); });
+  auto names = Napi::Array::New(info.Env(), links.size());
+  for (size_t index = 0; index < links.size(); ++index) {
+    names.Set(static_cast<uint32_t>(index), links[index].name);
+  }
+  return names;
+}
+
+Napi::Value Netlink::Addresses(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  std::unordered_map<int, std::string> names;
+  const auto addresses = Guarded(env, [&] {
+    for (const Link& link : rtnetlink_.Links()) names[link.index] = link.name;
+    return rtnetlink_.Addresses();
+  });
+  auto rows = Napi::Array::New(env, addresses.size());
+  for (size_t index = 0; index < addresses.size(); ++index) {
+    auto row = Napi::Object::New(env);
+    row.Set("interfaceName", names[addresses[index].ifindex]);
+    row.Set("address", FormatAddress(addresses[index].address));
+    row.Set("prefixLength", Napi::Number::New(env, addresses[index].prefix_length));
+    rows.Set(static_cast<uint32_t>(index), row);
+  }
+  return rows;
+}
+
+Napi::Value Netlink::RouteTo(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return Guarded(env, [&]() -> Napi::Value {
+    const std::string text = TextArgument(info, 0);
+    in_addr destination{};
+    if (::inet_pton(AF_INET, text.c_str(), &destination) != 1) {
+      throw SystemError(EINVAL, "netlink", "address \"" + text + "\"");
+    }
+    const RouteAnswer answer = rtnetlink_.RouteTo(destination.s_addr);
+    for (const Link& link : rtnetlink_.Links()) {
+      if (link.index != answer.ifindex) continue;
+      auto row = Napi::Object::New(env);
+      row.Set("interfaceName", link.name);
+      row.Set("source", FormatAddress(answer.preferred_source));
+      row.Set("mtu", Napi::Number::New(env, link.mtu));
+      return row;
+    }
+    throw SystemError(ENETUNREACH, "netlink(RTM_GETROUTE)", text);
+  });
+}
+
+}  // namespace skep::netlink

@@ -1,0 +1,164 @@
+/**
+ * A swarm network as this node needs it, and its two other shapes: SwarmKit's Network object, and
+ * the options and labels of its twin on the Docker Engine.
+ */
+import { SkepError } from '../model/errors.js';
+import type { Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { isIpv4, parseAddressWithPrefix, parseCidr, subnetContains } from './addresses.js';
+
+/** Label and option of a twin network: the id of the swarm network it stands for. */
+export const NETWORK_ID_LABEL = 'skep.network.id';
+const VNI_OPTION = 'skep.network.vni';
+const INGRESS_OPTION = 'skep.network.ingress';
+const ATTACHABLE_OPTION = 'skep.network.attachable';
+const MTU_OPTION = 'com.docker.network.driver.mtu';
+/** Where SwarmKit's allocator puts the VXLAN ids, comma separated, one a subnet. */
+export const VXLAN_IDS_OPTION = 'com.docker.network.driver.overlay.vxlanid_list';
+const VNI_MAX = 0xff_ff_ff;
+
+/** One subnet of a network, with the VXLAN id that carries it. */
+export interface SubnetInfo {
+  readonly vni: number;
+  /** CIDR. */
+  readonly subnet: string;
+  readonly gateway: string;
+}
+
+/** An overlay network. */
+export interface NetworkInfo {
+  readonly id: string;
+  readonly name: string;
+  readonly subnets: readonly SubnetInfo[];
+  readonly internal: boolean;
+  readonly attachable: boolean;
+  readonly ingress: boolean;
+  /** Underlay MTU asked for with `com.docker.network.driver.mtu`, bytes. */
+  readonly mtu?: number;
+}
+
+/** True for networks of the overlay driver; `host` and `bridge` attachments are the engine's own. */
+export function isOverlay(network: Network): boolean {
+  const driver = network.driverState?.name || network.spec?.driverConfig?.name || 'overlay';
+  return driver === 'overlay';
+}
+
+/** Reads a SwarmKit network. @throws SkepError when the allocator has not finished with it. */
+export function networkInfoOf(network: Network): NetworkInfo {
+  const name = network.spec?.annotations?.name ?? '';
+  const options = { ...network.spec?.driverConfig?.options, ...network.driverState?.options };
+  const configs = (network.ipam?.configs ?? []).map((config) => ({
+    subnet: config.subnet,
+    gateway: config.gateway,
+  }));
+  return buildInfo({
+    id: network.id,
+    name,
+    vnis: options[VXLAN_IDS_OPTION] ?? '',
+    configs,
+    internal: network.spec?.internal ?? false,
+    attachable: network.spec?.attachable ?? false,
+    ingress: network.spec?.ingress ?? false,
+    mtu: options[MTU_OPTION],
+  });
+}
+
+/** What the engine's API takes to make the twin of a network. */
+export interface TwinSpec {
+  readonly Labels: Readonly<Record<string, string>>;
+  readonly Options: Readonly<Record<string, string>>;
+  readonly IpamOptions: Readonly<Record<string, string>>;
+  readonly IpamConfig: readonly { readonly Subnet: string; readonly Gateway: string }[];
+}
+
+/** Everything needed to know the network again from its twin alone. */
+export function twinSpecOf(info: NetworkInfo): TwinSpec {
+  const Options: Record<string, string> = {
+    [NETWORK_ID_LABEL]: info.id,
+    [VNI_OPTION]: info.subnets.map((subnet) => subnet.vni).join(','),
+    [ATTACHABLE_OPTION]: String(info.attachable),
+    [INGRESS_OPTION]: String(info.ingress),
+  };
+  if (info.mtu !== undefined) Options[MTU_OPTION] = String(info.mtu);
+  return {
+    Labels: { [NETWORK_ID_LABEL]: info.id },
+    Options,
+    IpamOptions: { [NETWORK_ID_LABEL]: info.id },
+    IpamConfig: info.subnets.map(({ subnet, gateway }) => ({ Subnet: subnet, Gateway: gateway })),
+  };
+}
+
+/** The part of the engine's answer to `GET /networks/{id}` that describes a twin. */
+export interface TwinNetwork {
+  readonly Id: string;
+  readonly Name: string;
+  readonly Internal?: boolean | undefined;
+  readonly Options?: Readonly<Record<string, string>> | null | undefined;
+  readonly IPAM?:
+    | { readonly Config?: readonly { Subnet?: string; Gateway?: string }[] | null | undefined }
+    | undefined;
+}
+
+/** Reads a network back from its twin. @throws SkepError when it is not one of ours. */
+export function networkInfoOfTwin(twin: TwinNetwork): NetworkInfo {
+  const options = twin.Options ?? {};
+  return buildInfo({
+    id: options[NETWORK_ID_LABEL] ?? '',
+    name: twin.Name,
+    vnis: options[VNI_OPTION] ?? '',
+    configs: (twin.IPAM?.Config ?? []).map((config) => ({
+      subnet: config.Subnet ?? '',
+      gateway: config.Gateway ?? '',
+    })),
+    internal: twin.Internal ?? false,
+    attachable: options[ATTACHABLE_OPTION] === 'true',
+    ingress: options[INGRESS_OPTION] === 'true',
+    mtu: options[MTU_OPTION],
+  });
+}
+
+/** The subnet an address of this network belongs to. */
+export function subnetOf(info: NetworkInfo, address: string): SubnetInfo | undefined {
+  return info.subnets.find(({ subnet }) => subnetContains(subnet, address));
+}
+
+/** Prefix length of the subnet an address belongs to. */
+export function prefixLengthOf(subnet: SubnetInfo): number {
+  return parseAddressWithPrefix(subnet.subnet)?.prefixLength ?? 32;
+}
+
+interface RawNetwork {
+  readonly id: string;
+  readonly name: string;
+  readonly vnis: string;
+  readonly configs: readonly { readonly subnet: string; readonly gateway: string }[];
+  readonly internal: boolean;
+  readonly attachable: boolean;
+  readonly ingress: boolean;
+  readonly mtu: string | undefined;
+}
+
+function buildInfo(raw: RawNetwork): NetworkInfo {
+  const refuse = (why: string): never => {
+    throw new SkepError('failed_precondition', `network ${raw.name || raw.id}: ${why}`);
+  };
+  if (raw.id === '' || raw.name === '') refuse('it has no id or name');
+  // Only IPv4 subnets have a data path; an IPv6 one beside them is left to the engine.
+  const configs = raw.configs.filter(({ subnet }) => !subnet.includes(':'));
+  const vnis = raw.vnis.split(',').map(Number);
+  if (configs.length === 0) refuse('no subnet has been allocated');
+  const subnets = configs.map(({ subnet, gateway }, index): SubnetInfo => {
+    const vni = vnis[index] ?? Number.NaN;
+    if (!Number.isInteger(vni) || vni < 1 || vni > VNI_MAX) refuse('no VXLAN id is allocated');
+    if (parseCidr(subnet) === undefined) refuse(`subnet ${subnet} is malformed`);
+    const plain = gateway.split('/')[0] ?? '';
+    if (!isIpv4(plain)) refuse(`gateway ${gateway} is malformed`);
+    return { vni, subnet, gateway: plain };
+  });
+  const mtu = raw.mtu === undefined ? undefined : Number(raw.mtu);
+  if (mtu !== undefined && (!Number.isInteger(mtu) || mtu < 576 || mtu > 65_535)) {
+    refuse(`MTU ${raw.mtu} is out of range`);
+  }
+  const { id, name, internal, attachable, ingress } = raw;
+  const base = { id, name, subnets, internal, attachable, ingress };
+  return mtu === undefined ? base : { ...base, mtu };
+}

@@ -1,0 +1,154 @@
+/**
+ * Entries other nodes announced, by network. An entry whose owner failed in gossip is not dropped
+ * but held: whether the owner is dead is decided by its data path (see liveness.ts).
+ */
+import type { GossipEvent } from '../native/gossip-types.js';
+import { ENTRIES_PER_NETWORK_MAX } from './limits.js';
+import {
+  decodeEndpoint,
+  decodePeer,
+  ENDPOINT_TABLE,
+  type EndpointValue,
+  PEER_TABLE,
+  type PeerValue,
+} from './records.js';
+import type { EndpointView, PeerView } from './view.js';
+
+interface Entry<T> {
+  readonly networkId: string;
+  readonly key: string;
+  readonly owner: string;
+  readonly value: T;
+  readonly sequence: number;
+  held: boolean;
+}
+
+/** What an event changed, for whoever keeps leftovers of a former process. */
+export interface WithdrawnEndpoint {
+  readonly networkId: string;
+  readonly address: string;
+}
+
+type EntryEvent = Extract<GossipEvent, { type: 'entry' }>;
+type RemovalEvent = Extract<GossipEvent, { type: 'entry-removed' }>;
+
+/** All entries of other nodes on the networks this node has joined. */
+export class EndpointTables {
+  /** By network, then table and key. */
+  private readonly networks = new Map<string, Map<string, Entry<EndpointValue | PeerValue>>>();
+  private readonly onWithdrawn: (endpoint: WithdrawnEndpoint) => void;
+  private sequence = 0;
+  private refusedEntries = 0;
+
+  constructor(onWithdrawn: (endpoint: WithdrawnEndpoint) => void = () => undefined) {
+    this.onWithdrawn = onWithdrawn;
+  }
+
+  /** Entries that were malformed or over the limit, since start. */
+  get refused(): number {
+    return this.refusedEntries;
+  }
+
+  /** Takes a change in. True if anything visible changed. */
+  apply(event: EntryEvent | RemovalEvent): boolean {
+    return event.type === 'entry' ? this.put(event) : this.remove(event);
+  }
+
+  /** Forgets a network this node left. */
+  dropNetwork(networkId: string): void {
+    this.networks.delete(networkId);
+  }
+
+  /** Removes entries of `owner` that are held; all of them when it is dead, the unrefreshed when it came back. */
+  dropHeld(owner: string): boolean {
+    let changed = false;
+    for (const entries of this.networks.values()) {
+      for (const [id, entry] of entries) {
+        if (entry.owner !== owner || !entry.held) continue;
+        entries.delete(id);
+        this.withdrawn(entry);
+        changed = true;
+      }
+    }
+    return changed;
+  }
+
+  /** Owners with held entries. */
+  heldOwners(): ReadonlySet<string> {
+    const owners = new Set<string>();
+    for (const entry of this.all()) if (entry.held) owners.add(entry.owner);
+    return owners;
+  }
+
+  /** Tunnel addresses an owner announced. */
+  tunnelsOf(owner: string): readonly string[] {
+    const tunnels = new Set<string>();
+    for (const { owner: other, value } of this.all()) {
+      if (other === owner && 'tunnelAddress' in value) tunnels.add(value.tunnelAddress);
+    }
+    return [...tunnels];
+  }
+
+  /** The peers among the entries. */
+  peers(): readonly PeerView[] {
+    const views: PeerView[] = [];
+    for (const { value, networkId, key, owner, sequence, held } of this.all()) {
+      if ('tunnelAddress' in value) views.push({ ...value, networkId, key, owner, sequence, held });
+    }
+    return views;
+  }
+
+  /** The named endpoints among the entries. */
+  endpoints(): readonly EndpointView[] {
+    const views: EndpointView[] = [];
+    for (const { value, networkId, key, owner } of this.all()) {
+      if ('endpointIp' in value) views.push({ ...value, networkId, key, owner });
+    }
+    return views;
+  }
+
+  private *all(): Iterable<Entry<EndpointValue | PeerValue>> {
+    for (const entries of this.networks.values()) yield* entries.values();
+  }
+
+  private put(event: EntryEvent): boolean {
+    const { networkId, table, key, owner } = event;
+    if (table !== ENDPOINT_TABLE && table !== PEER_TABLE) return false;
+    const value = table === ENDPOINT_TABLE ? decodeEndpoint(event.value) : decodePeer(event.value);
+    const entries = this.networks.get(networkId) ?? new Map();
+    const id = `${table} ${key}`;
+    if (value === undefined || (entries.size >= ENTRIES_PER_NETWORK_MAX && !entries.has(id))) {
+      this.refusedEntries += 1;
+      return false;
+    }
+    this.sequence += 1;
+    entries.set(id, { networkId, key, owner, value, sequence: this.sequence, held: false });
+    this.networks.set(networkId, entries);
+    return true;
+  }
+
+  private remove(event: RemovalEvent): boolean {
+    const entries = this.networks.get(event.networkId);
+    const id = `${event.table} ${event.key}`;
+    const entry = entries?.get(id);
+    // A late removal by a former owner must not take the entry of the present one.
+    if (entries === undefined || entry === undefined || entry.owner !== event.owner) return false;
+    switch (event.reason) {
+      case 'owner-failed':
+        entry.held = true;
+        return true;
+      case 'deleted':
+      case 'owner-left-network':
+      case 'owner-left':
+        entries.delete(id);
+        this.withdrawn(entry);
+        return true;
+    }
+  }
+
+  private withdrawn(entry: Entry<EndpointValue | PeerValue>): void {
+    const { networkId, value } = entry;
+    const address = 'endpointIp' in value ? value.endpointIp : value.address;
+    this.onWithdrawn({ networkId, address });
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * What this node knows about the cluster's endpoints, own and announced ones together: the input
+ * of the desired-state function and of the service names.
+ */
+import type { PortProtocol } from '../native/datapath-types.js';
+import type { NetworkInfo } from './network-info.js';
+import type { EndpointValue, PeerValue } from './records.js';
+
+/** A network in use on this node. */
+export interface NetworkView {
+  readonly info: NetworkInfo;
+  /** This node's own (load-balancer) addresses on it, plain. */
+  readonly nodeAddresses: readonly string[];
+}
+
+/** An address that lives on another node. */
+export interface PeerView extends PeerValue {
+  readonly networkId: string;
+  readonly key: string;
+  readonly owner: string;
+  /** Position in the order of arrival; the newest wins where two claim one address. */
+  readonly sequence: number;
+  /** Its owner failed in gossip, and the entry is kept because its data path still answers. */
+  readonly held: boolean;
+}
+
+/** A named endpoint, here or elsewhere. */
+export interface EndpointView extends EndpointValue {
+  readonly networkId: string;
+  readonly key: string;
+  /** Name of the announcing node; undefined for this one. */
+  readonly owner: string | undefined;
+}
+
+/** A port published on this node only, for one local task. */
+export interface HostPortView {
+  readonly protocol: PortProtocol;
+  readonly publishedPort: number;
+  readonly targetPort: number;
+  readonly networkId: string;
+  readonly address: string;
+  readonly draining: boolean;
+}
+
+/** Everything together. */
+export interface ClusterView {
+  readonly networks: readonly NetworkView[];
+  readonly peers: readonly PeerView[];
+  readonly endpoints: readonly EndpointView[];
+  readonly hostPorts: readonly HostPortView[];
+  /** Own tunnel address: peers that claim it are ignored. */
+  readonly tunnelAddress: string;
+}

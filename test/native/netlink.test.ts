@@ -1,0 +1,63 @@
+/**
+ * Netlink against the kernel: a child in a network namespace of its own does the work and prints
+ * what it saw; it leaves nothing behind because its namespace dies with it.
+ */
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import t from 'tap';
+
+const MODULE = fileURLToPath(new URL('../../src/native/netlink.js', import.meta.url));
+
+/** Runs `body` (an expression over `n`, a Netlink) in a fresh namespace with lo up. */
+async function inNamespace(body: string): Promise<unknown> {
+  const script = `
+    const { openNetlink } = await import(${JSON.stringify(MODULE)});
+    const n = openNetlink();
+    const attempt = (f) => { try { return f(); } catch (e) {
+      return { code: e.code, errno: e.errno, syscall: e.syscall }; } };
+    n.setLinkUp('lo');
+    console.log(JSON.stringify(${body}));`;
+  const { stdout } = await promisify(execFile)('unshare', [
+    '--net',
+    process.execPath,
+    '--input-type=module',
+    '--eval',
+    script,
+  ]);
+  return JSON.parse(stdout) as unknown;
+}
+
+const PAIR = `n.createVethPair({ name: 'skv1', peer: 'skp1', peerMac: '02:42:0a:00:01:05', mtu: 1450 })`;
+
+t.test('makes, lists and deletes a veth pair', async (t) => {
+  t.same(
+    await inNamespace(
+      `[${PAIR}, n.linkNames().sort(), n.deleteLink('skv1'), n.deleteLink('skv1'), n.linkNames()]`,
+    ),
+    [null, ['lo', 'skp1', 'skv1'], true, false, ['lo']],
+  );
+});
+
+t.test('lists addresses and finds routes', async (t) => {
+  t.same(await inNamespace(`[n.addresses(), n.routeTo('127.0.0.1')]`), [
+    [{ interfaceName: 'lo', address: '127.0.0.1', prefixLength: 8 }],
+    { interfaceName: 'lo', source: '127.0.0.1', mtu: 65_536 },
+  ]);
+});
+
+t.test('errors look like Node errors', async (t) => {
+  const codes = (await inNamespace(`[
+    attempt(() => n.setLinkUp('nothing')),
+    attempt(() => n.routeTo('192.0.2.1')),
+    attempt(() => n.routeTo('hello')),
+    attempt(() => n.deleteLink('a-name-longer-than-15')),
+    attempt(() => n.createVethPair({ name: 'a', peer: 'b', peerMac: 'zz', mtu: 1450 })),
+    [${PAIR}, attempt(() => ${PAIR})][1],
+  ]`)) as { code: string; errno: number; syscall: string }[];
+  t.same(
+    codes.map(({ code }) => code),
+    ['ENODEV', 'ENETUNREACH', 'EINVAL', 'EINVAL', 'EINVAL', 'EEXIST'],
+  );
+  t.ok(codes.every(({ errno, syscall }) => errno < 0 && syscall.startsWith('netlink')));
+});
