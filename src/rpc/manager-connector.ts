@@ -1,0 +1,44 @@
+/**
+ * Finds a manager that answers: draws from the known ones by weight, tries each at most once, and
+ * remembers the experience.
+ */
+import { ConnectError } from '@connectrpc/connect';
+import type { Environment } from '../model/environment.js';
+import { SkepError } from '../model/errors.js';
+import { fromRpcError } from './errors.js';
+import { connectManager } from './manager-connection.js';
+import type { Remotes } from './remotes.js';
+import type { IdentitySource, ManagerConnection } from './types.js';
+
+/** Makes connections to whichever manager is best at the time. */
+export class ManagerConnector {
+  readonly remotes: Remotes;
+  readonly #identity: IdentitySource;
+  readonly #env: Environment;
+
+  constructor(options: { remotes: Remotes; identity: IdentitySource; env: Environment }) {
+    this.remotes = options.remotes;
+    this.#identity = options.identity;
+    this.#env = options.env;
+  }
+
+  /**
+   * Connects to one manager. Report how it went with {@link Remotes.observe} once calls were made.
+   * @throws SkepError unavailable, with the text of the last failure
+   */
+  async connect(): Promise<ManagerConnection> {
+    const tried = new Set<string>();
+    let failure = new SkepError('unavailable', 'no remote managers known');
+    for (;;) {
+      const peer = this.remotes.select(tried);
+      if (peer === undefined) throw failure;
+      tried.add(peer.addr);
+      try {
+        return await connectManager({ peer, identity: this.#identity, env: this.#env });
+      } catch (error) {
+        this.remotes.observe(peer.addr, 'bad');
+        failure = fromRpcError(ConnectError.from(error));
+      }
+    }
+  }
+}

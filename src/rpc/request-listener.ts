@@ -1,0 +1,125 @@
+/**
+ * The guard layer between Node's http2 server and the gRPC handlers. Each call gets its peer's
+ * identity; whatever is wrong with a request before gRPC sees it resets that one stream, and
+ * nothing a peer sends can throw out of the listener.
+ */
+import {
+  constants,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import {
+  Code,
+  ConnectError,
+  createConnectRouter,
+  createContextValues,
+  type ContextValues,
+} from '@connectrpc/connect';
+import type { UniversalHandler } from '@connectrpc/connect/protocol';
+import {
+  universalRequestFromNodeRequest,
+  universalResponseToNodeResponse,
+} from '@connectrpc/connect-node';
+import type { Logger } from '../observe/logger.js';
+import { errorInterceptor } from './errors.js';
+import { CALL_TIMEOUT_MS_MAX, MESSAGE_BYTES_MAX } from './limits.js';
+import { type CallContext, callContextKey, type PeerIdentity } from './peer.js';
+import type { RpcRoutes } from './types.js';
+
+/** Answers one request of a connection whose peer is known. */
+export type RequestListener = (
+  peer: PeerIdentity,
+  request: Http2ServerRequest,
+  response: Http2ServerResponse,
+) => void;
+
+/** Makes the listener that serves `routes` as gRPC. `shutdown` ends calls with its reason. */
+export function createRequestListener(options: {
+  routes: RpcRoutes;
+  logger: Logger;
+  shutdown: AbortSignal;
+}): RequestListener {
+  const { routes, logger, shutdown } = options;
+  const handlers = collectHandlers(routes, logger, shutdown);
+  return (peer, request, response) => {
+    const { stream } = request;
+    stream.on('error', (error) => logger.debug({ error: error.message }, 'call stream failed'));
+    const handler = handlers.get(request.url.split('?', 1)[0] ?? '');
+    if (handler === undefined) {
+      refuseUnknownMethod(stream, request.url);
+      return;
+    }
+    try {
+      serve(handler, request, response, contextValues(peer, stream), logger);
+    } catch (error) {
+      // An `:authority` that is no URL host ends here.
+      logger.debug({ error: String(error), peer: peer.address }, 'malformed request refused');
+      stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+    }
+  };
+}
+
+function collectHandlers(
+  routes: RpcRoutes,
+  logger: Logger,
+  shutdown: AbortSignal,
+): ReadonlyMap<string, UniversalHandler> {
+  const router = createConnectRouter({
+    grpc: true,
+    grpcWeb: false,
+    connect: false,
+    acceptCompression: [],
+    readMaxBytes: MESSAGE_BYTES_MAX,
+    writeMaxBytes: MESSAGE_BYTES_MAX,
+    maxTimeoutMs: CALL_TIMEOUT_MS_MAX,
+    shutdownSignal: shutdown,
+    interceptors: [errorInterceptor(logger)],
+  });
+  routes(router);
+  return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+}
+
+function contextValues(peer: PeerIdentity, stream: ServerHttp2Stream): ContextValues {
+  const call: CallContext = {
+    peer,
+    abort: () => stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM),
+  };
+  return createContextValues().set(callContextKey, call);
+}
+
+function serve(
+  handler: UniversalHandler,
+  request: Http2ServerRequest,
+  response: Http2ServerResponse,
+  values: ContextValues,
+  logger: Logger,
+): void {
+  const universal = universalRequestFromNodeRequest(request, response, undefined, values);
+  handler(universal)
+    .then((answer) => universalResponseToNodeResponse(answer, response))
+    .catch((reason: unknown) => {
+      const error = ConnectError.from(reason);
+      // Aborted: the peer hung up, which is its right.
+      if (error.code !== Code.Aborted && error.code !== Code.Canceled) {
+        logger.debug({ error: error.message, method: handler.requestPath }, 'call failed');
+      }
+      if (!request.stream.destroyed) request.stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    });
+}
+
+/** gRPC's answer to a method that is not served; a plain 404 confuses Go's client. */
+function refuseUnknownMethod(stream: ServerHttp2Stream, url: string): void {
+  if (stream.destroyed || stream.headersSent) return;
+  const name = url.replaceAll(/[^A-Za-z0-9_./]/g, '').slice(0, 200);
+  stream.respond(
+    {
+      ':status': 200,
+      'content-type': 'application/grpc',
+      'grpc-status': '12',
+      'grpc-message': `unknown method ${name}`,
+    },
+    { endStream: true },
+  );
+  stream.resume();
+}
