@@ -1,0 +1,355 @@
+/**
+ * The replicated store's state machine and its front: applied objects in memory, changes proposed
+ * as raft entries through a {@link Proposer} and applied in log order by `applyEntry`. Everything
+ * visible here is agreed upon; apply is deterministic and alike on every manager.
+ */
+import { createHash } from 'node:crypto';
+import { create as createMessage } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import type { Environment } from '../model/environment.js';
+import { invariant, SkepError } from '../model/errors.js';
+import { MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { VersionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  ACTION_OVERHEAD_BYTES,
+  decodeRequest,
+  encodeAction,
+  encodeRequest,
+  REQUEST_OVERHEAD_BYTES,
+} from './entry-codec.js';
+import { deepFreeze } from './freeze.js';
+import { BATCH_CHANGES_MAX, TRANSACTION_BYTES_MAX, WAITING_WRITERS_MAX } from './limits.js';
+import { type EntryTarget, LocalProposer, type Proposal, type Proposer } from './proposer.js';
+import {
+  captureTables,
+  decodeSnapshot,
+  encodeSlices,
+  type StoreCapture,
+} from './store-snapshot.js';
+import { emptyTables, type Table, tableOf, type TableSet } from './table.js';
+import { type StoreObject, TABLE_NAMES } from './tables.js';
+import { type Change, Transaction, versionOf } from './transaction.js';
+import type {
+  ReadTransaction,
+  Store,
+  StoreEvent,
+  StoreListener,
+  TableName,
+  WriteTransaction,
+} from './types.js';
+import { WriterLock } from './writer-lock.js';
+
+/** What a {@link MemoryStore} is made of. */
+export interface MemoryStoreOptions {
+  /** Times of objects and ids of requests come from here. */
+  readonly environment: Environment;
+  readonly proposer: Proposer;
+  /** Freezes stored objects, so that a caller changing one fails at once. For tests. */
+  readonly freezeObjects?: boolean;
+}
+
+/** SwarmKit's implementation of the same name, see the file's head. */
+export class MemoryStore implements Store, EntryTarget {
+  readonly #environment: Environment;
+  readonly #proposer: Proposer;
+  readonly #freezeObjects: boolean;
+  readonly #lock = new WriterLock(WAITING_WRITERS_MAX);
+  readonly #listeners = new Set<StoreListener>();
+  readonly #tables: TableSet = emptyTables();
+  #version = 0n;
+
+  constructor(options: MemoryStoreOptions) {
+    this.#environment = options.environment;
+    this.#proposer = options.proposer;
+    this.#freezeObjects = options.freezeObjects ?? false;
+  }
+
+  view<R>(read: (transaction: ReadTransaction) => R): R {
+    return read({
+      get: (table, id) => tableOf(this.#tables, table).get(id),
+      find: (table, selector) => tableOf(this.#tables, table).find(selector),
+    });
+  }
+
+  version(): bigint {
+    return this.#version;
+  }
+
+  /** Number of objects in a table. */
+  count(table: TableName): number {
+    return this.#tables[table].size;
+  }
+
+  async update<R>(write: (transaction: WriteTransaction) => R): Promise<R> {
+    const release = await this.#lock.acquire();
+    let proposal: Proposal;
+    let result: R;
+    try {
+      const transaction = this.#begin();
+      result = write(transaction);
+      transaction.close();
+      if (transaction.changes.length === 0) {
+        release();
+        return result;
+      }
+      proposal = this.#propose(transaction.changes.map(encodeAction));
+    } catch (error) {
+      release();
+      throw error;
+    }
+    // The lock outlives the caller's wait: nothing is proposed on top of an undecided entry.
+    void proposal.settled.then(release);
+    await proposal.applied;
+    return result;
+  }
+
+  async batch(
+    writes: readonly ((transaction: WriteTransaction) => void)[],
+  ): Promise<readonly (Error | undefined)[]> {
+    const outcomes: (Error | undefined)[] = Array.from({ length: writes.length });
+    let next = 0;
+    while (next < writes.length) next = await this.#batchEntry(writes, next, outcomes);
+    return outcomes;
+  }
+
+  subscribe(listener: StoreListener): () => void {
+    invariant(!this.#listeners.has(listener), 'a listener subscribes once');
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  viewAndSubscribe<R>(
+    read: (transaction: ReadTransaction) => R,
+    listener: StoreListener,
+  ): { readonly result: R; readonly unsubscribe: () => void } {
+    const result = this.view(read);
+    return { result, unsubscribe: this.subscribe(listener) };
+  }
+
+  /**
+   * Applies the raft entry at `index`. Empty requests only move the version on. Returns the error
+   * of an entry that breaks the store's rules, which then changes nothing, on any manager.
+   */
+  applyEntry(index: bigint, request: Uint8Array): SkepError | undefined {
+    invariant(index > this.#version, `entry ${index} applied after ${this.#version}`);
+    const changes = request.length === 0 ? [] : decodeRequest(request);
+    this.#version = index;
+    const transaction = new Transaction(this.#tables, undefined);
+    try {
+      for (const change of changes) replay(transaction, change);
+    } catch (error) {
+      if (error instanceof SkepError) return error;
+      throw error;
+    }
+    this.#notify(this.#commit(changes, index));
+    return undefined;
+  }
+
+  /** The present state, for a snapshot; cheap, to be encoded later. */
+  capture(): StoreCapture {
+    return captureTables(this.#tables, this.#version);
+  }
+
+  /**
+   * Replaces the state by a snapshot of the given version; subscribers see the difference.
+   * @throws SkepError data_loss when `bytes` is no snapshot; the state is then unchanged.
+   */
+  restore(bytes: Uint8Array, version: bigint): void {
+    const tables = decodeSnapshot(bytes);
+    const events: StoreEvent[] = [];
+    for (const name of TABLE_NAMES) this.#restoreTable(name, tables.get(name) ?? [], events);
+    this.#version = version;
+    this.#notify(events);
+  }
+
+  /** SHA-256 over version and objects, in hex; equal on managers with equal state. */
+  stateHash(): string {
+    const hash = createHash('sha256').update(String(this.#version));
+    for (const slice of encodeSlices(this.capture())) hash.update(slice);
+    return hash.digest('hex');
+  }
+
+  #begin(): Transaction {
+    return new Transaction(this.#tables, timestampFromMs(this.#environment.clock.nowMs()));
+  }
+
+  #propose(actions: readonly Uint8Array[]): Proposal {
+    const id = Buffer.from(this.#environment.random.bytes(8)).readBigUInt64LE();
+    const request = encodeRequest(id, actions);
+    if (request.length > TRANSACTION_BYTES_MAX) {
+      throw new SkepError('invalid_argument', "raft: raft message is too large and can't be sent", {
+        details: { bytes: request.length, bytesMax: TRANSACTION_BYTES_MAX },
+      });
+    }
+    return this.#proposer.propose(request);
+  }
+
+  /** Proposes one entry from `writes[from]` on; returns the position after those it took. */
+  async #batchEntry(
+    writes: readonly ((transaction: WriteTransaction) => void)[],
+    from: number,
+    outcomes: (Error | undefined)[],
+  ): Promise<number> {
+    const release = await this.#lock.acquire();
+    let proposal: Proposal | undefined;
+    let next = from;
+    const taken: number[] = [];
+    try {
+      const collected = this.#collect(writes, from, outcomes, taken);
+      next = collected.next;
+      if (collected.actions.length > 0) proposal = this.#propose(collected.actions);
+    } catch (error) {
+      release();
+      throw error;
+    }
+    if (proposal === undefined) {
+      release();
+      return next;
+    }
+    void proposal.settled.then(release);
+    try {
+      await proposal.applied;
+    } catch (error) {
+      const failure = SkepError.from(error);
+      for (const index of taken) outcomes[index] = failure;
+      // Without a leader the rest fails alike; going on would only wait for each deadline.
+      if (failure.code === 'unavailable' || failure.code === 'deadline_exceeded') {
+        outcomes.fill(failure, next);
+        return writes.length;
+      }
+    }
+    return next;
+  }
+
+  /** Runs groups until an entry is full. A group that no longer fits runs again in the next. */
+  #collect(
+    writes: readonly ((transaction: WriteTransaction) => void)[],
+    from: number,
+    outcomes: (Error | undefined)[],
+    taken: number[],
+  ): { readonly next: number; readonly actions: readonly Uint8Array[] } {
+    const transaction = this.#begin();
+    const actions: Uint8Array[] = [];
+    let bytes = REQUEST_OVERHEAD_BYTES;
+    let next = from;
+    for (; next < writes.length && actions.length < BATCH_CHANGES_MAX; next++) {
+      const savepoint = transaction.savepoint();
+      try {
+        writes[next]?.(transaction);
+      } catch (error) {
+        transaction.rollbackTo(savepoint);
+        if (!(error instanceof Error)) throw error;
+        outcomes[next] = error;
+        continue;
+      }
+      const added = transaction.changes.slice(savepoint.changes).map(encodeAction);
+      const addedBytes = added.reduce((sum, a) => sum + a.length + ACTION_OVERHEAD_BYTES, 0);
+      const fits =
+        actions.length + added.length <= BATCH_CHANGES_MAX &&
+        bytes + addedBytes <= TRANSACTION_BYTES_MAX;
+      if (!fits && actions.length > 0) {
+        transaction.rollbackTo(savepoint);
+        break;
+      }
+      if (bytes + addedBytes > TRANSACTION_BYTES_MAX) {
+        transaction.rollbackTo(savepoint);
+        outcomes[next] = new SkepError(
+          'invalid_argument',
+          "raft: raft message is too large and can't be sent",
+        );
+        continue;
+      }
+      actions.push(...added);
+      bytes += addedBytes;
+      if (added.length > 0) taken.push(next);
+    }
+    transaction.close();
+    return { next, actions };
+  }
+
+  #commit(changes: readonly Change[], version: bigint): StoreEvent[] {
+    const events: StoreEvent[] = [];
+    for (const change of changes) {
+      const { table } = change;
+      if (change.kind === 'remove') {
+        const object = this.#tables[table].remove(change.id);
+        if (object !== undefined) events.push({ kind: 'remove', table, object } as StoreEvent);
+        continue;
+      }
+      const object = this.#published(change.object, version);
+      const old = tableOf(this.#tables, table).put(object);
+      events.push(
+        (old === undefined
+          ? { kind: 'create', table, object }
+          : { kind: 'update', table, object, old }) as StoreEvent,
+      );
+    }
+    return events;
+  }
+
+  /** Gives a decoded object its version; it is ours until here and nobody's after. */
+  #published<O extends StoreObject>(object: O, version: bigint): O {
+    object.meta ??= createMessage(MetaSchema);
+    object.meta.version = createMessage(VersionSchema, { index: version });
+    return this.#freezeObjects ? deepFreeze(object) : object;
+  }
+
+  #restoreTable(name: TableName, objects: readonly StoreObject[], events: StoreEvent[]): void {
+    const table: Table<TableName> = tableOf(this.#tables, name);
+    const kept = new Set(objects.map((object) => object.id));
+    for (const object of table.find({ by: 'all' })) {
+      if (kept.has(object.id)) continue;
+      table.remove(object.id);
+      events.push({ kind: 'remove', table: name, object } as StoreEvent);
+    }
+    for (const object of objects) {
+      const current = table.get(object.id);
+      if (current !== undefined && versionOf(current) === versionOf(object)) continue;
+      if (this.#freezeObjects) deepFreeze(object);
+      const old = table.put(object);
+      events.push(
+        (old === undefined
+          ? { kind: 'create', table: name, object }
+          : { kind: 'update', table: name, object, old }) as StoreEvent,
+      );
+    }
+  }
+
+  /** All listeners hear of the changes, also when one fails; then its error comes out. */
+  #notify(events: readonly StoreEvent[]): void {
+    if (events.length === 0) return;
+    const failures: unknown[] = [];
+    for (const listener of [...this.#listeners]) {
+      if (!this.#listeners.has(listener)) continue;
+      try {
+        listener(events, this.#version);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw new AggregateError(failures, 'a store listener failed');
+  }
+}
+
+/** Does a decoded change again under the store's rules. */
+function replay(transaction: Transaction, change: Change): void {
+  switch (change.kind) {
+    case 'create':
+      return transaction.create(change.table, change.object);
+    case 'update':
+      return transaction.update(change.table, change.object);
+    default:
+      return transaction.delete(change.table, change.id);
+  }
+}
+
+/** A store without raft that applies at once, and its proposer; for tests and simulations. */
+export function createLocalStore(
+  environment: Environment,
+  options: { readonly freezeObjects?: boolean } = {},
+): { readonly store: MemoryStore; readonly proposer: LocalProposer } {
+  const proposer = new LocalProposer();
+  const store = new MemoryStore({ environment, proposer, ...options });
+  proposer.attach(store);
+  return { store, proposer };
+}

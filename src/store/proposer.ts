@@ -1,0 +1,77 @@
+/**
+ * How the store gets its changes agreed upon: a {@link Proposer} takes the bytes of a raft entry.
+ * The raft node is the one of production; {@link LocalProposer} applies at once, for tests and
+ * simulations of the rooms above.
+ */
+import { invariant, SkepError } from '../model/errors.js';
+
+/** SwarmKit's ErrLostLeadership, which a caller gets on a manager that does not lead. */
+export const LOST_LEADERSHIP = 'raft: failed to process the request: node lost leader status';
+
+/** The error of a proposal on a manager that does not lead, or ceased to. */
+export function lostLeadership(): SkepError {
+  return new SkepError('unavailable', LOST_LEADERSHIP);
+}
+
+/** A change on its way. */
+export interface Proposal {
+  /**
+   * Resolves once the entry is applied to the store here. Rejects with a SkepError: the store's
+   * refusal, `unavailable` without leadership (the entry may still be applied later by another
+   * leader), `deadline_exceeded` when that took too long (likewise).
+   */
+  readonly applied: Promise<void>;
+  /**
+   * Resolves, and never rejects, when the entry can no longer be applied behind the back of a
+   * following proposal: it was applied, refused, or this manager ceased to lead.
+   */
+  readonly settled: Promise<void>;
+}
+
+/** Gets entries agreed upon, in the order they are proposed. */
+export interface Proposer {
+  propose(request: Uint8Array): Proposal;
+}
+
+/** Where agreed entries go. */
+export interface EntryTarget {
+  /** Applies the entry; returns the refusal if the store's rules forbid it. */
+  applyEntry(index: bigint, request: Uint8Array): SkepError | undefined;
+}
+
+/** Applies each proposal at once, counting indexes from 1. `available = false` refuses them. */
+export class LocalProposer implements Proposer {
+  #target: EntryTarget | undefined;
+  #index: bigint;
+  /** Stands for leadership. */
+  available = true;
+  /** Called with each entry applied; lets a test feed a second store. */
+  onEntry: ((index: bigint, request: Uint8Array) => void) | undefined;
+
+  constructor(firstIndex = 1n) {
+    this.#index = firstIndex - 1n;
+  }
+
+  /** Says whom to apply to; once, before the first proposal. */
+  attach(target: EntryTarget): void {
+    invariant(this.#target === undefined, 'a local proposer serves one store');
+    this.#target = target;
+  }
+
+  propose(request: Uint8Array): Proposal {
+    const settled = Promise.resolve();
+    const refused = this.#apply(request);
+    return {
+      applied: refused === undefined ? Promise.resolve() : Promise.reject(refused),
+      settled,
+    };
+  }
+
+  #apply(request: Uint8Array): SkepError | undefined {
+    if (!this.available) return lostLeadership();
+    invariant(this.#target !== undefined, 'a local proposer needs its store attached');
+    this.#index += 1n;
+    this.onEntry?.(this.#index, request);
+    return this.#target.applyEntry(this.#index, request);
+  }
+}
