@@ -176,11 +176,7 @@ export class MemoryStore implements Store, EntryTarget {
   #propose(actions: readonly Uint8Array[]): Proposal {
     const id = Buffer.from(this.#environment.random.bytes(8)).readBigUInt64LE();
     const request = encodeRequest(id, actions);
-    if (request.length > TRANSACTION_BYTES_MAX) {
-      throw new SkepError('invalid_argument', "raft: raft message is too large and can't be sent", {
-        details: { bytes: request.length, bytesMax: TRANSACTION_BYTES_MAX },
-      });
-    }
+    if (request.length > TRANSACTION_BYTES_MAX) throw requestTooLarge(request.length);
     return this.#proposer.propose(request);
   }
 
@@ -244,20 +240,17 @@ export class MemoryStore implements Store, EntryTarget {
       }
       const added = transaction.changes.slice(savepoint.changes).map(encodeAction);
       const addedBytes = added.reduce((sum, a) => sum + a.length + ACTION_OVERHEAD_BYTES, 0);
+      if (REQUEST_OVERHEAD_BYTES + addedBytes > TRANSACTION_BYTES_MAX) {
+        transaction.rollbackTo(savepoint);
+        outcomes[next] = requestTooLarge(addedBytes);
+        continue;
+      }
       const fits =
         actions.length + added.length <= BATCH_CHANGES_MAX &&
         bytes + addedBytes <= TRANSACTION_BYTES_MAX;
       if (!fits && actions.length > 0) {
         transaction.rollbackTo(savepoint);
         break;
-      }
-      if (bytes + addedBytes > TRANSACTION_BYTES_MAX) {
-        transaction.rollbackTo(savepoint);
-        outcomes[next] = new SkepError(
-          'invalid_argument',
-          "raft: raft message is too large and can't be sent",
-        );
-        continue;
       }
       actions.push(...added);
       bytes += addedBytes;
@@ -329,6 +322,13 @@ export class MemoryStore implements Store, EntryTarget {
     }
     if (failures.length > 0) throw new AggregateError(failures, 'a store listener failed');
   }
+}
+
+/** SwarmKit's ErrRequestTooLarge. */
+function requestTooLarge(bytes: number): SkepError {
+  return new SkepError('invalid_argument', "raft: raft message is too large and can't be sent", {
+    details: { bytes, bytesMax: TRANSACTION_BYTES_MAX },
+  });
 }
 
 /** Does a decoded change again under the store's rules. */

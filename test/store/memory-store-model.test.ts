@@ -1,6 +1,6 @@
 /** The store against a naive model: any sequence of transactions leaves both in the same state. */
 import { clone } from '@bufbuild/protobuf';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import t from 'tap';
 import { SkepError } from '../../src/model/errors.js';
 import { ServiceSchema } from '../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
