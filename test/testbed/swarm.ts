@@ -1,0 +1,128 @@
+/**
+ * Forms swarms on the testbed with the stock docker CLI, through skepd or through the engines'
+ * own Swarm, and waits for services.
+ */
+import { waitFor } from './commands.js';
+import { type Host, docker, mustDocker } from './testbed.js';
+
+/** Which of a host's two Docker APIs is meant: skepd's or the stock engine's. */
+export type Flavour = 'skep' | 'stock';
+
+/** The Docker API socket of a host. */
+export function socketOf(host: Host, flavour: Flavour): string {
+  return flavour === 'skep' ? host.skepSocket : host.dockerSocket;
+}
+
+/** The first host, which is the manager in everything the testbed forms. */
+export function managerOf(hosts: readonly Host[]): Host {
+  const [manager] = hosts;
+  if (manager === undefined) throw new Error('the testbed has no hosts');
+  return manager;
+}
+
+/** Initialises a swarm on the first host and joins the others as workers; waits until all are Ready. */
+export async function formSwarm(
+  hosts: readonly Host[],
+  flavour: Flavour | ((host: Host) => Flavour),
+): Promise<void> {
+  const flavourOf = typeof flavour === 'function' ? flavour : () => flavour;
+  const manager = managerOf(hosts);
+  const socket = socketOf(manager, flavourOf(manager));
+  await mustDocker(socket, ['swarm', 'init', '--advertise-addr', manager.address]);
+  const token = await mustDocker(socket, ['swarm', 'join-token', '-q', 'worker']);
+  for (const host of hosts.slice(1))
+    await mustDocker(socketOf(host, flavourOf(host)), [
+      ...['swarm', 'join', '--token', token, '--advertise-addr', host.address],
+      `${manager.address}:2377`,
+    ]);
+  await waitFor('all nodes to be Ready', 30_000, async () => {
+    const states = await mustDocker(socket, ['node', 'ls', '--format', '{{.Status}}']);
+    const ready = states.split('\n').filter((state) => state === 'Ready').length;
+    return ready === hosts.length ? true : undefined;
+  });
+}
+
+/** Every host leaves its swarm, workers first. */
+export async function dissolveSwarm(hosts: readonly Host[], flavour: Flavour): Promise<void> {
+  for (const host of [...hosts].reverse())
+    await mustDocker(socketOf(host, flavour), ['swarm', 'leave', '--force']);
+}
+
+/** Waits until a service shows `replicas` as N/N. */
+export async function waitForReplicas(
+  socket: string,
+  service: string,
+  replicas: number,
+  timeoutMs: number,
+): Promise<void> {
+  await waitFor(`${replicas} replicas of ${service}`, timeoutMs, async () => {
+    const shown = await mustDocker(socket, [
+      ...['service', 'ls', '--filter', `name=${service}`, '--format', '{{.Name}} {{.Replicas}}'],
+    ]);
+    const line = shown.split('\n').find((entry) => entry.startsWith(`${service} `));
+    return line?.split(' ')[1] === `${replicas}/${replicas}` ? true : undefined;
+  });
+}
+
+/** A task as `docker service ps` shows it. */
+export interface TaskLine {
+  readonly id: string;
+  readonly name: string;
+  readonly node: string;
+  readonly desiredState: string;
+  readonly currentState: string;
+  readonly error: string;
+}
+
+/** Tasks of a service, history included. */
+export async function tasksOf(socket: string, service: string): Promise<readonly TaskLine[]> {
+  const format = '{{.ID}}\t{{.Name}}\t{{.Node}}\t{{.DesiredState}}\t{{.CurrentState}}\t{{.Error}}';
+  const output = await mustDocker(socket, [
+    ...['service', 'ps', '--no-trunc', '--format', format, service],
+  ]);
+  return output
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => {
+      const [id = '', name = '', node = '', desiredState = '', currentState = '', error = ''] =
+        line.split('\t');
+      return { id, name, node, desiredState, currentState, error };
+    });
+}
+
+/** Tasks whose desired and current state is Running. */
+export async function runningTasks(socket: string, service: string): Promise<readonly TaskLine[]> {
+  const tasks = await tasksOf(socket, service);
+  return tasks.filter(
+    (task) => task.desiredState === 'Running' && task.currentState.startsWith('Running'),
+  );
+}
+
+/** The container of a service's running task on a host: id and its address on `network`. */
+export async function containerOn(
+  host: Host,
+  service: string,
+): Promise<{ readonly id: string; readonly addresses: Readonly<Record<string, string>> }> {
+  const filter = `label=com.docker.swarm.service.name=${service}`;
+  const id = await mustDocker(host.dockerSocket, ['ps', '-q', '--no-trunc', '--filter', filter]);
+  const [first] = id.split('\n');
+  if (first === undefined || first === '')
+    throw new Error(`no container of ${service} runs on ${host.name}`);
+  const networks = JSON.parse(
+    await mustDocker(host.dockerSocket, [
+      ...['inspect', '--format', '{{json .NetworkSettings.Networks}}', first],
+    ]),
+  ) as Record<string, { IPAddress: string }>;
+  return {
+    id: first,
+    addresses: Object.fromEntries(
+      Object.entries(networks).map(([name, network]) => [name, network.IPAddress]),
+    ),
+  };
+}
+
+/** True when the API at `socket` says it is in no swarm. */
+export async function isOutOfSwarm(socket: string): Promise<boolean> {
+  const result = await docker(socket, ['info', '--format', '{{.Swarm.LocalNodeState}}']);
+  return result.stdout.trim() === 'inactive';
+}
