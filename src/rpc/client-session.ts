@@ -137,11 +137,20 @@ const DIAL_REASONS: Readonly<Record<string, string>> = {
 
 function dialError(addr: string, error: Error): ConnectError {
   if (error instanceof ConnectError) return error;
-  const { code } = error as NodeJS.ErrnoException;
-  const reason = code === undefined ? undefined : DIAL_REASONS[code];
-  const text =
-    reason === undefined
-      ? `connection error: desc = "transport: ${error.message}"`
-      : `connection error: desc = "transport: Error while dialing dial tcp ${addr}: connect: ${reason}"`;
+  const text = `connection error: desc = "transport: ${transportText(addr, error)}"`;
   return new ConnectError(text, Code.Unavailable, undefined, undefined, error);
+}
+
+function transportText(addr: string, error: NodeJS.ErrnoException): string {
+  const code = error.code ?? '';
+  const reason = DIAL_REASONS[code];
+  if (reason !== undefined) return `Error while dialing dial tcp ${addr}: connect: ${reason}`;
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
+    const host = addr.slice(0, addr.lastIndexOf(':'));
+    return `Error while dialing dial tcp: lookup ${host}: no such host`;
+  }
+  if (code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS') || code === 'EPROTO') {
+    return `authentication handshake failed: ${error.message.split('\n', 1)[0]?.trim()}`;
+  }
+  return error.message;
 }

@@ -86,7 +86,8 @@ export class RpcServer {
    */
   async listen(host: string, port: number): Promise<{ address: string; port: number }> {
     await new Promise<void>((resolve, reject) => {
-      const onError = (error: NodeJS.ErrnoException): void => reject(listenError(error, host, port));
+      const onError = (error: NodeJS.ErrnoException): void =>
+        reject(listenError(error, host, port));
       this.#server.once('error', onError);
       this.#server.listen({ host, port }, () => {
         this.#server.off('error', onError);

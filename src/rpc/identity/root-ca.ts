@@ -1,0 +1,184 @@
+/**
+ * The cluster's root certificate authority: making one, and issuing node certificates with
+ * SwarmKit's subjects, names and usages (ca/certificates.go), so that stock engines accept them.
+ */
+import { createHash, X509Certificate } from 'node:crypto';
+import type { Environment, RandomSource } from '../../model/environment.js';
+import { invariant, SkepError } from '../../model/errors.js';
+import {
+  CERTIFICATE_BACKDATE_MS,
+  CSR_BYTES_MAX,
+  NODE_CERTIFICATE_LIFETIME_MS_MIN,
+  ROOT_CA_LIFETIME_MS,
+} from '../limits.js';
+import { MANAGER_ROLE, WORKER_ROLE } from '../peer.js';
+import { newKeyPair, privateKeyPem, signingKey } from './keys.js';
+import { KEY_ALGORITHM, x509 } from './x509-provider.js';
+
+/** CN of every root certificate. */
+export const ROOT_CA_NAME = 'swarm-ca';
+
+const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
+const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
+const SERIAL_BYTES = 20;
+
+/** A root certificate with its key, both PEM. */
+export interface RootCa {
+  readonly certificatePem: string;
+  readonly privateKeyPem: string;
+}
+
+/** What a node certificate says. */
+export interface NodeCertificateTemplate {
+  readonly csrPem: string;
+  readonly nodeId: string;
+  readonly role: 'worker' | 'manager';
+  readonly clusterId: string;
+  /** Life from now on; at least one hour. */
+  readonly lifetimeMs: number;
+}
+
+/** Makes a self-signed root: P-256, CN `swarm-ca`, 20 years, backdated one hour. */
+export async function createRootCa(env: Environment): Promise<RootCa> {
+  const keys = await newKeyPair();
+  const nowMs = env.clock.nowMs();
+  const { KeyUsageFlags } = x509;
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: newSerial(env.random),
+    name: `CN=${ROOT_CA_NAME}`,
+    notBefore: new Date(nowMs - CERTIFICATE_BACKDATE_MS),
+    notAfter: new Date(nowMs + ROOT_CA_LIFETIME_MS),
+    signingAlgorithm: KEY_ALGORITHM,
+    keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  return {
+    certificatePem: `${certificate.toString('pem')}\n`,
+    privateKeyPem: privateKeyPem(keys.privateKey),
+  };
+}
+
+/**
+ * Issues a node certificate for the key of a request, whose own subject is ignored.
+ * @throws SkepError invalid_argument if the request is malformed or not signed by its key
+ */
+export async function issueNodeCertificate(
+  root: RootCa,
+  template: NodeCertificateTemplate,
+  env: Environment,
+): Promise<string> {
+  const { nodeId, clusterId, role } = template;
+  invariant(/^[\w.-]+$/.test(nodeId) && /^[\w.-]+$/.test(clusterId), 'ids fit a subject name');
+  const request = await verifiedRequest(template.csrPem);
+  const unit = role === 'manager' ? MANAGER_ROLE : WORKER_ROLE;
+  const names = role === 'manager' ? [unit, nodeId, ROOT_CA_NAME] : [unit, nodeId];
+  const nowMs = env.clock.nowMs();
+  const lifetimeMs = Math.max(template.lifetimeMs, NODE_CERTIFICATE_LIFETIME_MS_MIN);
+  const issuer = new x509.X509Certificate(root.certificatePem);
+  const { KeyUsageFlags } = x509;
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: newSerial(env.random),
+    subject: `O=${clusterId}, OU=${unit}, CN=${nodeId}`,
+    issuer: issuer.subject,
+    notBefore: new Date(nowMs - CERTIFICATE_BACKDATE_MS),
+    notAfter: new Date(nowMs + lifetimeMs),
+    signingAlgorithm: KEY_ALGORITHM,
+    publicKey: request.publicKey,
+    signingKey: await signingKey(root.privateKeyPem),
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(
+        KeyUsageFlags.digitalSignature | KeyUsageFlags.keyEncipherment,
+        true,
+      ),
+      new x509.ExtendedKeyUsageExtension([SERVER_AUTH, CLIENT_AUTH]),
+      await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+      new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: 'dns', value }))),
+    ],
+  });
+  return `${certificate.toString('pem')}\n`;
+}
+
+/** SHA-256 of a root bundle exactly as served; join tokens carry it. */
+export function rootCaDigest(bundlePem: Uint8Array | string): Buffer {
+  return createHash('sha256').update(bundlePem).digest();
+}
+
+/** Role, node, cluster and times that a node certificate states. @throws SkepError invalid_argument */
+export interface NodeCertificateFacts {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly role: 'worker' | 'manager';
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+}
+
+/**
+ * Reads a node certificate.
+ * @throws SkepError invalid_argument when it does not parse or names no role
+ */
+export function readNodeCertificate(certificatePem: string): NodeCertificateFacts {
+  let certificate: X509Certificate;
+  try {
+    certificate = new X509Certificate(certificatePem);
+  } catch (cause) {
+    throw new SkepError('invalid_argument', 'node certificate does not parse', { cause });
+  }
+  const subject = new Map(
+    certificate.subject.split('\n').map((line): [string, string] => {
+      const at = line.indexOf('=');
+      return [line.slice(0, at), line.slice(at + 1)];
+    }),
+  );
+  const unit = subject.get('OU');
+  if (unit !== MANAGER_ROLE && unit !== WORKER_ROLE) {
+    throw new SkepError('invalid_argument', 'certificate names no role of a swarm node');
+  }
+  return {
+    nodeId: subject.get('CN') ?? '',
+    clusterId: subject.get('O') ?? '',
+    role: unit === MANAGER_ROLE ? 'manager' : 'worker',
+    notBeforeMs: Date.parse(certificate.validFrom),
+    notAfterMs: Date.parse(certificate.validTo),
+  };
+}
+
+/** The certificates of a PEM bundle, in order. @throws SkepError invalid_argument */
+export function parseBundle(bundlePem: string): readonly X509Certificate[] {
+  const blocks = bundlePem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g);
+  try {
+    return (blocks ?? []).map((block) => new X509Certificate(block));
+  } catch (cause) {
+    throw new SkepError('invalid_argument', 'certificate bundle does not parse', { cause });
+  }
+}
+
+/** Whether one of the roots in `bundlePem` signed `certificatePem`. */
+export function isSignedBy(certificatePem: string, bundlePem: string): boolean {
+  const certificate = new X509Certificate(certificatePem);
+  return parseBundle(bundlePem).some((root) => certificate.verify(root.publicKey));
+}
+
+async function verifiedRequest(csrPem: string): Promise<x509.Pkcs10CertificateRequest> {
+  if (csrPem.length > CSR_BYTES_MAX) {
+    throw new SkepError('invalid_argument', 'certificate request is too large');
+  }
+  try {
+    const request = new x509.Pkcs10CertificateRequest(csrPem);
+    if (await request.verify()) return request;
+  } catch (cause) {
+    throw new SkepError('invalid_argument', 'certificate request does not parse', { cause });
+  }
+  throw new SkepError('invalid_argument', 'certificate request is not signed by its key');
+}
+
+/** 159 random bits, positive and without a leading zero byte, as RFC 5280 wants. */
+function newSerial(random: RandomSource): string {
+  const bytes = Buffer.from(random.bytes(SERIAL_BYTES));
+  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;
+  return bytes.toString('hex');
+}
