@@ -1,0 +1,195 @@
+/**
+ * The worker side of a node: keeps a session with some manager for as long as it lives, hands its
+ * messages to the node's networking and to the worker, and outlives managers, engine restarts and
+ * its own death. Nothing it does depends on a manager being there.
+ */
+import { equals } from '@bufbuild/protobuf';
+import type { Environment } from '../model/environment.js';
+import { invariant, SkepError } from '../model/errors.js';
+import type { SessionMessage } from '../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
+import { NodeDescriptionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { AttachmentAllocator, NodeNetworking } from '../network/types.js';
+import type { Logger } from '../observe/logger.js';
+import type { ManagerConnection } from '../rpc/types.js';
+import { orAborted, sleep } from './async.js';
+import { NodeAttachments } from './attachments.js';
+import type { Executor } from './executor.js';
+import { SESSION_BACKOFF_MAX_MS, SESSION_BACKOFF_MIN_MS } from './limits.js';
+import { LogPublisher } from './log-publisher.js';
+import { runSession } from './session.js';
+import { StatusReporter } from './status-reporter.js';
+import { Worker } from './worker.js';
+
+/** How a session with a manager went, for choosing the next manager. */
+export type SessionOutcome = 'good' | 'bad';
+
+/** What an agent needs. */
+export interface AgentOptions {
+  readonly nodeId: string;
+  /** Where `worker/tasks` is kept. */
+  readonly stateDirectory: string;
+  readonly executor: Executor;
+  readonly network: NodeNetworking;
+  readonly environment: Environment;
+  readonly logger: Logger;
+  /** Connects to the best manager known. @throws SkepError unavailable */
+  readonly connect: () => Promise<ManagerConnection>;
+  /** Told once per session: `good` when registered, `bad` when that failed. */
+  readonly observe: (connection: ManagerConnection, outcome: SessionOutcome) => void;
+  /** Each session message, after the network has it: managers, root CA, role. Must not throw. */
+  readonly onSessionMessage: (message: SessionMessage) => void;
+}
+
+/** One node's agent. */
+export class Agent {
+  /** Addresses for plain containers on attachable networks. */
+  readonly attachments: AttachmentAllocator;
+  private readonly worker: Worker;
+  private readonly reporter: StatusReporter;
+  private readonly logs: LogPublisher;
+  private readonly life = new AbortController();
+  private connection: ManagerConnection | undefined;
+  private sessionId = '';
+  private backoffMs = SESSION_BACKOFF_MIN_MS;
+  private loop: Promise<void> | undefined;
+  private readonly firstSession: { promise: Promise<void>; resolve: () => void };
+
+  constructor(private readonly options: AgentOptions) {
+    const { environment, logger } = options;
+    this.worker = new Worker({
+      executor: options.executor,
+      environment,
+      logger,
+      stateDirectory: options.stateDirectory,
+    });
+    this.reporter = new StatusReporter(logger);
+    this.worker.listen({
+      onStatus: (task) => this.reporter.enqueue(task),
+      onRemoved: (taskId) => this.reporter.forget(taskId),
+    });
+    this.logs = new LogPublisher(options.nodeId, this.worker, environment.clock, logger);
+    this.attachments = new NodeAttachments(() => this.connection, this.worker, environment.clock);
+    let resolve: () => void = () => undefined;
+    const promise = new Promise<void>((done) => {
+      resolve = done;
+    });
+    this.firstSession = { promise, resolve };
+  }
+
+  /** Adopts what runs, then looks for a manager for ever. The network must be started already. */
+  async start(): Promise<void> {
+    invariant(this.loop === undefined, 'an agent starts once');
+    await this.worker.start();
+    this.loop = this.run();
+  }
+
+  /** Resolves once a manager has registered this node for the first time since the start. */
+  ready(): Promise<void> {
+    return this.firstSession.promise;
+  }
+
+  /** Ends the session; containers go on running. Idempotent. */
+  async stop(): Promise<void> {
+    await this.endSessions();
+    await this.worker.stop();
+  }
+
+  /** Leaves the cluster: ends the session, removes all tasks, then stops. */
+  async leave(): Promise<void> {
+    await this.endSessions();
+    await this.worker.leave();
+    await this.worker.stop();
+  }
+
+  private async endSessions(): Promise<void> {
+    this.life.abort();
+    this.connection?.close();
+    await this.loop;
+  }
+
+  private async run(): Promise<void> {
+    const { environment, logger } = this.options;
+    while (!this.life.signal.aborted) {
+      try {
+        await this.session();
+      } catch (error) {
+        if (this.life.signal.aborted) return;
+        const { code, message } = SkepError.from(error);
+        logger.warn({ code, error: message }, 'session with the manager ended');
+      }
+      const pauseMs = environment.random.next() * this.backoffMs;
+      this.backoffMs = Math.min(
+        SESSION_BACKOFF_MIN_MS + 2 * this.backoffMs,
+        SESSION_BACKOFF_MAX_MS,
+      );
+      await sleep(environment.clock, pauseMs, this.life.signal).catch(() => undefined);
+    }
+  }
+
+  private async session(): Promise<void> {
+    const { executor, environment, logger, connect, observe } = this.options;
+    const dialled = connect();
+    // A connection that comes up after the agent was stopped must not stay open.
+    dialled.then(
+      (late) => {
+        if (this.life.signal.aborted) late.close();
+      },
+      () => undefined,
+    );
+    const connection = await orAborted(dialled, this.life.signal);
+    this.connection = connection;
+    let registered = false;
+    try {
+      await runSession(
+        {
+          connection,
+          clock: environment.clock,
+          logger,
+          worker: this.worker,
+          reporter: this.reporter,
+          logs: this.logs,
+          describe: () => executor.describe(),
+          sameDescription: (a, b) => equals(NodeDescriptionSchema, a, b),
+          previousSessionId: this.sessionId,
+          onMessage: (message) => this.onMessage(message),
+          onRegistered: (sessionId) => {
+            registered = true;
+            this.sessionId = sessionId;
+            this.backoffMs = SESSION_BACKOFF_MIN_MS;
+            observe(connection, 'good');
+            this.firstSession.resolve();
+            logger.info({ nodeId: this.options.nodeId }, 'registered with a manager');
+          },
+        },
+        this.life.signal,
+      );
+    } finally {
+      if (!registered && !this.life.signal.aborted) observe(connection, 'bad');
+      this.connection = undefined;
+      connection.close();
+    }
+  }
+
+  private async onMessage(message: SessionMessage): Promise<void> {
+    const { node } = message;
+    if (node !== undefined) {
+      try {
+        await this.options.network.configure({
+          node,
+          keys: message.networkBootstrapKeys,
+          managerAddresses: message.managers.map((m) => hostOf(m.peer?.addr ?? '')),
+        });
+      } catch (error) {
+        // Tasks without networks still run; those with fail with the network's own text.
+        const text = SkepError.from(error).message;
+        this.options.logger.error({ error: text }, 'node networking not configured');
+      }
+    }
+    this.options.onSessionMessage(message);
+  }
+}
+
+/** `host:port` or `[v6]:port` without its port. */
+function hostOf(address: string): string {
+  return address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
+}

@@ -1,0 +1,303 @@
+/**
+ * One container task on a Docker Engine: each effect looks at what is there first, so that it can
+ * be repeated after a crash of the daemon or a restart of the engine. The task enters the network
+ * when it runs and is healthy, and leaves it before its stop signal.
+ */
+import { clone } from '@bufbuild/protobuf';
+import { SkepError } from '../model/errors.js';
+import type { LogSubscriptionOptions } from '../model/gen/docker/swarmkit/v1/logbroker_pb.js';
+import type { NetworkAttachment, Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { type PortConfig, PortConfigSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { ContainerNetworking, NodeNetworking, TaskEndpoint } from '../network/types.js';
+import type { Logger } from '../observe/logger.js';
+import { type Gate, throwIfAborted } from './async.js';
+import {
+  containerBody,
+  containerSpec,
+  engineBoundPorts,
+  enginePort,
+  hostPorts,
+  predefinedNetwork,
+} from './container-config.js';
+import { containerLogs } from './container-logs.js';
+import type { ContainerState, EngineClient } from './engine-client.js';
+import type { EngineWatch } from './engine-watch.js';
+import type { Dependencies, LogLine, RuntimeFacts, TaskController } from './executor.js';
+import type { ImagePuller } from './image-puller.js';
+import { bindSourceText, checkMount } from './mounts.js';
+import { taskName } from '../model/naming.js';
+import { TASK_ID_LABEL } from './container-labels.js';
+import type { SecretMounts } from './secret-mounts.js';
+import { exitError, UNHEALTHY } from './task-state.js';
+
+/** What all controllers of one engine share. */
+export interface ControllerContext {
+  readonly client: EngineClient;
+  readonly watch: EngineWatch;
+  readonly puller: ImagePuller;
+  readonly network: NodeNetworking;
+  readonly secrets: SecretMounts;
+  readonly operations: Gate;
+  readonly stops: Gate;
+  readonly logger: Logger;
+}
+
+/** Effects of a container task. */
+export class DockerController implements TaskController {
+  private state: ContainerState | undefined;
+  private networked = false;
+  private active = false;
+  private drained = false;
+
+  constructor(
+    private readonly context: ControllerContext,
+    private task: Task,
+    private readonly dependencies: Dependencies,
+  ) {}
+
+  facts(): RuntimeFacts | undefined {
+    const { state } = this;
+    if (state === undefined) return undefined;
+    return {
+      containerId: state.id,
+      pid: state.pid,
+      exitCode: state.exitCode,
+      hostPorts: this.boundPorts(state),
+    };
+  }
+
+  async prepare(signal: AbortSignal): Promise<void> {
+    const spec = containerSpec(this.task);
+    for (const mount of spec.mounts) checkMount(mount);
+    if ((await this.look()) !== undefined) return;
+    await this.context.puller.ensure(spec.image, spec.pullOptions?.registryAuth ?? '', signal);
+    await this.context.operations.run(signal, async () => {
+      const networking = await this.prepareNetworks();
+      throwIfAborted(signal);
+      const mounts = await this.context.secrets.write(this.task, this.dependencies);
+      await this.create(containerBody(this.task, networking, mounts));
+      await this.connectOthers(networking);
+    });
+    await this.look();
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    const state = await this.expect();
+    if (hasEnded(state)) {
+      await this.leaveNetwork();
+      throw endError(state);
+    }
+    if (!state.running) {
+      const networking = await this.prepareNetworks();
+      await this.connectOthers(networking);
+      await this.context.operations.run(signal, () => this.context.client.start(state.id));
+    }
+    const started = await this.context.watch.until(state.id, startedVerdict, signal);
+    this.state = started;
+    if (started.health === 'unhealthy') {
+      await this.shutdown(signal);
+      throw new SkepError('unknown', UNHEALTHY);
+    }
+    if (!started.running) {
+      await this.leaveNetwork();
+      throw endError(started);
+    }
+    await this.enterNetwork(started);
+  }
+
+  async wait(signal: AbortSignal): Promise<void> {
+    const { watch } = this.context;
+    const state = await this.expect();
+    if (state.running) await this.enterNetwork(state);
+    let ended = await watch.until(state.id, endedOrUnhealthy, signal);
+    let cause: string | undefined;
+    if (ended.running) {
+      cause = UNHEALTHY;
+      await this.shutdown(signal);
+      ended = await watch.until(state.id, endedVerdict, signal);
+    }
+    this.state = ended;
+    await this.leaveNetwork();
+    if (ended.exitCode !== 0) throw exitError(ended.exitCode, cause ?? ended.error);
+  }
+
+  async shutdown(signal: AbortSignal): Promise<void> {
+    const state = await this.look();
+    if (state?.running === true) {
+      await this.drain();
+      const grace = containerSpec(this.task).stopGracePeriod;
+      const graceSeconds = grace === undefined ? undefined : Number(grace.seconds);
+      await this.context.stops.run(signal, () => this.context.client.stop(state.id, graceSeconds));
+      await this.look();
+    }
+    await this.leaveNetwork();
+  }
+
+  async remove(signal: AbortSignal): Promise<void> {
+    await this.shutdown(signal);
+    const state = await this.look();
+    if (state !== undefined) {
+      await this.context.operations.run(signal, () => this.context.client.remove(state.id));
+      this.state = undefined;
+    }
+    await this.context.secrets.remove(this.task.id);
+  }
+
+  async update(task: Task): Promise<void> {
+    const before = portsText(this.task);
+    this.task = task;
+    if (this.active && portsText(task) !== before) {
+      await this.context.network.updatePorts(task.id, task.endpoint?.ports ?? []);
+    }
+  }
+
+  logs(options: LogSubscriptionOptions, signal: AbortSignal): AsyncIterable<LogLine> {
+    return containerLogs(this.context.client, this.containerKey(), options, signal);
+  }
+
+  /** Id of the known container, else its name. */
+  private containerKey(): string {
+    const status = this.task.status?.runtimeStatus;
+    const known = status?.case === 'container' ? status.value.containerId : '';
+    return this.state?.id ?? (known === '' ? taskName(this.task) : known);
+  }
+
+  /** Looks at the container; one of that name that is not this task's does not count. */
+  private async look(): Promise<ContainerState | undefined> {
+    const found = await this.context.client.inspect(this.containerKey());
+    const own = found?.labels[TASK_ID_LABEL] === this.task.id ? found : undefined;
+    if (own !== undefined) this.state = own;
+    return own;
+  }
+
+  private async expect(): Promise<ContainerState> {
+    const state = await this.look();
+    if (state !== undefined) return state;
+    await this.leaveNetwork();
+    throw new SkepError('not_found', `No such container: ${this.containerKey()}`);
+  }
+
+  private attachments(): readonly NetworkAttachment[] {
+    return this.task.networks.filter((a) => predefinedNetwork(a.network) === undefined);
+  }
+
+  private async prepareNetworks(): Promise<ContainerNetworking | undefined> {
+    const attachments = this.attachments();
+    if (attachments.length === 0) return undefined;
+    this.networked = true;
+    return this.context.network.prepareTask(attachments);
+  }
+
+  private async create(body: Parameters<EngineClient['create']>[1]): Promise<void> {
+    try {
+      await this.context.client.create(taskName(this.task), body);
+    } catch (thrown) {
+      const error = SkepError.from(thrown);
+      // Made before a crash, by an effect that could not tell any more.
+      if (error.code === 'already_exists' && (await this.look()) !== undefined) return;
+      await this.leaveNetwork();
+      await this.context.secrets.remove(this.task.id);
+      throw new SkepError(error.code, bindSourceText(error.message), { cause: thrown });
+    }
+  }
+
+  /** Networks after the first: an engine of API 1.41 takes only one at creation. */
+  private async connectOthers(networking: ContainerNetworking | undefined): Promise<void> {
+    const others = networking?.endpoints.slice(1) ?? [];
+    if (others.length === 0) return;
+    const state = await this.expect();
+    for (const endpoint of others) {
+      if (state.networks.includes(endpoint.engineNetworkName)) continue;
+      await this.context.client.connect(endpoint.engineNetworkId, state.id, endpoint.address);
+    }
+  }
+
+  private async enterNetwork(state: ContainerState): Promise<void> {
+    if (this.active || this.attachments().length === 0) return;
+    this.networked = true;
+    await this.context.network.activate(this.endpoint(state.id));
+    this.active = true;
+    this.drained = false;
+  }
+
+  private async drain(): Promise<void> {
+    if (this.drained || this.attachments().length === 0) return;
+    this.drained = true;
+    await this.context.network.drain(this.task.id);
+  }
+
+  private async leaveNetwork(): Promise<void> {
+    if (!this.networked && this.attachments().length === 0) return;
+    await this.context.network.deactivate(this.task.id);
+    this.networked = false;
+    this.active = false;
+  }
+
+  private endpoint(containerId: string): TaskEndpoint {
+    const { task } = this;
+    return {
+      taskId: task.id,
+      taskName: taskName(task),
+      containerId,
+      serviceId: task.serviceId,
+      serviceName: task.serviceAnnotations?.name ?? '',
+      attachments: this.attachments(),
+      virtualIps: (task.endpoint?.virtualIps ?? []).map((virtual) => ({
+        networkId: virtual.networkId,
+        address: virtual.addr,
+      })),
+      ports: task.endpoint?.ports ?? [],
+    };
+  }
+
+  private boundPorts(state: ContainerState): readonly PortConfig[] {
+    if (!state.running) return [];
+    if (engineBoundPorts(this.task).length === 0) return hostPorts(this.task);
+    return engineBoundPorts(this.task).flatMap((port) => {
+      const [bound] = state.ports[enginePort(port)] ?? [];
+      if (bound === undefined) return [];
+      const copy = clone(PortConfigSchema, port);
+      copy.publishedPort = bound;
+      return [copy];
+    });
+  }
+}
+
+/** Whether a container ran and ended; a created one has not run. */
+function hasEnded(state: ContainerState): boolean {
+  return !state.running && (state.status === 'exited' || state.status === 'dead');
+}
+
+/** Why a container that should have started did not stay. */
+function endError(state: ContainerState): SkepError {
+  return exitError(state.exitCode, state.error);
+}
+
+/** Started and healthy, or over. */
+function startedVerdict(state: ContainerState | undefined): ContainerState | undefined {
+  const present = required(state);
+  if (present.running && present.health === 'starting') return undefined;
+  return present;
+}
+
+function endedOrUnhealthy(state: ContainerState | undefined): ContainerState | undefined {
+  const present = required(state);
+  return !present.running || present.health === 'unhealthy' ? present : undefined;
+}
+
+function endedVerdict(state: ContainerState | undefined): ContainerState | undefined {
+  const present = required(state);
+  return present.running ? undefined : present;
+}
+
+function required(state: ContainerState | undefined): ContainerState {
+  if (state === undefined) throw new SkepError('not_found', 'No such container');
+  return state;
+}
+
+function portsText(task: Task): string {
+  return (task.endpoint?.ports ?? [])
+    .map((p) => [p.name, p.protocol, p.targetPort, p.publishedPort, p.publishMode].join(' '))
+    .sort()
+    .join('\n');
+}

@@ -1,0 +1,135 @@
+/**
+ * Makes a task's image present. Swarm asks the registry for every image that is not pinned by
+ * digest, and goes on with a local one when that fails. Here a silent registry cannot stall a
+ * start: with a local image the wait for its first answer is short, and a failure is remembered
+ * for a while. Equal pulls at one time are one.
+ */
+import type { Clock } from '../model/environment.js';
+import { SkepError } from '../model/errors.js';
+import type { Logger } from '../observe/logger.js';
+import { childAbort, orAborted } from './async.js';
+import { type EngineClient, engineError } from './engine-client.js';
+import {
+  PULL_FAILURE_MEMORY_MS,
+  PULL_FAILURES_MAX,
+  PULL_SILENCE_LOCAL_MS,
+  PULL_SILENCE_MS,
+} from './limits.js';
+
+/** Whether a reference is an image id rather than a name. */
+export function isImageId(reference: string): boolean {
+  return /^(sha256:)?[0-9a-f]{64}$/.test(reference);
+}
+
+/** Whether a reference names one content for ever. */
+export function isPinned(reference: string): boolean {
+  return /@sha256:[0-9a-f]{64}$/.test(reference);
+}
+
+/** The reference with the default tag: without one the engine would pull every tag. */
+export function withDefaultTag(reference: string): string {
+  const name = reference.slice(reference.lastIndexOf('/') + 1);
+  return name.includes(':') || name.includes('@') ? reference : `${reference}:latest`;
+}
+
+/** Pulls images of tasks. */
+export class ImagePuller {
+  private readonly running = new Map<string, Promise<void>>();
+  private readonly failures = new Map<string, number>();
+  private readonly life = new AbortController();
+
+  constructor(
+    private readonly client: EngineClient,
+    private readonly clock: Clock,
+    private readonly logger: Logger,
+    /** DOCKER_SERVICE_PREFER_OFFLINE_IMAGE: a local image is used without asking. */
+    private readonly preferOffline: boolean,
+  ) {}
+
+  /**
+   * Resolves once the image is as fresh as it can be had. A failed pull is only logged: if the
+   * image is not there, creating the container says so in the engine's words.
+   * @throws SkepError unavailable when the engine cannot be reached; canceled by `signal`
+   */
+  async ensure(reference: string, registryAuth: string, signal: AbortSignal): Promise<void> {
+    if (isImageId(reference)) return;
+    const image = withDefaultTag(reference);
+    const local = (await this.client.image(image)) !== undefined;
+    if (local && (isPinned(image) || this.preferOffline || this.failedLately(image))) return;
+    try {
+      await orAborted(this.shared(image, registryAuth, local), signal);
+      this.failures.delete(image);
+    } catch (thrown) {
+      if (signal.aborted) throw thrown;
+      this.remember(image);
+      const error = SkepError.from(thrown).message;
+      this.logger.warn({ image, local, error }, 'pulling image failed');
+    }
+  }
+
+  private failedLately(image: string): boolean {
+    const at = this.failures.get(image);
+    return at !== undefined && this.clock.monotonicMs() - at < PULL_FAILURE_MEMORY_MS;
+  }
+
+  private remember(image: string): void {
+    if (this.failures.size >= PULL_FAILURES_MAX) this.failures.clear();
+    this.failures.set(image, this.clock.monotonicMs());
+  }
+
+  /** Breaks off running pulls. */
+  stop(): void {
+    this.life.abort();
+  }
+
+  /** One pull for all tasks that want the same at once; it goes on when one of them goes. */
+  private shared(image: string, registryAuth: string, local: boolean): Promise<void> {
+    const key = `${image} ${registryAuth}`;
+    const present = this.running.get(key);
+    if (present !== undefined) return present;
+    const pull = this.pull(image, registryAuth, local).finally(() => {
+      this.running.delete(key);
+    });
+    this.running.set(key, pull);
+    return pull;
+  }
+
+  private async pull(image: string, registryAuth: string, local: boolean): Promise<void> {
+    const { controller, release } = childAbort(this.life.signal);
+    const silenceMs = local ? PULL_SILENCE_LOCAL_MS : PULL_SILENCE_MS;
+    let silent = false;
+    const onSilence = (): void => {
+      silent = true;
+      controller.abort();
+    };
+    let timer = this.clock.setTimer(silenceMs, onSilence);
+    try {
+      const stream = await this.client.pull(image, registryAuth, controller.signal);
+      let rest = '';
+      for await (const chunk of stream) {
+        // The registry answered; from here a stall is worth a longer wait.
+        timer.cancel();
+        timer = this.clock.setTimer(PULL_SILENCE_MS, onSilence);
+        rest = failOnErrorLine(rest + chunk.toString());
+      }
+    } catch (thrown) {
+      if (silent) throw new SkepError('deadline_exceeded', 'the registry does not answer');
+      throw engineError(thrown);
+    } finally {
+      timer.cancel();
+      release();
+    }
+  }
+}
+
+/** Looks through complete progress lines for an error; returns the incomplete rest. */
+function failOnErrorLine(text: string): string {
+  const lines = text.split('\n');
+  const rest = lines.pop() ?? '';
+  for (const line of lines) {
+    if (line.trim() === '') continue;
+    const progress = JSON.parse(line) as { error?: unknown } | null;
+    if (typeof progress?.error === 'string') throw new SkepError('unknown', progress.error);
+  }
+  return rest;
+}

@@ -1,0 +1,70 @@
+/**
+ * What a node tells managers about itself, from the engine's `/info`. Values are copied as the
+ * kernel and the engine spell them (`x86_64`): constraints compare them so.
+ */
+import { create } from '@bufbuild/protobuf';
+import {
+  type NodeDescription,
+  NodeDescriptionSchema,
+  type NodeTLSInfo,
+} from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { AGENT_VERSION_LABEL } from '../model/labels.js';
+
+const NANO_CPUS = 1_000_000_000n;
+/** Plugins every node has: overlays are ours, not the engine's. */
+const OWN_PLUGINS = [
+  { type: 'Network', name: 'overlay' },
+  { type: 'Volume', name: 'local' },
+] as const;
+
+/** The description of a node; fields of `info` of another type than expected are left out. */
+export function describeNode(
+  info: Readonly<Record<string, unknown>>,
+  version: string,
+  tlsInfo: NodeTLSInfo | undefined,
+): NodeDescription {
+  return create(NodeDescriptionSchema, {
+    hostname: text(info['Name']),
+    platform: { architecture: text(info['Architecture']), os: text(info['OSType']) },
+    resources: {
+      nanoCpus: whole(info['NCPU']) * NANO_CPUS,
+      memoryBytes: whole(info['MemTotal']),
+    },
+    engine: {
+      engineVersion: text(info['ServerVersion']),
+      labels: { ...labels(info['Labels']), [AGENT_VERSION_LABEL]: version },
+      plugins: plugins(info['Plugins']),
+    },
+    ...(tlsInfo === undefined ? {} : { tlsInfo }),
+  });
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function whole(value: unknown): bigint {
+  return typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : 0n;
+}
+
+function labels(value: unknown): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const entry of Array.isArray(value) ? value : []) {
+    const [key, ...rest] = text(entry).split('=');
+    if (key !== undefined && key !== '') result[key] = rest.join('=');
+  }
+  return result;
+}
+
+function plugins(value: unknown): { type: string; name: string }[] {
+  const found = new Map<string, { type: string; name: string }>();
+  const add = (type: string, name: string): void => {
+    if (name !== '') found.set(`${type} ${name}`, { type, name });
+  };
+  for (const own of OWN_PLUGINS) add(own.type, own.name);
+  const groups = typeof value === 'object' && value !== null ? value : {};
+  for (const [type, names] of Object.entries(groups)) {
+    for (const name of Array.isArray(names) ? names : []) add(type, text(name));
+  }
+  return [...found.keys()].sort().flatMap((key) => found.get(key) ?? []);
+}

@@ -1,0 +1,96 @@
+/**
+ * Delivers task states to whichever manager the node has a session with. Per task only the latest
+ * state waits (states are a clock, an older one says nothing more); it is kept until a manager
+ * has taken it, over any number of sessions.
+ */
+import type { SkepError } from '../model/errors.js';
+import type { Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { TaskStatus } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { Logger } from '../observe/logger.js';
+import { fromRpcError } from '../rpc/errors.js';
+import type { ManagerConnection } from '../rpc/types.js';
+import { WakeFlag } from './async.js';
+import { RPC_TIMEOUT_MS, STATUS_BATCH_MAX } from './limits.js';
+
+/** The states not delivered yet. */
+export class StatusReporter {
+  private readonly pending = new Map<string, TaskStatus>();
+  private readonly wake = new WakeFlag();
+
+  constructor(private readonly logger: Logger) {}
+
+  /** The task's state is to be told; replaces an older one of the same task. */
+  enqueue(task: Task): void {
+    if (task.status === undefined) return;
+    this.pending.set(task.id, task.status);
+    this.wake.raise();
+  }
+
+  /** The manager took the task away: nobody wants its state any more. */
+  forget(taskId: string): void {
+    this.pending.delete(taskId);
+  }
+
+  /** Number of tasks whose state is not delivered. */
+  get size(): number {
+    return this.pending.size;
+  }
+
+  /**
+   * Delivers until `signal` aborts.
+   * @throws SkepError of the manager; what was not taken stays
+   */
+  async run(
+    dispatcher: ManagerConnection['dispatcher'],
+    sessionId: string,
+    signal: AbortSignal,
+  ): Promise<never> {
+    for (;;) {
+      while (this.pending.size === 0) await this.wake.wait(signal);
+      const batch = [...this.pending].slice(0, STATUS_BATCH_MAX);
+      await this.send(dispatcher, sessionId, batch, signal);
+    }
+  }
+
+  private async send(
+    dispatcher: ManagerConnection['dispatcher'],
+    sessionId: string,
+    batch: readonly (readonly [string, TaskStatus])[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const updates = batch.map(([taskId, status]) => ({ taskId, status }));
+    try {
+      await dispatcher.updateTaskStatus(
+        { sessionId, updates },
+        { signal, timeoutMs: RPC_TIMEOUT_MS },
+      );
+    } catch (thrown) {
+      await this.refused(fromRpcError(thrown), dispatcher, sessionId, batch, signal);
+      return;
+    }
+    this.delivered(batch);
+  }
+
+  /** One foreign task makes a manager refuse the whole call: find it, and drop only it. */
+  private async refused(
+    error: SkepError,
+    dispatcher: ManagerConnection['dispatcher'],
+    sessionId: string,
+    batch: readonly (readonly [string, TaskStatus])[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (error.code !== 'permission_denied') throw error;
+    if (batch.length === 1) {
+      this.logger.warn({ taskId: batch[0]?.[0], error: error.message }, 'task state refused');
+      this.delivered(batch);
+      return;
+    }
+    for (const entry of batch) await this.send(dispatcher, sessionId, [entry], signal);
+  }
+
+  private delivered(batch: readonly (readonly [string, TaskStatus])[]): void {
+    for (const [taskId, status] of batch) {
+      if (this.pending.get(taskId) === status) this.pending.delete(taskId);
+    }
+  }
+}

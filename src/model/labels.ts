@@ -1,0 +1,191 @@
+/**
+ * Everything Skep keeps in labels because Swarm's schema has no field for it: one table of keys,
+ * with the objects they belong on, their values and defaults. Keys that start with `skep.` and are
+ * not here are refused, so that a typing error cannot pass for a setting. docs/labels.md is
+ * printed from this table.
+ */
+import { SkepError } from './errors.js';
+
+/** Prefix of all keys in this table; no other software may use it. */
+export const SKEP_PREFIX = 'skep.';
+
+/** Engine label in a node's description: version of the skepd that runs it. Stock engines lack it. */
+export const AGENT_VERSION_LABEL = 'skep.agent';
+/** How long only an agent may be silent before its node counts as down. */
+export const AGENT_GRACE_LABEL = 'skep.agent_grace';
+/** How long a node must be dead before its tasks are started elsewhere. */
+export const RESCHEDULE_AFTER_LABEL = 'skep.reschedule_after';
+
+/** Where a key may be set. `engine` labels are set by skepd itself, never by users. */
+export type LabelObject =
+  | 'cluster'
+  | 'service'
+  | 'node'
+  | 'network'
+  | 'secret'
+  | 'config'
+  | 'engine';
+
+/** What a value looks like. */
+export type LabelValue =
+  /** Go-style duration: `60s`, `1m30s`, `250ms`; `minMs` and `maxMs` included. */
+  | { readonly type: 'duration'; readonly minMs: number; readonly maxMs: number }
+  | { readonly type: 'text' };
+
+/** One row of the table. */
+export interface LabelDefinition {
+  readonly key: string;
+  readonly objects: readonly LabelObject[];
+  readonly value: LabelValue;
+  /** Used where the key is not set; for the reader also. */
+  readonly defaultValue: string;
+  /** Whether a change acts at once, without new tasks. */
+  readonly live: boolean;
+  readonly meaning: string;
+}
+
+const HOUR_MS = 3_600_000;
+
+/** The table. */
+export const LABELS: readonly LabelDefinition[] = [
+  {
+    key: AGENT_VERSION_LABEL,
+    objects: ['engine'],
+    value: { type: 'text' },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'Version of the skepd on the node, told by itself. Nodes without it run a stock engine.',
+  },
+  {
+    key: AGENT_GRACE_LABEL,
+    objects: ['cluster'],
+    value: { type: 'duration', minMs: 1_000, maxMs: HOUR_MS },
+    defaultValue: '60s',
+    live: true,
+    meaning:
+      'How long a node whose data path still answers may be without an agent before its tasks ' +
+      'are started elsewhere.',
+  },
+  {
+    key: RESCHEDULE_AFTER_LABEL,
+    objects: ['cluster', 'service'],
+    value: { type: 'duration', minMs: 0, maxMs: HOUR_MS },
+    defaultValue: '4s',
+    live: true,
+    meaning:
+      'How long a node must be dead before its tasks are started elsewhere. ' +
+      'A value on the service goes before that of the cluster.',
+  },
+];
+
+const BY_KEY = new Map(LABELS.map((definition) => [definition.key, definition]));
+
+const UNIT_MS: Readonly<Record<string, number>> = {
+  ns: 1e-6,
+  us: 1e-3,
+  µs: 1e-3,
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: HOUR_MS,
+};
+
+/** The row of a key, or undefined. */
+export function labelDefinition(key: string): LabelDefinition | undefined {
+  return BY_KEY.get(key);
+}
+
+/** A Go-style duration in milliseconds; undefined if it is none. */
+export function parseDurationMs(text: string): number | undefined {
+  if (text === '0') return 0;
+  if (!/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(text)) return undefined;
+  let totalMs = 0;
+  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)) {
+    totalMs += Number(amount) * (UNIT_MS[unit ?? ''] ?? 0);
+  }
+  return totalMs;
+}
+
+/**
+ * Checks the `skep.` keys among `labels` for an object of this kind.
+ * @throws SkepError invalid_argument naming the key
+ */
+export function checkLabels(object: LabelObject, labels: Readonly<Record<string, string>>): void {
+  for (const [key, value] of Object.entries(labels)) {
+    if (key.startsWith(SKEP_PREFIX)) checkLabel(object, key, value);
+  }
+}
+
+/**
+ * Checks one `skep.` key.
+ * @throws SkepError invalid_argument
+ */
+export function checkLabel(object: LabelObject, key: string, value: string): void {
+  const definition = BY_KEY.get(key);
+  if (definition === undefined) {
+    const known = LABELS.filter((row) => row.objects.includes(object)).map((row) => row.key);
+    const hint = known.length === 0 ? 'there are none for this object' : known.join(', ');
+    throw refusal(`unknown label ${key}: keys starting with skep. are reserved (${hint})`);
+  }
+  if (!definition.objects.includes(object)) {
+    throw refusal(`label ${key} cannot be set on a ${object}`);
+  }
+  const rule = definition.value;
+  if (rule.type === 'text') return;
+  const valueMs = parseDurationMs(value);
+  if (valueMs === undefined) throw refusal(`label ${key}: ${value} is not a duration such as 60s`);
+  if (valueMs < rule.minMs || valueMs > rule.maxMs) {
+    throw refusal(`label ${key}: must be ${rule.minMs} to ${rule.maxMs} ms, not ${value}`);
+  }
+}
+
+/**
+ * Value of a duration key: the first of `places` that sets it (the nearest object first), else
+ * its default. Values that do not parse, which only another software can have stored, count as
+ * not set.
+ */
+export function durationLabelMs(
+  key: string,
+  ...places: readonly (Readonly<Record<string, string>> | undefined)[]
+): number {
+  for (const labels of places) {
+    const valueMs = parseDurationMs(labels?.[key] ?? '');
+    if (valueMs !== undefined) return valueMs;
+  }
+  return parseDurationMs(BY_KEY.get(key)?.defaultValue ?? '') ?? 0;
+}
+
+function refusal(text: string): SkepError {
+  return new SkepError('invalid_argument', text);
+}
+
+/** The text of docs/labels.md. */
+export function labelsPage(): string {
+  const rows = LABELS.map((row) => {
+    const value =
+      row.value.type === 'text' ? 'text' : `duration, ${row.value.minMs} to ${row.value.maxMs} ms`;
+    const cells = [
+      `\`${row.key}\``,
+      row.objects.join(', '),
+      value,
+      row.defaultValue === '' ? '' : `\`${row.defaultValue}\``,
+      row.live ? 'yes' : 'no',
+      row.meaning,
+    ];
+    return `| ${cells.join(' | ')} |`;
+  });
+  return [
+    '# Labels and cluster settings',
+    '',
+    'What Swarm has no field for, Skep keeps in labels whose keys start with `skep.`. Any other key',
+    'with that prefix is refused. Labels of the cluster are set with `skep cluster set KEY VALUE`,',
+    'the others with the `--label` options of the `docker` commands. *Live* settings act without',
+    'new tasks. This page is printed from `src/model/labels.ts` (`labelsPage`).',
+    '',
+    '| key | set on | value | default | live | meaning |',
+    '| --- | --- | --- | --- | --- | --- |',
+    ...rows,
+    '',
+  ].join('\n');
+}
