@@ -106,3 +106,15 @@ export const DNS_TCP_IDLE_MS = 10_000;
 
 /** Addresses in one answer; more do not fit 64 KiB with room to spare. */
 export const DNS_ANSWERS_MAX = 1024;
+
+/** A promised address whose container never came is forgotten after this; a slow image pull fits in. */
+export const PLAN_EXPIRY_MS = 3_600_000;
+
+/** An unused twin network is removed after this, unless a task's end removes it at once. */
+export const TWIN_IDLE_MS = 600_000;
+
+/** The managers' gossip is tried again after this when none of them answered. */
+export const REJOIN_PERIOD_MS = 5000;
+
+/** The swarm's data path addresses are IPv4; names of own devices start with this. */
+export const OWN_DEVICE_PREFIX = 'sw-';

@@ -63,13 +63,6 @@ export class Liveness {
     return [...this.members.values()].filter(({ state }) => state === 'alive').length;
   }
 
-  /** True if a member of the ring, in whatever state, has this address. */
-  isAliveAddress(address: string): boolean {
-    return [...this.members.values()].some(
-      (member) => member.address === address && member.state === 'alive',
-    );
-  }
-
   /**
    * One period: reads the replies, drops what is dead or was not refreshed, sends the next echoes
    * to doubtful members and to `alsoTunnels`. True if entries were dropped.

@@ -89,6 +89,14 @@ export class EndpointTables {
     return [...tunnels];
   }
 
+  /** True if an owner in the ring announces addresses behind this tunnel. */
+  announces(tunnelAddress: string): boolean {
+    for (const { value, held } of this.all()) {
+      if (!held && 'tunnelAddress' in value && value.tunnelAddress === tunnelAddress) return true;
+    }
+    return false;
+  }
+
   /** The peers among the entries. */
   peers(): readonly PeerView[] {
     const views: PeerView[] = [];

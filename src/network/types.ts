@@ -56,8 +56,14 @@ export interface NodeNetworking {
   configure(config: NodeNetworkConfig): Promise<void>;
   /** Leaves the cluster: gossip good-bye, engine networks, endpoints and data path removed. */
   leave(): Promise<void>;
-  /** Makes the networks of a task exist on the engine; idempotent. */
-  prepareTask(attachments: readonly NetworkAttachment[]): Promise<ContainerNetworking>;
+  /**
+   * Makes the networks of a task exist on the engine; idempotent. With `taskId`, `deactivate`
+   * also takes back what was prepared for a task that was never activated.
+   */
+  prepareTask(
+    attachments: readonly NetworkAttachment[],
+    taskId?: string,
+  ): Promise<ContainerNetworking>;
   /** Task runs and is healthy: DNS, balancers and ports on all nodes may use it. */
   activate(endpoint: TaskEndpoint): Promise<void>;
   /** Before the stop signal: no new connections, old ones go on; resolves once spread (bounded). */

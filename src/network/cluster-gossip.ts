@@ -1,0 +1,171 @@
+/**
+ * This node's place in the gossip ring: starts the thread once the keys are known, joins through
+ * the managers, follows which networks are in use here, and announces own entries.
+ */
+import type { Clock } from '../model/environment.js';
+import { SkepError } from '../model/errors.js';
+import type { EncryptionKey } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type {
+  Gossip,
+  GossipEvent,
+  GossipOptions,
+  GossipProfile,
+  StartGossip,
+} from '../native/gossip-types.js';
+import type { Logger } from '../observe/logger.js';
+import { Announcer, type OwnEntry } from './announcer.js';
+import { REJOIN_PERIOD_MS } from './limits.js';
+
+const GOSSIP_SUBSYSTEM = 'networking:gossip';
+
+/** Where and how to take part. */
+export interface ClusterGossipOptions {
+  readonly bindAddress: string;
+  readonly advertiseAddress: string;
+  readonly port: number;
+  readonly profile: GossipProfile;
+}
+
+/** What the ring is given and told. */
+export interface ClusterGossipParts {
+  readonly startGossip: StartGossip;
+  readonly options: ClusterGossipOptions;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly onEvents: (events: readonly GossipEvent[]) => void;
+}
+
+/** Where joining stands. */
+export type JoinState =
+  | { readonly kind: 'not-started' }
+  | { readonly kind: 'joining' }
+  /** In the ring since; also when there is nobody else to join. */
+  | { readonly kind: 'joined'; readonly sinceMs: number };
+
+/** One membership; a node that leaves makes a new one. */
+export class ClusterGossip {
+  private readonly parts: ClusterGossipParts;
+  private gossip: Gossip | undefined;
+  private announcer: Announcer | undefined;
+  private nodeName = '';
+  private keys = '';
+  private peers: readonly string[] = [];
+  private readonly networks = new Set<string>();
+  private state: JoinState = { kind: 'not-started' };
+  private triedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(parts: ClusterGossipParts) {
+    this.parts = parts;
+  }
+
+  get join(): JoinState {
+    return this.state;
+  }
+
+  /** Takes over what a session with a manager told. @throws EADDRINUSE and the like at the first call */
+  configure(nodeName: string, keys: readonly EncryptionKey[], managers: readonly string[]): void {
+    const ring = keyRing(keys);
+    const text = ring.map((key) => Buffer.from(key).toString('hex')).join(' ');
+    if (this.gossip !== undefined && nodeName !== this.nodeName) this.close();
+    if (this.gossip === undefined) {
+      this.start(nodeName, ring);
+    } else if (text !== this.keys && ring.length > 0) {
+      this.gossip.setKeys(ring);
+    }
+    this.keys = text;
+    const { advertiseAddress } = this.parts.options;
+    const peers = [...new Set(managers)].filter((address) => address !== advertiseAddress).sort();
+    const fresh = peers.filter((address) => !this.peers.includes(address));
+    this.peers = peers;
+    if (fresh.length > 0) this.reach(fresh);
+    else if (peers.length === 0) this.joined();
+  }
+
+  /** Called now and then: tries again while nobody could be reached. */
+  tick(): void {
+    if (this.state.kind !== 'joining') return;
+    if (this.parts.clock.monotonicMs() - this.triedMs >= REJOIN_PERIOD_MS) this.reach(this.peers);
+  }
+
+  /** Joins and leaves networks so that exactly these are followed. Returns the ones left. */
+  follow(networkIds: ReadonlySet<string>): readonly string[] {
+    const { gossip, networks } = this;
+    if (gossip === undefined) return [];
+    const left = [...networks].filter((id) => !networkIds.has(id));
+    for (const id of left) {
+      this.announcer?.forgetNetwork(id);
+      gossip.leaveNetwork(id);
+      networks.delete(id);
+    }
+    for (const id of networkIds) {
+      if (networks.has(id)) continue;
+      gossip.joinNetwork(id);
+      networks.add(id);
+    }
+    return left;
+  }
+
+  /** Makes these the entries of this node; those on networks not followed are left out. */
+  announce(entries: readonly OwnEntry[]): void {
+    this.announcer?.announce(entries.filter(({ networkId }) => this.networks.has(networkId)));
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return this.gossip?.counters() ?? {};
+  }
+
+  /** Says good-bye. */
+  async leave(timeoutMs: number): Promise<void> {
+    await this.gossip?.leave(timeoutMs);
+    this.close();
+  }
+
+  /** Goes silent at once: the others keep what this node announced as long as its data path lives. */
+  close(): void {
+    this.gossip?.close();
+    this.gossip = undefined;
+    this.announcer = undefined;
+    this.networks.clear();
+    this.peers = [];
+    this.state = { kind: 'not-started' };
+  }
+
+  private start(nodeName: string, keys: readonly Uint8Array[]): void {
+    const { startGossip, options, onEvents, logger } = this.parts;
+    const settings: GossipOptions = { ...options, nodeName, keys, delegate: 'networkdb' };
+    this.gossip = startGossip(settings, onEvents);
+    this.announcer = new Announcer(this.gossip, logger);
+    this.nodeName = nodeName;
+    this.state = { kind: 'joining' };
+  }
+
+  private reach(addresses: readonly string[]): void {
+    const { gossip } = this;
+    const { clock, logger } = this.parts;
+    if (gossip === undefined) return;
+    this.triedMs = clock.monotonicMs();
+    gossip.join(addresses).then(
+      (reached) => {
+        if (this.gossip !== gossip) return;
+        if (reached > 0) this.joined();
+        else logger.warn({ addresses }, 'no manager answered on the gossip port');
+      },
+      (error: unknown) => {
+        logger.warn({ addresses, err: SkepError.from(error).message }, 'gossip join failed');
+      },
+    );
+  }
+
+  private joined(): void {
+    if (this.state.kind !== 'joining') return;
+    this.state = { kind: 'joined', sinceMs: this.parts.clock.monotonicMs() };
+  }
+}
+
+/** Keys of the gossip subsystem, oldest first. */
+function keyRing(keys: readonly EncryptionKey[]): readonly Uint8Array[] {
+  return keys
+    .filter(({ subsystem }) => subsystem === GOSSIP_SUBSYSTEM)
+    .sort((a, b) => (a.lamportTime < b.lamportTime ? -1 : a.lamportTime > b.lamportTime ? 1 : 0))
+    .map(({ key }) => key);
+}

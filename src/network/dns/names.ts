@@ -1,0 +1,98 @@
+/**
+ * Names on overlay networks: which addresses a name means for a container, given the networks it
+ * is on. Pure; rules as in stock Swarm (services, `tasks.`, aliases, container names, network
+ * suffixes).
+ */
+import type { EndpointView, NetworkView } from '../view.js';
+
+/** Names of one network. */
+export interface NameTable {
+  readonly networkName: string;
+  readonly internal: boolean;
+  /** Lower-case name to addresses. */
+  readonly addresses: ReadonlyMap<string, ReadonlySet<string>>;
+  /** Container address to container name. */
+  readonly containers: ReadonlyMap<string, string>;
+}
+
+/** Tables by network id. The ingress network has no names. */
+export function buildNameTables(
+  networks: readonly NetworkView[],
+  endpoints: readonly EndpointView[],
+): ReadonlyMap<string, NameTable> {
+  const tables = new Map<string, MutableTable>();
+  for (const { info } of networks) {
+    if (!info.ingress) tables.set(info.id, new MutableTable(info.name, info.internal));
+  }
+  for (const endpoint of endpoints) {
+    // Draining and unhealthy endpoints have no names.
+    if (!endpoint.disabled) tables.get(endpoint.networkId)?.add(endpoint);
+  }
+  return tables;
+}
+
+class MutableTable implements NameTable {
+  readonly networkName: string;
+  readonly internal: boolean;
+  readonly addresses = new Map<string, Set<string>>();
+  readonly containers = new Map<string, string>();
+
+  constructor(networkName: string, internal: boolean) {
+    this.networkName = networkName;
+    this.internal = internal;
+  }
+
+  add(endpoint: EndpointView): void {
+    const { endpointIp, virtualIp, serviceName, serviceId } = endpoint;
+    if (serviceId !== '') {
+      for (const name of [serviceName, ...endpoint.aliases]) {
+        this.name(name, virtualIp === '' ? endpointIp : virtualIp);
+        if (name !== '') this.name(`tasks.${name}`, endpointIp);
+      }
+    }
+    for (const name of [endpoint.name, ...endpoint.taskAliases]) this.name(name, endpointIp);
+    if (endpoint.name !== '') this.containers.set(endpointIp, endpoint.name);
+  }
+
+  private name(name: string, address: string): void {
+    if (name === '') return;
+    const key = name.toLowerCase();
+    const addresses = this.addresses.get(key) ?? new Set<string>();
+    addresses.add(address);
+    this.addresses.set(key, addresses);
+  }
+}
+
+/**
+ * Addresses of `name` for a container on `tables`, in the order of its networks: `a.b.c` is tried
+ * as it is, then as `a.b` on network `c`, then as `a` on network `b.c`. Undefined: not a name here.
+ */
+export function lookUp(
+  tables: readonly NameTable[],
+  name: string,
+): ReadonlySet<string> | undefined {
+  const wanted = name.toLowerCase().replace(/\.$/, '');
+  const labels = wanted.split('.');
+  for (let split = labels.length; split > 0; split -= 1) {
+    const local = labels.slice(0, split).join('.');
+    const network = labels.slice(split).join('.');
+    for (const table of tables) {
+      if (network !== '' && table.networkName.toLowerCase() !== network) continue;
+      const addresses = table.addresses.get(local);
+      if (addresses !== undefined) return addresses;
+    }
+  }
+  return undefined;
+}
+
+/** `container.network` for the address a PTR question names. Virtual addresses have no name. */
+export function lookUpPointer(tables: readonly NameTable[], name: string): string | undefined {
+  const match = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\.in-addr\.arpa\.?$/i.exec(name);
+  if (match === null) return undefined;
+  const address = match.slice(1, 5).reverse().join('.');
+  for (const table of tables) {
+    const container = table.containers.get(address);
+    if (container !== undefined) return `${container}.${table.networkName}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,213 @@
+/**
+ * The service name server of this node: answers containers by where they ask from, over UDP and
+ * TCP, and forwards what is no name of theirs.
+ */
+import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { RandomSource } from '../../model/environment.js';
+import { SkepError } from '../../model/errors.js';
+import type { Logger } from '../../observe/logger.js';
+import {
+  DNS_ANSWERS_MAX,
+  DNS_TCP_CONNECTIONS_MAX,
+  DNS_TCP_IDLE_MS,
+  DNS_TTL_SECONDS,
+  DNS_UDP_BYTES_MAX,
+  DNS_UDP_PLAIN_BYTES_MAX,
+} from '../limits.js';
+import { type DnsForwarder, framed } from './forwarder.js';
+import {
+  addressAnswer,
+  type DnsQuestion,
+  emptyAnswer,
+  parseQuestion,
+  pointerAnswer,
+  RESPONSE_CODES,
+} from './message.js';
+import { lookUp, lookUpPointer, type NameTable } from './names.js';
+
+const TCP_BYTES_MAX = 65_535;
+
+/** Names a container may see, by the address it asks from; undefined for strangers. */
+export type NamesFor = (sourceAddress: string) => readonly NameTable[] | undefined;
+
+/** Settings of the server. */
+export interface DnsServerOptions {
+  readonly bindAddress: string;
+  readonly port: number;
+  readonly namesFor: NamesFor;
+  readonly forwarder: DnsForwarder;
+  readonly random: RandomSource;
+  readonly logger: Logger;
+}
+
+/** Runs between `start` and `stop`. */
+export class DnsServer {
+  private readonly options: DnsServerOptions;
+  private udp: UdpSocket | undefined;
+  private tcp: Server | undefined;
+  private readonly connections = new Set<Socket>();
+
+  constructor(options: DnsServerOptions) {
+    this.options = options;
+  }
+
+  /** Port in use, for tests that bind to 0. */
+  get port(): number {
+    return this.udp?.address().port ?? 0;
+  }
+
+  /** Takes the address. @throws EADDRINUSE, EADDRNOTAVAIL */
+  async start(): Promise<void> {
+    if (this.udp !== undefined) return;
+    const { bindAddress, port, logger } = this.options;
+    const udp = createSocket({ type: 'udp4' });
+    await new Promise<void>((resolve, reject) => {
+      udp.once('error', reject);
+      udp.bind(port, bindAddress, resolve);
+    });
+    const tcp = createServer((socket) => this.serveTcp(socket));
+    tcp.maxConnections = DNS_TCP_CONNECTIONS_MAX;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        tcp.once('error', reject);
+        tcp.listen(udp.address().port, bindAddress, resolve);
+      });
+    } catch (error) {
+      udp.close();
+      throw error;
+    }
+    for (const server of [udp, tcp]) {
+      server.removeAllListeners('error');
+      server.on('error', (error) => logger.warn({ err: error.message }, 'name server socket'));
+    }
+    udp.on('message', (message, from) => void this.serveUdp(udp, message, from));
+    this.udp = udp;
+    this.tcp = tcp;
+  }
+
+  /** Lets go of the address. Idempotent. */
+  async stop(): Promise<void> {
+    const { udp, tcp } = this;
+    this.udp = undefined;
+    this.tcp = undefined;
+    for (const socket of this.connections) socket.destroy();
+    if (udp !== undefined) await new Promise<void>((resolve) => udp.close(() => resolve()));
+    if (tcp !== undefined) await new Promise<void>((resolve) => tcp.close(() => resolve()));
+  }
+
+  private async serveUdp(udp: UdpSocket, message: Buffer, from: RemoteInfo): Promise<void> {
+    const answer = await this.answer(message, from.address, 'udp');
+    if (answer === undefined || this.udp !== udp) return;
+    // A container that left meanwhile cannot be reached; nobody waits for this answer.
+    udp.send(answer, from.port, from.address, () => undefined);
+  }
+
+  private serveTcp(socket: Socket): void {
+    this.connections.add(socket);
+    const source = socket.remoteAddress ?? '';
+    let received = Buffer.alloc(0);
+    let busy = false;
+    socket.setTimeout(DNS_TCP_IDLE_MS, () => socket.destroy());
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.connections.delete(socket));
+    const next = async (): Promise<void> => {
+      while (!socket.destroyed && received.length >= 2) {
+        const length = received.readUInt16BE(0);
+        if (received.length < length + 2) return;
+        const message = Buffer.from(received.subarray(2, length + 2));
+        received = received.subarray(length + 2);
+        const answer = await this.answer(message, source, 'tcp');
+        if (answer === undefined) socket.destroy();
+        else socket.write(framed(answer));
+      }
+    };
+    socket.on('data', (chunk: Buffer) => {
+      received = Buffer.concat([received, chunk]);
+      // One question at a time: the client waits, its data stays in the kernel.
+      if (busy) {
+        socket.pause();
+        return;
+      }
+      busy = true;
+      void next().finally(() => {
+        busy = false;
+        socket.resume();
+      });
+    });
+  }
+
+  /** Never throws: the message may be anything. */
+  private async answer(
+    message: Buffer,
+    source: string,
+    transport: 'udp' | 'tcp',
+  ): Promise<Buffer | undefined> {
+    try {
+      const parsed = parseQuestion(message, DNS_UDP_PLAIN_BYTES_MAX, DNS_UDP_BYTES_MAX);
+      if (parsed === undefined) return undefined;
+      if (!parsed.ok) return parsed.answer;
+      const { question } = parsed;
+      const tables = this.options.namesFor(source);
+      if (tables === undefined) return emptyAnswer(question, RESPONSE_CODES.refused);
+      const bytesMax = transport === 'udp' ? question.udpBytesMax : TCP_BYTES_MAX;
+      const own = this.ownAnswer(question, tables, bytesMax);
+      if (own !== undefined) return own;
+      return await this.forward(message, question, tables, transport);
+    } catch (error) {
+      this.options.logger.warn({ err: SkepError.from(error).message }, 'name server question');
+      return undefined;
+    }
+  }
+
+  private ownAnswer(
+    question: DnsQuestion,
+    tables: readonly NameTable[],
+    bytesMax: number,
+  ): Buffer | undefined {
+    if (question.type === 'PTR') {
+      const target = lookUpPointer(tables, question.name);
+      if (target === undefined) return undefined;
+      return pointerAnswer(question, target, DNS_TTL_SECONDS);
+    }
+    const addresses = lookUp(tables, question.name);
+    if (addresses === undefined) return undefined;
+    // Known here, so never asked outside; only IPv4 exists.
+    if (question.type !== 'A') return emptyAnswer(question, RESPONSE_CODES.noError);
+    const shuffled = shuffle([...addresses], this.options.random).slice(0, DNS_ANSWERS_MAX);
+    return addressAnswer(question, shuffled, DNS_TTL_SECONDS, bytesMax);
+  }
+
+  private async forward(
+    message: Buffer,
+    question: DnsQuestion,
+    tables: readonly NameTable[],
+    transport: 'udp' | 'tcp',
+  ): Promise<Buffer> {
+    // Nothing of a container that is only on internal networks leaves the host, questions included.
+    if (tables.length > 0 && tables.every(({ internal }) => internal)) {
+      return emptyAnswer(question, RESPONSE_CODES.serverFailure);
+    }
+    const result = await this.options.forwarder.forward(message, transport);
+    switch (result.kind) {
+      case 'answer':
+        return result.message;
+      case 'busy':
+        return emptyAnswer(question, RESPONSE_CODES.refused);
+      case 'silence':
+        return emptyAnswer(question, RESPONSE_CODES.serverFailure);
+    }
+  }
+}
+
+/** Fisher-Yates over a copy the caller owns. */
+function shuffle(items: string[], random: RandomSource): string[] {
+  for (let last = items.length - 1; last > 0; last -= 1) {
+    const other = Math.floor(random.next() * (last + 1));
+    const [a, b] = [items[last], items[other]];
+    if (a === undefined || b === undefined) continue;
+    items[last] = b;
+    items[other] = a;
+  }
+  return items;
+}

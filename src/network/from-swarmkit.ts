@@ -1,0 +1,111 @@
+/**
+ * Reads SwarmKit's objects (attachments, ports, a task's endpoint) into the shapes this room keeps.
+ */
+import { SkepError } from '../model/errors.js';
+import type { NetworkAttachment, Node } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  type PortConfig,
+  PortConfig_PublishMode,
+} from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { bareAddress, parseAddressWithPrefix } from './addresses.js';
+import type { LocalNode, LocalPort, LocalTask, PlannedAddress } from './local-state.js';
+import { isOverlay, type NetworkInfo, networkInfoOf } from './network-info.js';
+import { protocolOf } from './records.js';
+import type { TaskEndpoint } from './types.js';
+
+/** An attachment to an overlay network. */
+export interface OverlayAttachment {
+  readonly info: NetworkInfo;
+  readonly address: string;
+  readonly aliases: readonly string[];
+}
+
+/** Overlay attachments with their address. @throws SkepError when one has none yet */
+export function overlayAttachments(
+  attachments: readonly NetworkAttachment[],
+): readonly OverlayAttachment[] {
+  return attachments.flatMap((attachment) => {
+    const { network } = attachment;
+    if (network === undefined || !isOverlay(network)) return [];
+    const info = networkInfoOf(network);
+    const address = attachment.addresses.map(bareAddress).find((each) => each !== undefined);
+    if (address === undefined) {
+      throw new SkepError(
+        'failed_precondition',
+        'node is missing network attachments, ip addresses may be exhausted',
+      );
+    }
+    return [{ info, address, aliases: attachment.aliases }];
+  });
+}
+
+/** Which attachment carries the default route: ingress, else the first network to the outside. */
+export function planAddresses(
+  attachments: readonly OverlayAttachment[],
+  taskId: string,
+  plannedAtMs: number,
+): readonly PlannedAddress[] {
+  const route =
+    attachments.find(({ info }) => info.ingress) ?? attachments.find(({ info }) => !info.internal);
+  return attachments.map((attachment) => ({
+    networkId: attachment.info.id,
+    address: attachment.address,
+    defaultRoute: attachment === route,
+    taskId,
+    plannedAtMs,
+  }));
+}
+
+/** A task as it is remembered and announced. */
+export function localTaskOf(endpoint: TaskEndpoint, taskAliases: readonly string[]): LocalTask {
+  const virtual = new Map(
+    endpoint.virtualIps.map(({ networkId, address }) => [networkId, bareAddress(address) ?? '']),
+  );
+  return {
+    taskId: endpoint.taskId,
+    taskName: endpoint.taskName,
+    containerId: endpoint.containerId,
+    serviceId: endpoint.serviceId,
+    serviceName: endpoint.serviceName,
+    attachments: overlayAttachments(endpoint.attachments).map(({ info, address, aliases }) => ({
+      networkId: info.id,
+      address,
+      aliases,
+      virtualIp: virtual.get(info.id) ?? '',
+    })),
+    ports: localPortsOf(endpoint.ports),
+    taskAliases,
+    draining: false,
+  };
+}
+
+/** Ports that have a number: one still to be assigned cannot be served. */
+export function localPortsOf(ports: readonly PortConfig[]): readonly LocalPort[] {
+  return ports.flatMap((port): LocalPort[] => {
+    const protocol = protocolOf(port.protocol);
+    if (protocol === undefined || port.publishedPort === 0 || port.targetPort === 0) return [];
+    const { targetPort, publishedPort } = port;
+    const mode = port.publishMode === PortConfig_PublishMode.HOST ? 'host' : 'ingress';
+    return [{ protocol, targetPort, publishedPort, mode }];
+  });
+}
+
+/** This node with its own addresses, and the networks these are on. */
+export function localNodeOf(node: Node): {
+  readonly node: LocalNode;
+  readonly networks: readonly NetworkInfo[];
+} {
+  const networks: NetworkInfo[] = [];
+  const attachments: LocalNode['attachments'][number][] = [];
+  const all =
+    node.attachments.length > 0 || !node.attachment ? node.attachments : [node.attachment];
+  for (const { network, addresses } of all) {
+    if (network === undefined || !isOverlay(network)) continue;
+    const parsed = addresses.map(parseAddressWithPrefix).find((each) => each !== undefined);
+    // The allocator is not done with it: a later message brings the address.
+    if (parsed === undefined) continue;
+    networks.push(networkInfoOf(network));
+    attachments.push({ networkId: network.id, ...parsed });
+  }
+  return { node: { id: node.id, attachments }, networks };
+}

@@ -1,0 +1,260 @@
+/**
+ * The network half of the plugin: endpoints are veth pairs whose host side carries the BPF
+ * programs and whose other side the engine moves into the container.
+ */
+import { SkepError } from '../../model/errors.js';
+import type { Datapath, Netlink } from '../../native/datapath-types.js';
+import type { Logger } from '../../observe/logger.js';
+import { isMac, macOf, parseAddressWithPrefix } from '../addresses.js';
+import { type LocalEndpoint, type LocalState, type LocalTask, placeKey } from '../local-state.js';
+import { NETWORK_ID_LABEL, type NetworkInfo, subnetOf } from '../network-info.js';
+import { object, type PluginHandler, type PluginRequest, requiredText, text } from './messages.js';
+
+/** Where libnetwork puts driver options. */
+const GENERIC_OPTIONS = 'com.docker.network.generic';
+/** Device names: prefix and the first characters of the endpoint id, 13 of 15 possible. */
+const HOST_SIDE_PREFIX = 'skv';
+const CONTAINER_SIDE_PREFIX = 'skp';
+const ID_LENGTH_IN_NAME = 10;
+/** VXLAN over IPv4. */
+const TUNNEL_OVERHEAD_BYTES = 50;
+
+/** What the driver works with. */
+export interface NetworkDriverParts {
+  readonly state: LocalState;
+  readonly datapath: Pick<Datapath, 'containerMtu' | 'attachLink' | 'detachLink'>;
+  readonly netlink: Netlink;
+  readonly logger: Logger;
+  /** An endpoint joined or left its container. */
+  readonly onChange: (endpoint: LocalEndpoint) => void;
+}
+
+/** True for names of devices this driver makes. */
+export function isEndpointDevice(name: string): boolean {
+  return new RegExp(`^(${HOST_SIDE_PREFIX}|${CONTAINER_SIDE_PREFIX})[0-9a-f]{10}$`).test(name);
+}
+
+/** Devices of an endpoint, the host side first. */
+export function endpointDeviceNames(endpointId: string): readonly string[] {
+  const { hostSide, containerSide } = deviceNames(endpointId);
+  return [hostSide, containerSide];
+}
+
+/** Handlers by plugin path. */
+export class NetworkDriver {
+  private readonly parts: NetworkDriverParts;
+
+  constructor(parts: NetworkDriverParts) {
+    this.parts = parts;
+  }
+
+  /** Everything the engine may call on a network driver. */
+  handlers(): readonly (readonly [string, PluginHandler])[] {
+    const nothing: PluginHandler = () => ({});
+    return [
+      // `local`: networks are made engine by engine, by us; the engine needs no key-value store.
+      ['/NetworkDriver.GetCapabilities', () => ({ Scope: 'local', ConnectivityScope: 'global' })],
+      ['/NetworkDriver.CreateNetwork', (request) => this.createNetwork(request)],
+      ['/NetworkDriver.DeleteNetwork', (request) => this.deleteNetwork(request)],
+      ['/NetworkDriver.CreateEndpoint', (request) => this.createEndpoint(request)],
+      ['/NetworkDriver.DeleteEndpoint', (request) => this.deleteEndpoint(request)],
+      ['/NetworkDriver.EndpointOperInfo', () => ({ Value: {} })],
+      ['/NetworkDriver.Join', (request) => this.join(request)],
+      ['/NetworkDriver.Leave', (request) => this.leave(request)],
+      ['/NetworkDriver.ProgramExternalConnectivity', nothing],
+      ['/NetworkDriver.RevokeExternalConnectivity', nothing],
+      ['/NetworkDriver.DiscoverNew', nothing],
+      ['/NetworkDriver.DiscoverDelete', nothing],
+    ];
+  }
+
+  /** Lets go of an endpoint's devices; safe to repeat. */
+  detach(endpoint: LocalEndpoint): void {
+    const { datapath, netlink } = this.parts;
+    const { hostSide } = deviceNames(endpoint.id);
+    datapath.detachLink(hostSide);
+    netlink.deleteLink(hostSide);
+  }
+
+  private async createNetwork(request: PluginRequest): Promise<Record<string, unknown>> {
+    const engineId = requiredText(request, 'NetworkID');
+    const networkId = text(object(object(request, 'Options'), GENERIC_OPTIONS), NETWORK_ID_LABEL);
+    const network = this.parts.state.networks.get(networkId);
+    if (network === undefined) {
+      throw new SkepError(
+        'invalid_argument',
+        'skep networks are made by the swarm: use "docker network create --driver overlay"',
+      );
+    }
+    this.parts.state.networks.set(networkId, { info: network.info, engineId });
+    await this.parts.state.save();
+    return {};
+  }
+
+  private async deleteNetwork(request: PluginRequest): Promise<Record<string, unknown>> {
+    const { state } = this.parts;
+    const network = state.networkOfTwin(requiredText(request, 'NetworkID'));
+    if (network === undefined) return {};
+    state.networks.set(network.info.id, { info: network.info });
+    await state.save();
+    return {};
+  }
+
+  private async createEndpoint(request: PluginRequest): Promise<Record<string, unknown>> {
+    const { state } = this.parts;
+    const id = endpointId(request);
+    const info = this.network(request);
+    const asked = object(request, 'Interface');
+    const parsed = parseAddressWithPrefix(text(asked, 'Address'));
+    const subnet = parsed && subnetOf(info, parsed.address);
+    if (parsed === undefined || subnet === undefined) {
+      throw new SkepError('invalid_argument', 'the endpoint has no address of its network');
+    }
+    const rival = state.endpointAt(info.id, parsed.address);
+    if (rival !== undefined && rival.id !== id && rival.interfaceName !== undefined) {
+      throw new SkepError('already_exists', `address ${parsed.address} is in use on this node`);
+    }
+    if (rival !== undefined) state.endpoints.delete(rival.id);
+    const askedMac = text(asked, 'MacAddress').toLowerCase();
+    if (askedMac !== '' && !isMac(askedMac)) {
+      throw new SkepError('invalid_argument', 'MacAddress is malformed');
+    }
+    const mac = askedMac === '' ? macOf(parsed.address) : askedMac;
+    state.endpoints.set(id, {
+      id,
+      networkId: info.id,
+      vni: subnet.vni,
+      address: parsed.address,
+      prefixLength: parsed.prefixLength,
+      mac,
+      defaultRoute: false,
+    });
+    await state.save();
+    // A field the engine has set must not be answered.
+    return askedMac === '' ? { Interface: { MacAddress: mac } } : {};
+  }
+
+  private async join(request: PluginRequest): Promise<Record<string, unknown>> {
+    const { state, datapath, netlink, onChange } = this.parts;
+    const endpoint = this.endpoint(request);
+    const info = this.network(request);
+    const subnet = subnetOf(info, endpoint.address);
+    const sandbox = requiredText(request, 'SandboxKey');
+    const { hostSide, containerSide } = deviceNames(endpoint.id);
+    netlink.deleteLink(hostSide);
+    const mtu = containerMtu(info, datapath.containerMtu);
+    netlink.createVethPair({ name: hostSide, peer: containerSide, peerMac: endpoint.mac, mtu });
+    const joined: LocalEndpoint = {
+      ...endpoint,
+      interfaceName: hostSide,
+      sandbox,
+      defaultRoute: this.carriesDefaultRoute(endpoint, info, sandbox),
+    };
+    try {
+      netlink.setLinkUp(hostSide);
+      const { vni, address, mac } = endpoint;
+      datapath.attachLink({ interfaceName: hostSide, vni, address, mac });
+      state.endpoints.set(endpoint.id, joined);
+      await state.save();
+    } catch (error) {
+      state.endpoints.set(endpoint.id, endpoint);
+      this.detach(endpoint);
+      throw error;
+    }
+    onChange(joined);
+    return {
+      InterfaceName: { SrcName: containerSide, DstPrefix: 'eth' },
+      ...(joined.defaultRoute ? { Gateway: subnet?.gateway ?? '' } : {}),
+      // The engine would otherwise add a leg on docker_gwbridge.
+      DisableGatewayService: true,
+    };
+  }
+
+  /** Tasks have it decided by their plan; a plain container's first network to the outside gets it. */
+  private carriesDefaultRoute(
+    endpoint: LocalEndpoint,
+    info: NetworkInfo,
+    sandbox: string,
+  ): boolean {
+    const { state } = this.parts;
+    if (info.internal) return false;
+    const plan = state.planned.get(placeKey(info.id, endpoint.address));
+    if (plan !== undefined) return plan.defaultRoute;
+    return !state.endpointsIn(sandbox).some((other) => {
+      return other.id !== endpoint.id && other.defaultRoute;
+    });
+  }
+
+  private async leave(request: PluginRequest): Promise<Record<string, unknown>> {
+    const endpoint = this.parts.state.endpoints.get(endpointId(request));
+    if (endpoint === undefined) return {};
+    await this.release(endpoint);
+    return {};
+  }
+
+  private async release(endpoint: LocalEndpoint): Promise<void> {
+    const { state, onChange } = this.parts;
+    const { interfaceName: _device, sandbox: _sandbox, ...rest } = endpoint;
+    const left: LocalEndpoint = { ...rest, defaultRoute: false };
+    const place = placeKey(endpoint.networkId, endpoint.address);
+    if (![...state.tasks.values()].some((task) => hasPlace(task, place))) {
+      state.planned.delete(place);
+    }
+    state.endpoints.set(endpoint.id, left);
+    this.detach(endpoint);
+    await state.save();
+    onChange(left);
+  }
+
+  private async deleteEndpoint(request: PluginRequest): Promise<Record<string, unknown>> {
+    const { state, onChange } = this.parts;
+    const endpoint = state.endpoints.get(endpointId(request));
+    if (endpoint === undefined) return {};
+    this.detach(endpoint);
+    state.endpoints.delete(endpoint.id);
+    state.containers.delete(endpoint.id);
+    await state.save();
+    const { interfaceName: _device, sandbox: _sandbox, ...left } = endpoint;
+    onChange(left);
+    return {};
+  }
+
+  private network(request: PluginRequest): NetworkInfo {
+    const network = this.parts.state.networkOfTwin(requiredText(request, 'NetworkID'));
+    if (network === undefined) throw new SkepError('not_found', 'unknown network');
+    return network.info;
+  }
+
+  private endpoint(request: PluginRequest): LocalEndpoint {
+    const endpoint = this.parts.state.endpoints.get(endpointId(request));
+    if (endpoint === undefined) throw new SkepError('not_found', 'unknown endpoint');
+    return endpoint;
+  }
+}
+
+function hasPlace(task: LocalTask, place: string): boolean {
+  return task.attachments.some((each) => placeKey(each.networkId, each.address) === place);
+}
+
+function endpointId(request: PluginRequest): string {
+  const id = requiredText(request, 'EndpointID');
+  if (!/^[0-9a-f]{16,64}$/.test(id)) {
+    throw new SkepError('invalid_argument', 'EndpointID is malformed');
+  }
+  return id;
+}
+
+function deviceNames(id: string): { readonly hostSide: string; readonly containerSide: string } {
+  const short = id.slice(0, ID_LENGTH_IN_NAME);
+  return {
+    hostSide: `${HOST_SIDE_PREFIX}${short}`,
+    containerSide: `${CONTAINER_SIDE_PREFIX}${short}`,
+  };
+}
+
+/** `com.docker.network.driver.mtu` speaks of the underlay, as in stock Swarm; it can only lower ours. */
+function containerMtu(info: NetworkInfo, datapathMtu: number): number {
+  return info.mtu === undefined
+    ? datapathMtu
+    : Math.min(datapathMtu, info.mtu - TUNNEL_OVERHEAD_BYTES);
+}

@@ -1,0 +1,108 @@
+/**
+ * Removes twins nobody uses: at once when the last task of a network ends, after a while when a
+ * plain container was the last (it may be created now and started later).
+ */
+import type Dockerode from 'dockerode';
+import type { Clock } from '../model/environment.js';
+import { SkepError } from '../model/errors.js';
+import type { Logger } from '../observe/logger.js';
+import type { EngineNetworks } from './engine-networks.js';
+import { PLAN_EXPIRY_MS, TWIN_IDLE_MS } from './limits.js';
+import type { LocalState } from './local-state.js';
+
+/** What the sweeper works on. */
+export interface TwinSweeperParts {
+  readonly engine: Dockerode;
+  readonly networks: EngineNetworks;
+  readonly state: LocalState;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** One per node. */
+export class TwinSweeper {
+  private readonly parts: TwinSweeperParts;
+  /** When a network was last used, monotonic. */
+  private readonly usedMs = new Map<string, number>();
+  private sweeping = false;
+
+  constructor(parts: TwinSweeperParts) {
+    this.parts = parts;
+  }
+
+  /** The network is about to be used, or was until now. */
+  touch(networkId: string): void {
+    this.usedMs.set(networkId, this.parts.clock.monotonicMs());
+  }
+
+  /** A task has left the network. */
+  async release(networkId: string): Promise<void> {
+    const { state } = this.parts;
+    const network = state.networks.get(networkId);
+    if (network === undefined || state.isInUse(networkId)) return;
+    if (network.info.attachable && (await this.hasContainers(network.engineId))) return;
+    await this.remove(networkId);
+  }
+
+  /** Looks for networks that have been idle for long. True if one was removed. */
+  async sweep(): Promise<boolean> {
+    if (this.sweeping) return false;
+    this.sweeping = true;
+    try {
+      return await this.sweepOnce();
+    } finally {
+      this.sweeping = false;
+    }
+  }
+
+  private async sweepOnce(): Promise<boolean> {
+    const { state, clock } = this.parts;
+    this.forgetOldPlans();
+    let removed = false;
+    for (const { info, engineId } of [...state.networks.values()]) {
+      if (state.isInUse(info.id)) {
+        this.touch(info.id);
+        continue;
+      }
+      const used = this.usedMs.get(info.id);
+      if (used === undefined) this.touch(info.id);
+      if (used === undefined || clock.monotonicMs() - used < TWIN_IDLE_MS) continue;
+      if (await this.hasContainers(engineId)) continue;
+      removed = (await this.remove(info.id)) || removed;
+    }
+    return removed;
+  }
+
+  private forgetOldPlans(): void {
+    const { state, clock } = this.parts;
+    for (const [place, plan] of state.planned) {
+      const used = state.endpointAt(plan.networkId, plan.address) !== undefined;
+      if (!used && clock.nowMs() - plan.plannedAtMs > PLAN_EXPIRY_MS) state.planned.delete(place);
+    }
+  }
+
+  /** Forgets the network unless this node has an address of its own on it. */
+  private async remove(networkId: string): Promise<boolean> {
+    const { networks, state } = this.parts;
+    if (!(await networks.remove(networkId))) return false;
+    const own = state.node?.attachments.some((each) => each.networkId === networkId) ?? false;
+    const network = state.networks.get(networkId);
+    if (own && network !== undefined) state.networks.set(networkId, { info: network.info });
+    else if (!state.isInUse(networkId)) state.networks.delete(networkId);
+    this.usedMs.delete(networkId);
+    await state.save();
+    return true;
+  }
+
+  /** Also stopped containers count: they may be started again. */
+  private async hasContainers(engineId: string | undefined): Promise<boolean> {
+    if (engineId === undefined) return false;
+    try {
+      const filters = { network: [engineId] };
+      return (await this.parts.engine.listContainers({ all: true, filters })).length > 0;
+    } catch (error) {
+      this.parts.logger.debug({ err: SkepError.from(error).message }, 'engine did not answer');
+      return true;
+    }
+  }
+}
