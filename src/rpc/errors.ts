@@ -4,10 +4,29 @@
  */
 import { Code, ConnectError, type Interceptor } from '@connectrpc/connect';
 import type { Logger } from '../observe/logger.js';
-import { ERROR_CODES, type ErrorCode, SkepError } from '../model/errors.js';
+import { type ErrorCode, SkepError } from '../model/errors.js';
 
-const CODE_NAMES = new Map<number, ErrorCode>(
-  Object.entries(ERROR_CODES).map(([name, number]) => [number, name as ErrorCode]),
+const CONNECT_CODES: Readonly<Record<ErrorCode, Code>> = {
+  canceled: Code.Canceled,
+  unknown: Code.Unknown,
+  invalid_argument: Code.InvalidArgument,
+  deadline_exceeded: Code.DeadlineExceeded,
+  not_found: Code.NotFound,
+  already_exists: Code.AlreadyExists,
+  permission_denied: Code.PermissionDenied,
+  resource_exhausted: Code.ResourceExhausted,
+  failed_precondition: Code.FailedPrecondition,
+  aborted: Code.Aborted,
+  out_of_range: Code.OutOfRange,
+  unimplemented: Code.Unimplemented,
+  internal: Code.Internal,
+  unavailable: Code.Unavailable,
+  data_loss: Code.DataLoss,
+  unauthenticated: Code.Unauthenticated,
+};
+
+const CODE_NAMES = new Map<Code, ErrorCode>(
+  Object.entries(CONNECT_CODES).map(([name, code]) => [code, name as ErrorCode]),
 );
 
 /** gRPC's names of the codes, as Go prints them. */
@@ -46,7 +65,7 @@ export function fromRpcError(reason: unknown): SkepError {
 /** A handler's error as the status to send. Texts of unknown errors stay here, in the log. */
 export function toRpcError(reason: unknown, logger: Logger): ConnectError {
   if (reason instanceof SkepError) {
-    return new ConnectError(reason.message, ERROR_CODES[reason.code] as Code);
+    return new ConnectError(reason.message, CONNECT_CODES[reason.code]);
   }
   if (reason instanceof ConnectError) return reason;
   logger.error({ error: reason }, 'call handler failed');

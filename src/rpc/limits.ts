@@ -6,8 +6,14 @@
 /** TCP port of the managers (Swarm's own). */
 export const MANAGER_PORT = 2377;
 
-/** One gRPC message, both directions; SwarmKit's gRPC default. */
-export const MESSAGE_BYTES_MAX = 4 * 1024 * 1024;
+/** One gRPC message that a server takes; SwarmKit's gRPC default. */
+export const REQUEST_BYTES_MAX = 4 * 1024 * 1024;
+
+/**
+ * One gRPC message that a manager sends. A node's whole assignment with its secrets may be larger
+ * than a request; stock engines refuse more than 4 MiB of it by themselves.
+ */
+export const RESPONSE_BYTES_MAX = 64 * 1024 * 1024;
 
 /** Longest deadline a caller may ask for: more would overflow a timer and fire at once. */
 export const CALL_TIMEOUT_MS_MAX = 2 ** 31 - 1;

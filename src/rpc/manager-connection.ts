@@ -10,7 +10,7 @@ import { Dispatcher } from '../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
 import { LogBroker } from '../model/gen/docker/swarmkit/v1/logbroker_pb.js';
 import { ResourceAllocator } from '../model/gen/docker/swarmkit/v1/resource_pb.js';
 import { ClientSession } from './client-session.js';
-import { MESSAGE_BYTES_MAX } from './limits.js';
+import { REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX } from './limits.js';
 import { publishLogs } from './publish-logs.js';
 import type { IdentitySource, ManagerConnection, ManagerPeer, TlsIdentity } from './types.js';
 import { MANAGER_ROLE } from './peer.js';
@@ -132,7 +132,7 @@ export function grpcTransport(session: ClientSession): Transport {
     baseUrl: session.authority,
     sessionManager: session,
     acceptCompression: [],
-    readMaxBytes: MESSAGE_BYTES_MAX,
-    writeMaxBytes: MESSAGE_BYTES_MAX,
+    readMaxBytes: RESPONSE_BYTES_MAX,
+    writeMaxBytes: REQUEST_BYTES_MAX,
   });
 }

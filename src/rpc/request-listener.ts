@@ -23,7 +23,7 @@ import {
 } from '@connectrpc/connect-node';
 import type { Logger } from '../observe/logger.js';
 import { errorInterceptor } from './errors.js';
-import { CALL_TIMEOUT_MS_MAX, MESSAGE_BYTES_MAX } from './limits.js';
+import { CALL_TIMEOUT_MS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX } from './limits.js';
 import { type CallContext, callContextKey, type PeerIdentity } from './peer.js';
 import type { RpcRoutes } from './types.js';
 
@@ -70,8 +70,8 @@ function collectHandlers(
     grpcWeb: false,
     connect: false,
     acceptCompression: [],
-    readMaxBytes: MESSAGE_BYTES_MAX,
-    writeMaxBytes: MESSAGE_BYTES_MAX,
+    readMaxBytes: REQUEST_BYTES_MAX,
+    writeMaxBytes: RESPONSE_BYTES_MAX,
     maxTimeoutMs: CALL_TIMEOUT_MS_MAX,
     shutdownSignal: shutdown,
     interceptors: [errorInterceptor(logger)],

@@ -1,0 +1,161 @@
+/**
+ * What one node is to have: its tasks, and the secrets and configs that its live tasks refer to.
+ * Pure bookkeeping over store views (SwarmKit manager/dispatcher/assignments.go): feed it the tasks
+ * that may have changed, take the changes to send.
+ */
+import { create, equals } from '@bufbuild/protobuf';
+import {
+  type AssignmentChange,
+  AssignmentChange_AssignmentAction as Action,
+  AssignmentChangeSchema,
+} from '../../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
+import {
+  ConfigSchema,
+  SecretSchema,
+  type Task,
+  TaskSchema,
+} from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { ResourceType, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { observedState } from '../../model/task-state.js';
+import type { ReadTransaction } from '../../store/types.js';
+
+type Kind = 'task' | 'secret' | 'config';
+
+/** A secret or config that a task needs. */
+interface Dependency {
+  readonly kind: 'secret' | 'config';
+  readonly id: string;
+}
+
+/** The assignment of one node, as last taken, and the changes since. */
+export class AssignmentSet {
+  readonly #nodeId: string;
+  readonly #tasks = new Map<string, Task>();
+  /** Tasks that use a dependency, by its key; only sent dependencies are here. */
+  readonly #users = new Map<string, Set<string>>();
+  readonly #changes = new Map<string, AssignmentChange>();
+
+  constructor(nodeId: string) {
+    this.#nodeId = nodeId;
+  }
+
+  /** Number of changes not taken yet. */
+  get changeCount(): number {
+    return this.#changes.size;
+  }
+
+  /** Looks at a task again: it may be new, changed, gone, or none of this node's. */
+  look(taskId: string, read: ReadTransaction): void {
+    const task = read.get('task', taskId);
+    if (task === undefined || task.nodeId !== this.#nodeId) this.#remove(taskId);
+    else if (observedState(task) >= TaskState.ASSIGNED) this.#put(task, read);
+  }
+
+  /** The changes since the last call: dependencies before tasks, removals last. */
+  take(): AssignmentChange[] {
+    const rank = (change: AssignmentChange): number => {
+      if (change.action === Action.REMOVE) return 2;
+      return change.assignment?.item.case === 'task' ? 1 : 0;
+    };
+    const changes = [...this.#changes.values()].sort((a, b) => rank(a) - rank(b));
+    this.#changes.clear();
+    return changes;
+  }
+
+  #put(task: Task, read: ReadTransaction): void {
+    const known = this.#tasks.get(task.id);
+    const state = observedState(task);
+    this.#tasks.set(task.id, task);
+    if (state > TaskState.RUNNING) this.#releaseDependencies(task);
+    else this.#useDependencies(task, read);
+    // The agent's own reports come back from the store; they are no news to it. States up to
+    // ASSIGNED are the scheduler's.
+    const isNews =
+      known === undefined || state <= TaskState.ASSIGNED || !tasksEqualStable(known, task);
+    if (isNews) this.#change('task', task.id, Action.UPDATE, { case: 'task', value: task });
+  }
+
+  #remove(taskId: string): void {
+    const task = this.#tasks.get(taskId);
+    if (task === undefined) return;
+    this.#tasks.delete(taskId);
+    const value = create(TaskSchema, { id: taskId });
+    this.#change('task', taskId, Action.REMOVE, { case: 'task', value });
+    this.#releaseDependencies(task);
+  }
+
+  #useDependencies(task: Task, read: ReadTransaction): void {
+    for (const { kind, id } of dependencies(task)) {
+      const key = `${kind} ${id}`;
+      const users = this.#users.get(key);
+      if (users !== undefined) {
+        users.add(task.id);
+        continue;
+      }
+      if (kind === 'secret') {
+        const value = read.get('secret', id);
+        if (value === undefined) continue;
+        this.#change(kind, id, Action.UPDATE, { case: 'secret', value });
+      } else {
+        const value = read.get('config', id);
+        if (value === undefined) continue;
+        this.#change(kind, id, Action.UPDATE, { case: 'config', value });
+      }
+      this.#users.set(key, new Set([task.id]));
+    }
+  }
+
+  #releaseDependencies(task: Task): void {
+    for (const { kind, id } of dependencies(task)) {
+      const key = `${kind} ${id}`;
+      const users = this.#users.get(key);
+      if (users === undefined || !users.delete(task.id) || users.size > 0) continue;
+      this.#users.delete(key);
+      if (kind === 'secret') {
+        const value = create(SecretSchema, { id });
+        this.#change(kind, id, Action.REMOVE, { case: 'secret', value });
+      } else {
+        const value = create(ConfigSchema, { id });
+        this.#change(kind, id, Action.REMOVE, { case: 'config', value });
+      }
+    }
+  }
+
+  #change(
+    kind: Kind,
+    id: string,
+    action: Action,
+    item: NonNullable<AssignmentChange['assignment']>['item'],
+  ): void {
+    const change = create(AssignmentChangeSchema, { action, assignment: { item } });
+    this.#changes.set(`${kind} ${id}`, change);
+  }
+}
+
+/** Secrets and configs that a task refers to, once each. */
+function dependencies(task: Task): readonly Dependency[] {
+  const found = new Map<string, Dependency>();
+  const add = (kind: Dependency['kind'], id: string): void => {
+    found.set(`${kind} ${id}`, { kind, id });
+  };
+  for (const reference of task.spec?.resourceReferences ?? []) {
+    if (reference.resourceType === ResourceType.SECRET) add('secret', reference.resourceId);
+    if (reference.resourceType === ResourceType.CONFIG) add('config', reference.resourceId);
+  }
+  const runtime = task.spec?.runtime;
+  if (runtime?.case === 'container') {
+    for (const { secretId } of runtime.value.secrets) add('secret', secretId);
+    for (const { configId } of runtime.value.configs) add('config', configId);
+  }
+  return [...found.values()];
+}
+
+/** Whether two versions of a task are the same to an agent (SwarmKit equality.TasksEqualStable). */
+function tasksEqualStable(a: Task, b: Task): boolean {
+  return equals(TaskSchema, withoutObserved(a), withoutObserved(b));
+}
+
+function withoutObserved(task: Task): Task {
+  const { status: _status, meta: _meta, ...stable } = task;
+  return stable;
+}

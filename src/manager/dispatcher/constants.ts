@@ -1,0 +1,61 @@
+/** Periods, limits and texts of the dispatcher (SwarmKit manager/dispatcher). */
+
+/** Period of heartbeats when the cluster does not say otherwise. */
+export const HEARTBEAT_PERIOD_MS = 5_000;
+
+/** Heartbeat periods vary at random by this share either way: 0.5 s of 5 s. */
+export const HEARTBEAT_JITTER = 0.1;
+
+/** Periods without a heartbeat after which a node counts as down. */
+export const HEARTBEAT_GRACE_PERIODS = 3;
+
+/** After a change of leader nodes get so many times the usual grace. */
+export const UNKNOWN_GRACE_FACTOR = 2;
+
+/** Engine label by which an agent of ours is known; it may be asked to beat faster. */
+export const AGENT_LABEL = 'skep.agent';
+
+/** Shortest period of our own agents. */
+export const AGENT_HEARTBEAT_PERIOD_MS_MIN = 1_000;
+
+/** Heartbeats of our own agents a second, cluster-wide, that the period keeps below. */
+export const AGENT_HEARTBEATS_PER_SECOND_MAX = 500;
+
+/** Grace of our own agents: more, shorter periods, so that one slow second is no failure. */
+export const AGENT_GRACE_PERIODS = 5;
+
+/** A node whose agent is silent but whose data path answers is not given up before this. */
+export const SILENT_AGENT_HOLD_MS = 60_000;
+
+/** While held, how often the data path is looked at. */
+export const SILENT_AGENT_CHECK_MS = 1_000;
+
+/** Registrations of one node within the period that are let through. */
+export const REGISTRATIONS_MAX = 3;
+export const REGISTRATION_PERIOD_MS = 8_000;
+
+/** Tasks of a node that stays down this long are given up as orphaned. */
+export const NODE_DOWN_PERIOD_MS = 24 * 3_600_000;
+
+/** Modifications after which an assignment message is sent without further delay. */
+export const ASSIGNMENT_BATCH_MAX = 100;
+
+/** How long changes are gathered before an assignment message is sent. SwarmKit takes 100 ms. */
+export const ASSIGNMENT_BATCH_MS = 10;
+
+/** A node description or a task status larger than this is refused. */
+export const NODE_DESCRIPTION_BYTES_MAX = 256 * 1024;
+export const TASK_STATUS_BYTES_MAX = 64 * 1024;
+
+/** Updates in one UpdateTaskStatus call (SwarmKit batches as many). */
+export const TASK_UPDATES_MAX = 10_000;
+
+/** Streams of one kind that a node may have open; a new one ends the oldest. */
+export const STREAMS_PER_NODE_MAX = 4;
+
+/** Node status messages. */
+export const MESSAGE_HEARTBEAT_FAILURE = 'heartbeat failure';
+export const MESSAGE_UNKNOWN_HEARTBEAT_FAILURE = 'heartbeat failure for node in "unknown" state';
+export const MESSAGE_LEADERSHIP_CHANGE =
+  'Node moved to "unknown" state due to leadership change in cluster';
+export const MESSAGE_AGENT_SILENT = 'agent is silent, the data path of the node answers';

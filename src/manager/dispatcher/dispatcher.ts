@@ -1,0 +1,387 @@
+/**
+ * The leader's end of every agent's session (SwarmKit manager/dispatcher): who is alive, what each
+ * node is to run, what it reports. Streams send the present state and are woken by the store, so a
+ * slow agent costs no queue.
+ */
+import { create, equals, toBinary } from '@bufbuild/protobuf';
+import { durationFromMs } from '@bufbuild/protobuf/wkt';
+import type { Environment } from '../../model/environment.js';
+import { SkepError } from '../../model/errors.js';
+import {
+  type AssignmentsMessage,
+  AssignmentsMessage_Type,
+  AssignmentsMessageSchema,
+  type HeartbeatResponse,
+  HeartbeatResponseSchema,
+  type SessionMessage,
+  type TasksMessage,
+  TasksMessageSchema,
+  type UpdateTaskStatusRequest,
+} from '../../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
+import type { Node } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  type NodeDescription,
+  NodeDescriptionSchema,
+  NodeStatus_State,
+  TaskState,
+  type TaskStatus,
+  TaskStatusSchema,
+} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { observedState } from '../../model/task-state.js';
+import type { Logger } from '../../observe/logger.js';
+import { sleep } from '../../rpc/identity/sleep.js';
+import type { ManagerPeer } from '../../rpc/types.js';
+import type { Store, StoreEvent } from '../../store/types.js';
+import { AssignmentSet } from './assignment-set.js';
+import * as constants from './constants.js';
+import { type HeartbeatPlan, planHeartbeat } from './heartbeat-period.js';
+import { type NodeStream, NodeStreams } from './node-streams.js';
+import { NodeWatch } from './node-watch.js';
+import { isSameNews, sessionMessage } from './session-message.js';
+import { type Session, SessionRegistry } from './session-registry.js';
+import { StatusWriter } from './status-writer.js';
+
+/** What a dispatcher needs. */
+export interface DispatcherOptions {
+  readonly store: Store;
+  readonly env: Environment;
+  readonly logger: Logger;
+  readonly clusterId: string;
+  /** This manager, as agents reach it. */
+  readonly self: ManagerPeer;
+  /** Whether a node's data path answered lately; default: never known to. */
+  readonly isDataPathAlive?: (nodeId: string) => boolean;
+}
+
+/** Runs on the leader, from `start` to `stop`; calls at other times are refused as aborted. */
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #store: Store;
+  readonly #sessions: SessionRegistry;
+  readonly #writer: StatusWriter;
+  readonly #watch: NodeWatch;
+  readonly #sessionStreams = new NodeStreams();
+  readonly #taskStreams = new NodeStreams();
+  /** Nodes that were unknown when this leader began and have not come back. */
+  readonly #unknown = new Set<string>();
+  #state: 'stopped' | 'starting' | 'running' = 'stopped';
+  #unsubscribe: (() => void) | undefined;
+
+  constructor(options: DispatcherOptions) {
+    const { store, env, logger, self } = options;
+    this.#options = options;
+    this.#store = store;
+    this.#writer = new StatusWriter({ store, env, logger, managerNodeId: self.nodeId });
+    this.#watch = new NodeWatch({
+      store,
+      env,
+      logger,
+      writer: this.#writer,
+      isDataPathAlive: options.isDataPathAlive ?? (() => false),
+    });
+    this.#sessions = new SessionRegistry({ env, onSilent: (nodeId) => this.#onSilent(nodeId) });
+  }
+
+  /**
+   * Takes up work; to be called once this manager leads and its store has all that was committed.
+   * Nodes count as unknown until they report. @throws SkepError when the store cannot be written
+   */
+  async start(): Promise<void> {
+    if (this.#state !== 'stopped') return;
+    this.#state = 'starting';
+    this.#unsubscribe = this.#store.subscribe((events) => this.#onEvents(events));
+    try {
+      await this.#markUnknown();
+      this.#state = 'running';
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  /** Ends all sessions: agents look for another manager. Idempotent. */
+  async stop(): Promise<void> {
+    this.#state = 'stopped';
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
+    this.#watch.stop();
+    this.#unknown.clear();
+    this.#sessions.closeAll(new SkepError('aborted', 'dispatcher is stopped'));
+    await this.#writer.idle();
+  }
+
+  /** Open streams, for tests and metrics. */
+  get streamCount(): number {
+    return this.#sessionStreams.count + this.#taskStreams.count;
+  }
+
+  /** Session: registers the node and tells it of its cluster, at once and on each change. */
+  async *session(
+    nodeId: string,
+    addr: string,
+    request: { readonly sessionId: string; readonly description?: NodeDescription | undefined },
+    signal: AbortSignal,
+  ): AsyncGenerator<SessionMessage> {
+    const session = await this.#openSession(nodeId, addr, request);
+    const stream = this.#sessionStreams.open(nodeId, [signal, session.ended]);
+    const { clusterId, self } = this.#options;
+    let last: SessionMessage | undefined;
+    do {
+      const message = this.#store.view((read) =>
+        sessionMessage(read, { sessionId: session.sessionId, nodeId, clusterId, self }),
+      );
+      if (message === undefined) throw new SkepError('not_found', 'node not found');
+      if (last === undefined || !isSameNews(last, message)) yield message;
+      last = message;
+    } while (await stream.flag.wait(stream.signal));
+    throwEnd(stream.signal);
+  }
+
+  /** Heartbeat: the period until the next. @throws SkepError `node not registered` … */
+  heartbeat(nodeId: string, sessionId: string): HeartbeatResponse {
+    this.#checkRunning();
+    this.#sessions.get(nodeId, sessionId);
+    const { periodMs, graceMs } = this.#plan(nodeId);
+    this.#sessions.expect(nodeId, graceMs);
+    return create(HeartbeatResponseSchema, { period: durationFromMs(Math.round(periodMs)) });
+  }
+
+  /** UpdateTaskStatus; resolves once the reports are stored. */
+  async updateTaskStatus(nodeId: string, request: UpdateTaskStatusRequest): Promise<void> {
+    this.#checkRunning();
+    this.#sessions.get(nodeId, request.sessionId);
+    if (request.updates.length > constants.TASK_UPDATES_MAX) {
+      throw new SkepError('invalid_argument', 'too many task updates in one call');
+    }
+    const updates = new Map<string, TaskStatus>();
+    this.#store.view((read) => {
+      for (const { taskId, status } of request.updates) {
+        const task = read.get('task', taskId);
+        // The task may have been deleted meanwhile.
+        if (status === undefined || task === undefined) continue;
+        if (task.nodeId !== nodeId) {
+          throw new SkepError('permission_denied', 'cannot update a task not assigned this node');
+        }
+        checkStatus(status);
+        updates.set(taskId, status);
+      }
+    });
+    if (updates.size > 0) await this.#writer.writeTasks(updates);
+  }
+
+  /** Assignments: everything first, then changes, numbered so that a gap shows. */
+  async *assignments(
+    nodeId: string,
+    sessionId: string,
+    signal: AbortSignal,
+  ): AsyncGenerator<AssignmentsMessage> {
+    const stream = this.#openTaskStream(nodeId, sessionId, signal);
+    const set = new AssignmentSet(nodeId);
+    let sequence = 0;
+    do {
+      this.#store.view((read) => {
+        for (const taskId of stream.dirtyTasks) set.look(taskId, read);
+      });
+      stream.dirtyTasks.clear();
+      const isFirst = sequence === 0;
+      if (!isFirst && set.changeCount === 0) continue;
+      yield create(AssignmentsMessageSchema, {
+        type: isFirst ? AssignmentsMessage_Type.COMPLETE : AssignmentsMessage_Type.INCREMENTAL,
+        appliesTo: isFirst ? '' : String(sequence),
+        resultsIn: String(sequence + 1),
+        changes: set.take(),
+      });
+      sequence++;
+    } while (await this.#nextBatch(stream));
+    throwEnd(stream.signal);
+  }
+
+  /** Tasks, the deprecated way of assignments: the whole list on each change. */
+  async *tasks(
+    nodeId: string,
+    sessionId: string,
+    signal: AbortSignal,
+  ): AsyncGenerator<TasksMessage> {
+    const stream = this.#openTaskStream(nodeId, sessionId, signal);
+    do {
+      stream.dirtyTasks.clear();
+      const tasks = this.#store.view((read) => read.find('task', { by: 'node', nodeId }));
+      yield create(TasksMessageSchema, {
+        tasks: tasks.filter((task) => observedState(task) >= TaskState.ASSIGNED),
+      });
+    } while (await this.#nextBatch(stream));
+    throwEnd(stream.signal);
+  }
+
+  #checkRunning(): void {
+    if (this.#state !== 'running') throw new SkepError('aborted', 'dispatcher is stopped');
+  }
+
+  #plan(nodeId: string): HeartbeatPlan {
+    return this.#store.view((read) =>
+      planHeartbeat(
+        read.get('cluster', this.#options.clusterId),
+        read.get('node', nodeId),
+        read.find('node', { by: 'all' }).length,
+        this.#options.env.random,
+      ),
+    );
+  }
+
+  async #openSession(
+    nodeId: string,
+    addr: string,
+    request: { readonly sessionId: string; readonly description?: NodeDescription | undefined },
+  ): Promise<Session> {
+    this.#checkRunning();
+    const { description } = request;
+    checkDescription(description);
+    const resumed = this.#resumable(nodeId, request.sessionId);
+    if (resumed === undefined) this.#sessions.checkRate(nodeId);
+    const node = this.#store.view((read) => read.get('node', nodeId));
+    if (node === undefined) throw new SkepError('not_found', 'node not found');
+    if (resumed !== undefined && isUnchanged(node, addr, description)) return resumed;
+    // From here on the old session's timer must not call a node down that is registering.
+    const { graceMs } = this.#plan(nodeId);
+    this.#sessions.expect(nodeId, graceMs);
+    // The write passes raft: once it is applied here, so is all that was committed before, and an
+    // assignment made from the store is complete.
+    await this.#writer.writeNode(nodeId, {
+      state: NodeStatus_State.READY,
+      message: '',
+      addr,
+      ...(description === undefined ? {} : { description }),
+    });
+    this.#checkRunning();
+    this.#unknown.delete(nodeId);
+    this.#watch.forget(nodeId);
+    if (resumed !== undefined && !resumed.ended.aborted) return resumed;
+    this.#options.logger.info({ nodeId, addr }, 'node registered');
+    return this.#sessions.open(nodeId, graceMs);
+  }
+
+  #resumable(nodeId: string, sessionId: string): Session | undefined {
+    if (sessionId === '' || !this.#sessions.has(nodeId)) return undefined;
+    try {
+      return this.#sessions.get(nodeId, sessionId);
+    } catch (error) {
+      // An old session id: the node registers anew.
+      if (error instanceof SkepError) return undefined;
+      throw error;
+    }
+  }
+
+  #openTaskStream(nodeId: string, sessionId: string, signal: AbortSignal): NodeStream {
+    this.#checkRunning();
+    const session = this.#sessions.get(nodeId, sessionId);
+    const stream = this.#taskStreams.open(nodeId, [signal, session.ended]);
+    for (const task of this.#store.view((read) => read.find('task', { by: 'node', nodeId }))) {
+      stream.dirtyTasks.add(task.id);
+    }
+    return stream;
+  }
+
+  /** Waits for changes, then a little more, so that bursts travel together. */
+  async #nextBatch(stream: NodeStream): Promise<boolean> {
+    if (!(await stream.flag.wait(stream.signal))) return false;
+    if (stream.dirtyTasks.size < constants.ASSIGNMENT_BATCH_MAX) {
+      const { clock } = this.#options.env;
+      // The only error is the signal's, which is looked at next.
+      await sleep(constants.ASSIGNMENT_BATCH_MS, clock, stream.signal).catch(() => undefined);
+    }
+    return !stream.signal.aborted;
+  }
+
+  async #markUnknown(): Promise<void> {
+    const nodes = this.#store.view((read) => read.find('node', { by: 'all' }));
+    const writes: Promise<void>[] = [];
+    for (const node of nodes) {
+      if (node.status?.state === NodeStatus_State.DOWN) {
+        this.#watch.watchDown(node.id);
+        continue;
+      }
+      this.#unknown.add(node.id);
+      const { graceMs } = this.#plan(node.id);
+      this.#sessions.expect(node.id, graceMs * constants.UNKNOWN_GRACE_FACTOR);
+      const state = NodeStatus_State.UNKNOWN;
+      const message = constants.MESSAGE_LEADERSHIP_CHANGE;
+      writes.push(this.#writer.writeNode(node.id, { state, message }));
+    }
+    await Promise.all(writes);
+  }
+
+  #onSilent(nodeId: string): void {
+    const message = this.#unknown.delete(nodeId)
+      ? constants.MESSAGE_UNKNOWN_HEARTBEAT_FAILURE
+      : constants.MESSAGE_HEARTBEAT_FAILURE;
+    this.#watch.silent(nodeId, message);
+  }
+
+  #onEvents(events: readonly StoreEvent[]): void {
+    for (const event of events) {
+      if (event.table === 'task') {
+        this.#wakeTaskStreams(event.object.nodeId, event.object.id);
+        const before = event.kind === 'update' ? event.old.nodeId : event.object.nodeId;
+        if (before !== event.object.nodeId) this.#wakeTaskStreams(before, event.object.id);
+      } else if (event.table === 'cluster') {
+        this.#sessionStreams.wakeAll();
+      } else if (event.table === 'node') {
+        this.#onNodeEvent(event);
+      }
+    }
+  }
+
+  #onNodeEvent(event: Extract<StoreEvent, { table: 'node' }>): void {
+    const { id } = event.object;
+    if (event.kind === 'remove') {
+      this.#unknown.delete(id);
+      this.#watch.forget(id);
+      this.#sessions.close(id, new SkepError('not_found', 'node not found'));
+    }
+    const old = event.kind === 'update' ? event.old : undefined;
+    if (managerAddr(event.object) !== managerAddr(old)) this.#sessionStreams.wakeAll();
+    for (const stream of this.#sessionStreams.of(id)) stream.flag.set();
+  }
+
+  #wakeTaskStreams(nodeId: string, taskId: string): void {
+    for (const stream of this.#taskStreams.of(nodeId)) {
+      stream.dirtyTasks.add(taskId);
+      stream.flag.set();
+    }
+  }
+}
+
+/** Whether a returning node has nothing to tell that is not stored already. */
+function isUnchanged(node: Node, addr: string, description: NodeDescription | undefined): boolean {
+  if (node.status?.state !== NodeStatus_State.READY || node.status.addr !== addr) return false;
+  if (description === undefined) return true;
+  const { description: stored } = node;
+  return stored !== undefined && equals(NodeDescriptionSchema, stored, description);
+}
+
+function managerAddr(node: Node | undefined): string {
+  return node?.managerStatus?.addr ?? '';
+}
+
+/** Ends a stream with the error of its session, or of whoever displaced it. */
+function throwEnd(signal: AbortSignal): never {
+  if (signal.reason instanceof SkepError) throw signal.reason;
+  throw new SkepError('canceled', 'context canceled');
+}
+
+function checkDescription(description: NodeDescription | undefined): void {
+  if (description === undefined) return;
+  const bytes = toBinary(NodeDescriptionSchema, description).length;
+  if (bytes > constants.NODE_DESCRIPTION_BYTES_MAX) {
+    throw new SkepError('invalid_argument', 'node description is too large');
+  }
+}
+
+function checkStatus(status: TaskStatus): void {
+  if (TaskState[status.state] === undefined) {
+    throw new SkepError('invalid_argument', 'unknown task state');
+  }
+  if (toBinary(TaskStatusSchema, status).length > constants.TASK_STATUS_BYTES_MAX) {
+    throw new SkepError('invalid_argument', 'task status is too large');
+  }
+}

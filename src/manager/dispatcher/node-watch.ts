@@ -1,0 +1,121 @@
+/**
+ * What becomes of nodes that fall silent: down, or, while the data path of the node still answers,
+ * unknown for a bounded time (a stopped agent does not stop its containers). Nodes that stay down
+ * for a day have their tasks given up.
+ */
+import { clone, create } from '@bufbuild/protobuf';
+import type { Environment, Timer } from '../../model/environment.js';
+import { TaskSchema } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  NodeStatus_State,
+  TaskState,
+  TaskStatusSchema,
+} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { isOnNode } from '../../model/task-state.js';
+import type { Logger } from '../../observe/logger.js';
+import type { Store } from '../../store/types.js';
+import {
+  MESSAGE_AGENT_SILENT,
+  NODE_DOWN_PERIOD_MS,
+  SILENT_AGENT_CHECK_MS,
+  SILENT_AGENT_HOLD_MS,
+} from './constants.js';
+import type { StatusWriter } from './status-writer.js';
+
+/** Timers of silent nodes. */
+export class NodeWatch {
+  readonly #store: Store;
+  readonly #env: Environment;
+  readonly #logger: Logger;
+  readonly #writer: StatusWriter;
+  readonly #isDataPathAlive: (nodeId: string) => boolean;
+  readonly #timers = new Map<string, Timer>();
+
+  constructor(options: {
+    store: Store;
+    env: Environment;
+    logger: Logger;
+    writer: StatusWriter;
+    /** Whether the node's data path answered lately; stock engines have none. */
+    isDataPathAlive: (nodeId: string) => boolean;
+  }) {
+    this.#store = options.store;
+    this.#env = options.env;
+    this.#logger = options.logger;
+    this.#writer = options.writer;
+    this.#isDataPathAlive = options.isDataPathAlive;
+  }
+
+  /** The node's agent fell silent; `message` says why, if it is down. */
+  silent(nodeId: string, message: string): void {
+    if (!this.#isDataPathAlive(nodeId)) {
+      this.down(nodeId, message);
+      return;
+    }
+    this.#logger.warn({ nodeId }, 'agent is silent, data path of the node answers');
+    this.#write(nodeId, NodeStatus_State.UNKNOWN, MESSAGE_AGENT_SILENT);
+    this.#hold(nodeId, message, this.#env.clock.monotonicMs() + SILENT_AGENT_HOLD_MS);
+  }
+
+  /** Marks the node down and starts the day after which its tasks are orphaned. */
+  down(nodeId: string, message: string): void {
+    this.#logger.warn({ nodeId, message }, 'node is down');
+    this.#write(nodeId, NodeStatus_State.DOWN, message);
+    this.watchDown(nodeId);
+  }
+
+  /** Starts the day for a node that is down already. */
+  watchDown(nodeId: string): void {
+    this.#set(nodeId, NODE_DOWN_PERIOD_MS, () => {
+      this.#timers.delete(nodeId);
+      this.#orphanTasks(nodeId).catch((error: unknown) => {
+        this.#logger.warn({ nodeId, error: String(error) }, 'orphaning tasks failed');
+      });
+    });
+  }
+
+  /** The node is back, or gone for good. */
+  forget(nodeId: string): void {
+    this.#timers.get(nodeId)?.cancel();
+    this.#timers.delete(nodeId);
+  }
+
+  /** Stops all timers. */
+  stop(): void {
+    for (const timer of this.#timers.values()) timer.cancel();
+    this.#timers.clear();
+  }
+
+  #hold(nodeId: string, message: string, untilMs: number): void {
+    this.#set(nodeId, SILENT_AGENT_CHECK_MS, () => {
+      const isHeld = this.#env.clock.monotonicMs() < untilMs && this.#isDataPathAlive(nodeId);
+      if (isHeld) this.#hold(nodeId, message, untilMs);
+      else this.down(nodeId, message);
+    });
+  }
+
+  #set(nodeId: string, delayMs: number, callback: () => void): void {
+    this.forget(nodeId);
+    this.#timers.set(nodeId, this.#env.clock.setTimer(delayMs, callback));
+  }
+
+  #write(nodeId: string, state: NodeStatus_State, message: string): void {
+    // A failure means that leadership is lost; the next leader judges anew, and it was logged.
+    this.#writer.writeNode(nodeId, { state, message }).catch(() => undefined);
+  }
+
+  /** Tasks that may have made progress unseen are given up, so that their resources are free. */
+  async #orphanTasks(nodeId: string): Promise<void> {
+    const tasks = this.#store.view((read) => read.find('task', { by: 'node', nodeId }));
+    await this.#store.batch(
+      tasks.filter(isOnNode).map(({ id }) => (write) => {
+        const task = write.get('task', id);
+        if (task === undefined || !isOnNode(task)) return;
+        const copy = clone(TaskSchema, task);
+        copy.status ??= create(TaskStatusSchema);
+        copy.status.state = TaskState.ORPHANED;
+        write.update('task', copy);
+      }),
+    );
+  }
+}

@@ -1,0 +1,58 @@
+/** What a session tells a node: itself, the managers, the gossip keys, the root certificate. */
+import { create, equals } from '@bufbuild/protobuf';
+import {
+  type SessionMessage,
+  SessionMessageSchema,
+} from '../../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
+import type { Cluster, Node } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  NodeRole,
+  type WeightedPeer,
+  WeightedPeerSchema,
+} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { ReadTransaction } from '../../store/types.js';
+import { OBSERVATION_WEIGHT } from '../../rpc/limits.js';
+import type { ManagerPeer } from '../../rpc/types.js';
+
+/** The session message of `nodeId` now; undefined once the node or the cluster is gone. */
+export function sessionMessage(
+  read: ReadTransaction,
+  options: { sessionId: string; nodeId: string; clusterId: string; self: ManagerPeer },
+): SessionMessage | undefined {
+  const node: Node | undefined = read.get('node', options.nodeId);
+  const cluster: Cluster | undefined = read.get('cluster', options.clusterId);
+  if (node === undefined || cluster === undefined) return undefined;
+  return create(SessionMessageSchema, {
+    sessionId: options.sessionId,
+    node,
+    managers: weightedManagers(read, options.self),
+    networkBootstrapKeys: cluster.networkBootstrapKeys,
+    RootCA: cluster.rootCa?.caCert ?? new Uint8Array(),
+  });
+}
+
+/**
+ * The managers by their store entries. This manager is always among them: an agent forgets managers
+ * that are not listed, the one it talks to included.
+ */
+export function weightedManagers(read: ReadTransaction, self: ManagerPeer): WeightedPeer[] {
+  const peers = new Map<string, string>([[self.nodeId, self.addr]]);
+  for (const node of read.find('node', { by: 'role', role: NodeRole.MANAGER })) {
+    const addr = node.managerStatus?.addr ?? '';
+    if (addr !== '') peers.set(node.id, addr);
+  }
+  return [...peers].map(([nodeId, addr]) =>
+    create(WeightedPeerSchema, { peer: { nodeId, addr }, weight: BigInt(OBSERVATION_WEIGHT) }),
+  );
+}
+
+/** Whether two messages tell an agent the same; what it reported itself is no news to it. */
+export function isSameNews(a: SessionMessage, b: SessionMessage): boolean {
+  return equals(SessionMessageSchema, withoutReports(a), withoutReports(b));
+}
+
+function withoutReports(message: SessionMessage): SessionMessage {
+  if (message.node === undefined) return message;
+  const { status: _s, description: _d, meta: _m, managerStatus: _ms, ...node } = message.node;
+  return { ...message, node };
+}
