@@ -5,16 +5,66 @@
   },
   "targets": [
     {
-      "target_name": "bpf_skeletons",
+      "target_name": "bpf_programs",
       "type": "none",
-      "actions": []
+      "actions": [
+        {
+          "action_name": "bpf_object",
+          "inputs": [
+            "native/bpf/skep.bpf.c",
+            "native/bpf/lib/arp.h",
+            "native/bpf/lib/common.h",
+            "native/bpf/lib/connection.h",
+            "native/bpf/lib/consts.h",
+            "native/bpf/lib/drop_reasons.h",
+            "native/bpf/lib/forward.h",
+            "native/bpf/lib/map_list.h",
+            "native/bpf/lib/maps.h",
+            "native/bpf/lib/mesh.h",
+            "native/bpf/lib/packet.h",
+            "native/bpf/lib/published.h",
+            "native/bpf/lib/reply.h",
+            "native/bpf/lib/rewrite.h",
+            "native/bpf/lib/service.h",
+            "native/bpf/lib/structs.h",
+            "native/bpf/lib/virtual_address.h",
+            "native/bpf/container.bpf.c",
+            "native/bpf/host.bpf.c",
+            "native/bpf/overlay.bpf.c",
+            "native/bpf/socket.bpf.c",
+            "native/bpf/uplink.bpf.c"
+          ],
+          "outputs": [ "<(SHARED_INTERMEDIATE_DIR)/skep.bpf.o" ],
+          "action": [
+            "<(bpf_clang)", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3",
+            "-I/usr/include/<(multiarch)", "-c", "native/bpf/skep.bpf.c", "-o", "<@(_outputs)"
+          ]
+        },
+        {
+          "action_name": "bpf_header",
+          "inputs": [ "<(SHARED_INTERMEDIATE_DIR)/skep.bpf.o", "native/bpf/embed.mjs" ],
+          "outputs": [ "<(SHARED_INTERMEDIATE_DIR)/skep_bpf.h" ],
+          "action": [
+            "node", "native/bpf/embed.mjs", "<(SHARED_INTERMEDIATE_DIR)/skep.bpf.o", "<@(_outputs)"
+          ]
+        }
+      ]
     },
     {
       "target_name": "skep",
-      "dependencies": [ "bpf_skeletons" ],
+      "dependencies": [ "bpf_programs" ],
       "sources": [
         "native/addon.cc",
         "native/datapath/register.cc",
+        "native/datapath/attachments.cc",
+        "native/datapath/bpf_syscalls.cc",
+        "native/datapath/datapath_object.cc",
+        "native/datapath/devices.cc",
+        "native/datapath/echo.cc",
+        "native/datapath/engine.cc",
+        "native/datapath/map_set.cc",
+        "native/datapath/programs.cc",
+        "native/datapath/tables.cc",
         "native/netlink/register.cc",
         "native/netlink/netlink.cc",
         "native/netlink/rtnetlink.cc",

@@ -1,0 +1,101 @@
+/* from_container: ingress of the host side of every container's veth pair. Refuses what the
+ * container may not send, then sends it to another container, a virtual address, or the host. */
+#include "lib/arp.h"
+#include "lib/published.h"
+#include "lib/virtual_address.h"
+
+/* A destination on no network of this container: DNS, a published port of this node, or outside. */
+static __always_inline int leave_network(struct __sk_buff *skb, struct skep_config *config,
+                                         struct packet *packet, struct skep_link *link)
+{
+  struct skep_network *network = bpf_map_lookup_elem(&sw_network, &link->vni);
+  if (!network)
+    return DROP(SKEP_NOT_CONFIGURED);
+  if ((packet->destination_be & network->mask_be) == network->subnet_be)
+    return DROP(SKEP_UNKNOWN_DESTINATION);
+  if (packet->destination_be == config->dns_address_be) {
+    int bad = read_ports(skb, packet, link->vni);
+    if (bad)
+      return bad;
+    if (packet->destination_port_be != bpf_htons(53))
+      return DROP(SKEP_DNS_PORT);
+    return to_host(skb, config);
+  }
+  if (network->flags & SKEP_NETWORK_INTERNAL)
+    return DROP(SKEP_INTERNAL_NETWORK);
+  if (packet->destination_be == config->frontend_be)
+    return DROP(SKEP_ISOLATION);
+  if (is_publishable(packet) && bpf_map_lookup_elem(&sw_local, &packet->destination_be)) {
+    int bad = read_ports(skb, packet, link->vni);
+    if (bad)
+      return bad;
+    struct skep_service *service = published_service(packet);
+    if (service) {
+      struct entry entry = { .route = SKEP_ROUTE_ENDPOINT, .vni = link->vni };
+      return to_published(skb, config, packet, service, &entry);
+    }
+  }
+  struct skep_subnet_key subnet = { 32, packet->destination_be };
+  if (bpf_map_lookup_elem(&sw_subnet, &subnet))
+    return DROP(SKEP_ISOLATION);
+  return to_host(skb, config);
+}
+
+/* True if the frame has the MAC address of its interface. */
+static __always_inline int has_own_mac(struct __sk_buff *skb, struct skep_link *link)
+{
+  void *data = (void *)(long)skb->data;
+  void *end = (void *)(long)skb->data_end;
+  if (data + ETH_BYTES > end)
+    return 0;
+  struct ethhdr *ethernet = data;
+  __u16 *is = (__u16 *)ethernet->h_source;
+  __u16 *must = (__u16 *)link->mac;
+  return is[0] == must[0] && is[1] == must[1] && is[2] == must[2];
+}
+
+static __always_inline int handle_container(struct __sk_buff *skb)
+{
+  __u32 ifindex = skb->ifindex;
+  struct skep_link *link = bpf_map_lookup_elem(&sw_link, &ifindex);
+  struct skep_config *config = get_config();
+  if (!link || !config)
+    return DROP(SKEP_NOT_CONFIGURED);
+  if (!has_own_mac(skb, link))
+    return DROP(SKEP_SPOOFED_MAC);
+  if (skb->protocol == bpf_htons(ETH_P_ARP))
+    return answer_arp(skb, config, link);
+  if (skb->protocol != bpf_htons(ETH_P_IP))
+    return DROP(SKEP_NOT_IPV4);
+  struct packet packet = {};
+  int bad = read_addresses(skb, &packet);
+  if (bad)
+    return bad;
+  if (packet.source_be != link->address_be)
+    return DROP(SKEP_SPOOFED_ADDRESS);
+  __u32 vni = link->vni;
+  if (link->replies) {
+    int verdict = try_reply(skb, config, &packet, vni);
+    if (verdict)
+      return verdict;
+  }
+  struct skep_endpoint_key key = { vni, packet.destination_be };
+  struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
+  if (!endpoint) {
+    /* 224.0.0.0 and above: multicast and broadcast have no place on these networks. */
+    if ((packet.destination_be & bpf_htonl(0xe0000000)) == bpf_htonl(0xe0000000))
+      return DROP(SKEP_MULTICAST);
+    return leave_network(skb, config, &packet, link);
+  }
+  if (endpoint->kind == SKEP_ENDPOINT_REMOTE)
+    return to_tunnel(skb, config, vni, endpoint->tunnel);
+  if (endpoint->kind == SKEP_ENDPOINT_VIP)
+    return to_virtual(skb, config, &packet, vni);
+  return deliver(skb, config, &packet, vni, endpoint);
+}
+
+SEC("tc/from_container")
+int from_container(struct __sk_buff *skb)
+{
+  return finish(skb, handle_container(skb));
+}

@@ -1,0 +1,46 @@
+/* Why a packet was dropped, and how packets were forwarded. The number is the index in sw_counter;
+ * a number is never given to another meaning. SKEP_REASON(number, NAME, "text"). Mirrored by
+ * src/native/drop-reasons.ts, which a test compares with this file. */
+#pragma once
+
+#define SKEP_REASONS(SKEP_REASON)                                       \
+  SKEP_REASON(1, NOT_IPV4, "drop-not-ipv4")                             \
+  SKEP_REASON(2, MALFORMED, "drop-malformed")                           \
+  SKEP_REASON(3, SPOOFED_MAC, "drop-spoofed-mac")                       \
+  SKEP_REASON(4, SPOOFED_ADDRESS, "drop-spoofed-address")               \
+  SKEP_REASON(5, MULTICAST, "drop-multicast")                           \
+  SKEP_REASON(6, UNKNOWN_DESTINATION, "drop-unknown-destination")       \
+  SKEP_REASON(7, INTERNAL_NETWORK, "drop-internal-network")             \
+  SKEP_REASON(8, ISOLATION, "drop-network-isolation")                   \
+  SKEP_REASON(9, TUNNEL_KEY, "drop-tunnel-key")                         \
+  SKEP_REASON(10, FOREIGN_TUNNEL, "drop-foreign-tunnel")                \
+  SKEP_REASON(11, MESH_KIND, "drop-mesh-kind")                          \
+  SKEP_REASON(12, MESH_BACKEND, "drop-mesh-unknown-backend")            \
+  SKEP_REASON(13, MESH_RETURN, "drop-mesh-return-source")               \
+  SKEP_REASON(14, NO_SERVICE, "drop-no-service")                        \
+  SKEP_REASON(15, NO_BACKEND, "drop-no-backend")                        \
+  SKEP_REASON(16, BACKEND_GONE, "drop-backend-gone")                    \
+  SKEP_REASON(17, NO_PORT, "drop-no-free-port")                         \
+  SKEP_REASON(18, FRAGMENT, "drop-fragment-without-first")              \
+  SKEP_REASON(19, TTL, "drop-ttl-exceeded")                             \
+  SKEP_REASON(20, REWRITE, "drop-rewrite-failed")                       \
+  SKEP_REASON(21, TUNNEL_SEND, "drop-tunnel-send")                      \
+  SKEP_REASON(22, DNS_PORT, "drop-dns-port")                            \
+  SKEP_REASON(23, NOT_CONFIGURED, "drop-not-configured")                \
+  SKEP_REASON(24, CONNECTION_TABLE, "drop-connection-table")            \
+  SKEP_REASON(40, TO_CONTAINER, "forward-container")                    \
+  SKEP_REASON(41, TO_TUNNEL, "forward-tunnel")                          \
+  SKEP_REASON(42, TO_HOST, "forward-host")                              \
+  SKEP_REASON(43, TO_UPLINK, "forward-uplink")                          \
+  SKEP_REASON(44, MESH_SENT, "mesh-sent")                               \
+  SKEP_REASON(45, MESH_RETURNED, "mesh-returned")                       \
+  SKEP_REASON(46, ARP_ANSWERED, "arp-answered")                         \
+  SKEP_REASON(47, ECHO_ANSWERED, "echo-answered")                       \
+  SKEP_REASON(48, ECHO_RECEIVED, "echo-received")                       \
+  SKEP_REASON(49, SERVICE_CHOSEN, "service-connection")                 \
+  SKEP_REASON(50, PORT_BORROWED, "service-port-borrowed")               \
+  SKEP_REASON(51, REFUSED, "refused-by-host")
+
+#define SKEP_REASON_ENUM(number, name, text) SKEP_##name = number,
+enum skep_reason { SKEP_REASONS(SKEP_REASON_ENUM) };
+#undef SKEP_REASON_ENUM

@@ -1,0 +1,162 @@
+/* What arrives on the mesh VNI: packets for a backend here, replies on their way to a client, and
+ * the data-path echo. */
+#pragma once
+
+#include "reply.h"
+#include "service.h"
+
+/* Backend node: finds or files the way back; `port_be` is the client's port as the backend shall
+ * see it (another one if a second front already uses it towards this backend). */
+static __always_inline int admit(struct packet *packet, struct skep_endpoint_key *backend,
+                                 __u16 target_port_be, __u32 tunnel, __u32 ifindex,
+                                 __u16 *port_be)
+{
+  struct skep_flow back = {
+    .source_be = backend->address_be,
+    .destination_be = packet->source_be,
+    .vni = backend->vni,
+    .source_port_be = target_port_be,
+    .destination_port_be = packet->source_port_be,
+    .protocol = packet->protocol,
+    .kind = SKEP_FLOW_REPLY,
+  };
+  *port_be = packet->source_port_be;
+  struct skep_connection *known = bpf_map_lookup_elem(&sw_connection, &back);
+  if (known && known->route == SKEP_ROUTE_MESH && known->target == tunnel &&
+      known->address_be == packet->destination_be &&
+      known->port_be == packet->destination_port_be && !known->other_port_be) {
+    track(known, packet);
+    return 0;
+  }
+  struct skep_flow forward = flow_of(packet, SKEP_MESH_VNI, SKEP_FLOW_SERVICE);
+  if (known) {
+    struct skep_connection *moved = bpf_map_lookup_elem(&sw_connection, &forward);
+    if (moved && moved->address_be == backend->address_be && !is_reusable(moved, packet)) {
+      track(moved, packet);
+      *port_be = moved->other_port_be;
+      return 0;
+    }
+  }
+  struct skep_connection reply = {
+    .last = now_coarse(),
+    .state = first_state(packet),
+    .route = SKEP_ROUTE_MESH,
+    .address_be = packet->destination_be,
+    .port_be = packet->destination_port_be,
+    .target = tunnel,
+  };
+  __u16 filed_be = file_reply(&back, &reply, packet, packet->source_be);
+  if (filed_be == 0)
+    return DROP(SKEP_NO_PORT);
+  expect_replies_from(ifindex);
+  if (filed_be != packet->source_port_be) {
+    *port_be = filed_be;
+    reply.address_be = backend->address_be;
+    reply.other_port_be = filed_be;
+    if (bpf_map_update_elem(&sw_connection, &forward, &reply, BPF_ANY) < 0)
+      return DROP(SKEP_CONNECTION_TABLE);
+  }
+  return 0;
+}
+
+/* Backend node: a client's packet, for the backend whose id is in the MAC. */
+static __always_inline int mesh_to_backend(struct __sk_buff *skb, struct skep_config *config,
+                                           struct packet *packet, __u32 tunnel, __u32 backend_be)
+{
+  int bad = read_ports(skb, packet, SKEP_MESH_VNI);
+  if (bad)
+    return bad;
+  struct skep_service *service = published_service(packet);
+  if (!service)
+    return DROP(SKEP_NO_SERVICE);
+  __u16 target_port_be = service->target_port_be;
+  struct skep_endpoint_key key = { config->ingress_vni, backend_be };
+  struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
+  if (!endpoint || endpoint->kind != SKEP_ENDPOINT_LOCAL)
+    return DROP(SKEP_MESH_BACKEND);
+  __u16 port_be = 0;
+  bad = admit(packet, &key, target_port_be, tunnel, endpoint->ifindex, &port_be);
+  if (bad)
+    return bad;
+  if (port_be != packet->source_port_be) {
+    bad = rewrite_source(skb, packet, packet->source_be, port_be);
+    if (bad)
+      return bad;
+  }
+  bad = rewrite_destination(skb, packet, backend_be, target_port_be);
+  if (bad)
+    return bad;
+  return to_container(skb, endpoint);
+}
+
+/* Entry node: a reply of a remote backend. It may only carry our own addresses as source. */
+static __always_inline int mesh_to_client(struct __sk_buff *skb, struct skep_config *config,
+                                          struct packet *packet)
+{
+  struct skep_local *front = bpf_map_lookup_elem(&sw_local, &packet->source_be);
+  if (!front && packet->source_be != config->frontend_be)
+    return DROP(SKEP_MESH_RETURN);
+  if (packet->destination_be == config->node_id_be) {
+    int bad = read_ports(skb, packet, SKEP_MESH_VNI);
+    if (bad)
+      return bad;
+    struct skep_flow flow = flow_of(packet, 0, SKEP_FLOW_BORROWED);
+    struct skep_connection *borrowed = bpf_map_lookup_elem(&sw_connection, &flow);
+    if (!borrowed)
+      return to_host(skb, config);
+    track(borrowed, packet);
+    __u32 vni = borrowed->vni;
+    bad = rewrite_destination(skb, packet, borrowed->other_address_be, borrowed->other_port_be);
+    if (bad)
+      return bad;
+    return to_endpoint(skb, config, vni, packet->destination_be);
+  }
+  if (bpf_map_lookup_elem(&sw_local, &packet->destination_be))
+    return to_host(skb, config);
+  struct skep_endpoint_key key = { config->ingress_vni, packet->destination_be };
+  struct skep_endpoint *client = bpf_map_lookup_elem(&sw_endpoint, &key);
+  if (client && client->kind == SKEP_ENDPOINT_LOCAL)
+    return to_container(skb, client);
+  if (front && front->ifindex)
+    return to_uplink(skb, front->ifindex);
+  return DROP(SKEP_MESH_RETURN);
+}
+
+/* Turns an echo request round, or notes a reply. */
+static __always_inline int mesh_echo(struct __sk_buff *skb, struct skep_config *config, __u8 kind,
+                                     __u32 tunnel)
+{
+  if (kind == SKEP_MAC_ECHO_REQUEST) {
+    count(skb, SKEP_ECHO_ANSWERED);
+    return to_mesh(skb, config, SKEP_MAC_ECHO_REPLY, config->node_id_be, tunnel);
+  }
+  if (kind != SKEP_MAC_ECHO_REPLY)
+    return DROP(SKEP_MESH_KIND);
+  __u64 now = bpf_ktime_get_ns();
+  bpf_map_update_elem(&sw_echo, &tunnel, &now, BPF_ANY);
+  count(skb, SKEP_ECHO_RECEIVED);
+  return TC_ACT_SHOT;
+}
+
+static __always_inline int from_mesh(struct __sk_buff *skb, struct skep_config *config,
+                                     __u32 tunnel)
+{
+  __u8 mac[6];
+  if (bpf_skb_load_bytes(skb, 0, mac, sizeof(mac)) < 0 || mac[0] != SKEP_MAC_LOCAL)
+    return DROP(SKEP_MESH_KIND);
+  if (skb->protocol == bpf_htons(SKEP_ETHERTYPE_ECHO))
+    return mesh_echo(skb, config, mac[1], tunnel);
+  if (skb->protocol != bpf_htons(ETH_P_IP))
+    return DROP(SKEP_NOT_IPV4);
+  struct packet packet = {};
+  int bad = read_addresses(skb, &packet);
+  if (bad)
+    return bad;
+  if (mac[1] == SKEP_MAC_RETURN)
+    return mesh_to_client(skb, config, &packet);
+  if (mac[1] != SKEP_MAC_BACKEND)
+    return DROP(SKEP_MESH_KIND);
+  __u32 backend_be;
+  __builtin_memcpy(&backend_be, mac + 2, 4);
+  return mesh_to_backend(skb, config, &packet, tunnel, backend_be);
+}

@@ -1,0 +1,112 @@
+/* The way back: a backend's packet gets the address its client knows, and goes where the client is. */
+#pragma once
+
+#include "connection.h"
+#include "forward.h"
+#include "rewrite.h"
+
+/* Sends a packet to an address of network `vni` without looking at services or replies any more. */
+static __always_inline int to_endpoint(struct __sk_buff *skb, struct skep_config *config,
+                                       __u32 vni, __u32 address_be)
+{
+  struct skep_endpoint_key key = { vni, address_be };
+  struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
+  if (!endpoint)
+    return DROP(SKEP_UNKNOWN_DESTINATION);
+  if (endpoint->kind == SKEP_ENDPOINT_LOCAL)
+    return to_container(skb, endpoint);
+  if (endpoint->kind == SKEP_ENDPOINT_REMOTE)
+    return to_tunnel(skb, config, vni, endpoint->tunnel);
+  if (endpoint->kind == SKEP_ENDPOINT_NODE && endpoint->ifindex)
+    return to_host(skb, config);
+  return DROP(SKEP_UNKNOWN_DESTINATION);
+}
+
+/* Applies a reply entry and sends the packet on. Ports must have been read. */
+static __always_inline int send_reply(struct __sk_buff *skb, struct skep_config *config,
+                                      struct packet *packet, struct skep_connection *reply)
+{
+  track(reply, packet);
+  if (!reply->replied)
+    reply->replied = 1;
+  __u8 route = reply->route;
+  __u32 target = reply->target;
+  __u32 vni = reply->vni;
+  __u32 front_be = reply->address_be;
+  __u16 front_port_be = reply->port_be;
+  __u32 client_be = reply->other_address_be;
+  __u16 client_port_be = reply->other_port_be;
+  if (route == SKEP_ROUTE_UPLINK || route == SKEP_ROUTE_MESH) {
+    int late = decrement_ttl(skb, packet);
+    if (late)
+      return late;
+  }
+  int bad = rewrite_source(skb, packet, front_be, front_port_be);
+  if (bad)
+    return bad;
+  if (client_be) {
+    bad = rewrite_destination(skb, packet, client_be, client_port_be);
+    if (bad)
+      return bad;
+  }
+  switch (route) {
+  case SKEP_ROUTE_UPLINK:
+    return to_uplink(skb, target);
+  case SKEP_ROUTE_MESH:
+    count(skb, SKEP_MESH_RETURNED);
+    return to_mesh(skb, config, SKEP_MAC_RETURN, config->node_id_be, target);
+  case SKEP_ROUTE_HOST:
+    return to_host(skb, config);
+  default:
+    return to_endpoint(skb, config, vni, packet->destination_be);
+  }
+}
+
+/* If this packet answers a flow through a service, sends it and returns the verdict; else 0. */
+static __always_inline int try_reply(struct __sk_buff *skb, struct skep_config *config,
+                                     struct packet *packet, __u32 vni)
+{
+  int bad = read_ports(skb, packet, vni);
+  if (bad)
+    return bad == DROP(SKEP_FRAGMENT) ? 0 : bad;
+  struct skep_flow flow = flow_of(packet, vni, SKEP_FLOW_REPLY);
+  struct skep_connection *reply = bpf_map_lookup_elem(&sw_connection, &flow);
+  if (!reply)
+    return 0;
+  return send_reply(skb, config, packet, reply);
+}
+
+/* Delivers to an address on network `vni` that was found in sw_endpoint, replies of services
+ * included. */
+static __always_inline int deliver(struct __sk_buff *skb, struct skep_config *config,
+                                   struct packet *packet, __u32 vni,
+                                   struct skep_endpoint *endpoint)
+{
+  if (endpoint->replies) {
+    int verdict = try_reply(skb, config, packet, vni);
+    if (verdict)
+      return verdict;
+  }
+  if (endpoint->kind == SKEP_ENDPOINT_LOCAL)
+    return to_container(skb, endpoint);
+  if (endpoint->kind == SKEP_ENDPOINT_NODE && endpoint->ifindex)
+    return to_host(skb, config);
+  return DROP(SKEP_UNKNOWN_DESTINATION);
+}
+
+/* From now on, packets to this address are looked up as replies. */
+static __always_inline void expect_replies_to(__u32 vni, __u32 address_be)
+{
+  struct skep_endpoint_key key = { vni, address_be };
+  struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
+  if (endpoint && !endpoint->replies)
+    endpoint->replies = 1;
+}
+
+/* From now on, packets from this interface are looked up as replies. */
+static __always_inline void expect_replies_from(__u32 ifindex)
+{
+  struct skep_link *link = bpf_map_lookup_elem(&sw_link, &ifindex);
+  if (link && !link->replies)
+    link->replies = 1;
+}

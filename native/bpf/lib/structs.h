@@ -1,0 +1,171 @@
+/* Keys and values of the maps, shared by the BPF programs and the C++ side. Every struct has
+ * explicit padding that must be zero. Names ending in _be hold network byte order. Tunnel addresses
+ * are in host byte order, because that is what bpf_tunnel_key wants. */
+#pragma once
+
+#include <linux/types.h>
+
+/* The one row of sw_config. */
+struct skep_config {
+  __u64 netns_cookie; /* namespace of the host sockets that may use published ports */
+  __u32 vxlan_ifindex;
+  __u32 host_ifindex;   /* sw-h0 */
+  __u32 node_id_be;     /* own address on the ingress network, 0 while unknown */
+  __u32 dns_address_be; /* service DNS, on sw-h0 */
+  __u32 frontend_be;    /* address that host sockets reach published ports under, over sw-h0 */
+  __u32 ingress_vni;    /* network of the published backends, 0 while unknown */
+  __u16 tunnel_port_be;
+  __u8 host_mac[6]; /* of sw-h0 */
+};
+
+struct skep_node {
+  __u32 node_id_be;
+};
+
+#define SKEP_NETWORK_INTERNAL 1
+struct skep_network {
+  __u32 subnet_be;
+  __u32 mask_be;
+  __u32 gateway_be;
+  __u32 node_address_be; /* own address there, 0 if none */
+  __u32 flags;
+};
+
+struct skep_subnet_key {
+  __u32 prefix_length;
+  __u32 address_be;
+};
+
+struct skep_link {
+  __u32 vni;
+  __u32 address_be;
+  __u8 mac[6];
+  __u16 pad;
+  __u32 replies; /* 1 once a published flow ends here: look for its replies */
+  char name[16];
+};
+
+struct skep_endpoint_key {
+  __u32 vni;
+  __u32 address_be;
+};
+
+enum skep_endpoint_kind {
+  SKEP_ENDPOINT_LOCAL = 1,  /* a container here */
+  SKEP_ENDPOINT_REMOTE = 2, /* a container behind a tunnel */
+  SKEP_ENDPOINT_VIP = 3,    /* virtual address of a service */
+  SKEP_ENDPOINT_NODE = 4,   /* this host's own address on the network */
+};
+
+struct skep_endpoint {
+  __u32 ifindex; /* LOCAL: host side of its veth; NODE: 1 if the host itself has the address */
+  __u32 tunnel;
+  __u8 mac[6];
+  __u8 kind;
+  __u8 pad;
+  __u32 replies; /* 1 once this address has used a virtual address: look for the replies */
+};
+
+#define SKEP_BACKEND_ACTIVE 1
+#define SKEP_BACKEND_DRAINING 2
+struct skep_backend {
+  __u32 tunnel; /* 0: here */
+  __u32 state;
+};
+
+struct skep_service_key {
+  __u32 vni;        /* 0: published port */
+  __u32 address_be; /* 0: any own address */
+  __u16 port_be;    /* 0: any */
+  __u8 protocol;    /* 0: any */
+  __u8 pad;
+};
+
+struct skep_service {
+  __u32 table;  /* slots of this service are {table, 0..total-1} */
+  __u32 active; /* the first so many slots may be chosen */
+  __u32 total;
+  __u32 next; /* round robin */
+  __u16 target_port_be;
+  __u16 pad;
+};
+
+struct skep_slot_key {
+  __u32 table;
+  __u32 index;
+};
+
+struct skep_local {
+  __u32 ifindex; /* uplink that owns the address, 0: not an uplink */
+};
+
+enum skep_flow_kind {
+  SKEP_FLOW_SERVICE = 1, /* client to service, value: the backend */
+  SKEP_FLOW_REPLY = 2,   /* backend to client, value: the front the client knows */
+  SKEP_FLOW_BORROWED = 3, /* mesh reply to a borrowed source, value: the container behind it */
+};
+
+struct skep_flow {
+  __u32 source_be;
+  __u32 destination_be;
+  __u32 vni;
+  __u16 source_port_be;
+  __u16 destination_port_be;
+  __u8 protocol;
+  __u8 kind;
+  __u16 pad;
+};
+
+enum skep_connection_state {
+  SKEP_STATE_NEW = 1,
+  SKEP_STATE_ESTABLISHED = 2,
+  SKEP_STATE_CLOSING = 3,
+  SKEP_STATE_RESET = 4,
+};
+
+/* How a reply gets back to its client. */
+enum skep_route {
+  SKEP_ROUTE_UPLINK = 1,   /* target: interface */
+  SKEP_ROUTE_MESH = 2,     /* target: tunnel of the entry node */
+  SKEP_ROUTE_HOST = 3,     /* a socket of this host */
+  SKEP_ROUTE_ENDPOINT = 4, /* a container here or elsewhere on network `vni` */
+};
+
+struct skep_connection {
+  __u32 last; /* coarse seconds of the last packet */
+  __u8 state;
+  __u8 route;
+  __u16 port_be;
+  __u32 address_be;      /* service flow: backend; reply flow: the front */
+  __u32 vni;             /* of the backend, or of the client for SKEP_ROUTE_ENDPOINT */
+  __u32 target;          /* see skep_route */
+  __u32 other_address_be; /* service flow: source to borrow; reply flow: the real client */
+  __u16 other_port_be;    /* the same; 0: the other end is left as it is */
+  __u16 replied;          /* 1 once the other direction has been seen */
+};
+
+struct skep_fragment_key {
+  __u32 source_be;
+  __u32 destination_be;
+  __u32 vni;
+  __u16 id;
+  __u8 protocol;
+  __u8 pad;
+};
+
+struct skep_ports {
+  __u16 source_be;
+  __u16 destination_be;
+};
+
+struct skep_socket_key {
+  __u64 cookie;
+  __u16 port_be;
+  __u16 protocol;
+  __u32 pad;
+};
+
+struct skep_counter {
+  __u64 packets;
+  __u64 bytes;
+};

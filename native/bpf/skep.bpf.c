@@ -1,0 +1,8 @@
+/* All programs in one object, so that they share one set of maps. */
+#include "container.bpf.c"
+#include "host.bpf.c"
+#include "overlay.bpf.c"
+#include "socket.bpf.c"
+#include "uplink.bpf.c"
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,37 @@
+/* from_uplink: ingress of every underlay interface. Takes packets for published ports; everything
+ * else goes on to the stack untouched. */
+#include "lib/published.h"
+
+static __always_inline int handle_uplink(struct __sk_buff *skb)
+{
+  if (skb->protocol != bpf_htons(ETH_P_IP))
+    return NEXT;
+  struct packet packet = {};
+  if (read_addresses(skb, &packet) || !is_publishable(&packet))
+    return NEXT;
+  if (read_ports(skb, &packet, 0))
+    return NEXT;
+  struct skep_config *config = get_config();
+  if (!config)
+    return NEXT;
+  /* Tunnel traffic is the bulk here, and from_overlay looks at it. */
+  if (packet.protocol == IPPROTO_UDP && packet.destination_port_be == config->tunnel_port_be)
+    return NEXT;
+  struct skep_service *service = published_service(&packet);
+  if (!service || !bpf_map_lookup_elem(&sw_local, &packet.destination_be))
+    return NEXT;
+  struct entry entry = { .route = SKEP_ROUTE_UPLINK, .target = skb->ifindex };
+  int verdict = to_published(skb, config, &packet, service, &entry);
+  if (verdict == DROP(SKEP_NO_BACKEND) || verdict == DROP(SKEP_BACKEND_GONE)) {
+    /* Nobody listens on the host, so its stack refuses: better than silence. */
+    count(skb, SKEP_REFUSED);
+    return NEXT;
+  }
+  return verdict;
+}
+
+SEC("tc/from_uplink")
+int from_uplink(struct __sk_buff *skb)
+{
+  return finish(skb, handle_uplink(skb));
+}

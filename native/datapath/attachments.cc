@@ -1,0 +1,136 @@
+// See attachments.h.
+#include "datapath/attachments.h"
+
+#include <dirent.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "datapath/bpf_syscalls.h"
+#include "netlink/system_error.h"
+
+namespace skep::datapath {
+namespace {
+
+// Place of our filter on a clsact qdisc that others may use too.
+constexpr uint16_t kFilterPriority = 0x5ce9;
+constexpr int kLoopback = 1;
+
+}  // namespace
+
+Attachments::Attachments(std::string directory, bool force_clsact)
+    : directory_(std::move(directory)) {
+  if (force_clsact) mode_ = AttachMode::kClsact;
+}
+
+std::string Attachments::PinOf(const std::string& role, int ifindex) const {
+  return directory_ + "/" + role + "-" + std::to_string(ifindex);
+}
+
+void Attachments::AttachIngress(const std::string& role, int ifindex, int program_fd) {
+  if (mode_ == AttachMode::kTcx) {
+    const std::string path = PinOf(role, ifindex);
+    if (UniqueFd link = bpf::OpenPin(path); link.valid()) {
+      if (bpf::LinkInterface(link.get()) == ifindex) {
+        bpf::UpdateLink(link.get(), program_fd);
+        return;
+      }
+      ::unlink(path.c_str());
+    }
+    try {
+      UniqueFd link = bpf::CreateTcxLink(program_fd, ifindex);
+      bpf::Pin(link.get(), path);
+      return;
+    } catch (const SystemError& failure) {
+      // EINVAL on the very first attach: a kernel before 6.6, which does not know tcx.
+      if (failure.error() != EINVAL || !Pins().empty()) throw;
+      mode_ = AttachMode::kClsact;
+    }
+  }
+  netlink::Rtnetlink rtnetlink;
+  rtnetlink.EnsureClsact(ifindex);
+  rtnetlink.ReplaceIngressFilter(ifindex, kFilterPriority, program_fd, "skep_" + role);
+}
+
+void Attachments::DetachIngress(const std::string& role, int ifindex) {
+  const std::string path = PinOf(role, ifindex);
+  if (UniqueFd link = bpf::OpenPin(path); link.valid()) {
+    if (bpf::LinkInterface(link.get()) != 0) bpf::DetachLink(link.get());
+    ::unlink(path.c_str());
+  }
+  if (mode_ == AttachMode::kClsact && ifindex > kLoopback) {
+    netlink::Rtnetlink().RemoveIngressFilter(ifindex, kFilterPriority);
+  }
+}
+
+std::vector<int> Attachments::Attached(const std::string& role) {
+  std::vector<int> found;
+  const std::string prefix = role + "-";
+  for (const std::string& name : Pins()) {
+    if (name.compare(0, prefix.size(), prefix) != 0) continue;
+    const std::string path = directory_ + "/" + name;
+    const UniqueFd link = bpf::OpenPin(path);
+    if (!link.valid()) continue;
+    const int ifindex = bpf::LinkInterface(link.get());
+    if (ifindex == 0) {
+      ::unlink(path.c_str());
+    } else {
+      found.push_back(ifindex);
+    }
+  }
+  return found;
+}
+
+void Attachments::AttachCgroup(const std::string& hook, int program_fd, int cgroup_fd,
+                               uint32_t attach_type) {
+  const std::string path = directory_ + "/" + hook;
+  if (UniqueFd link = bpf::OpenPin(path); link.valid()) {
+    bpf::UpdateLink(link.get(), program_fd);
+    return;
+  }
+  UniqueFd link = bpf::CreateCgroupLink(program_fd, cgroup_fd, attach_type);
+  bpf::Pin(link.get(), path);
+}
+
+std::vector<std::string> Attachments::Pins() const {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(directory_.c_str()), ::closedir);
+  if (!directory) return names;
+  while (const dirent* entry = ::readdir(directory.get())) {
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  return names;
+}
+
+void Attachments::DetachAll() {
+  for (const std::string& name : Pins()) {
+    const std::string path = directory_ + "/" + name;
+    if (UniqueFd link = bpf::OpenPin(path); link.valid()) {
+      try {
+        bpf::DetachLink(link.get());
+      } catch (const SystemError& failure) {
+        // ENOLINK and the like: its device or cgroup is gone already, which is what we want.
+        if (failure.error() == EPERM) throw;
+      }
+    }
+    ::unlink(path.c_str());
+  }
+}
+
+std::string FindCgroup2() {
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    const size_t dash = line.find(" - cgroup2 ");
+    if (dash == std::string::npos) continue;
+    std::istringstream fields(line);
+    std::string id, parent, device, root, mount_point;
+    fields >> id >> parent >> device >> root >> mount_point;
+    if (root == "/") return mount_point;
+  }
+  return {};
+}
+
+}  // namespace skep::datapath

@@ -1,0 +1,46 @@
+// Where programs hang: tcx links (or clsact filters on kernels without tcx) on devices, cgroup links
+// for the host's sockets. Links are pinned, so that they outlive the process; attaching again swaps
+// the program inside the pinned link, atomically for packets.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "netlink/rtnetlink.h"
+#include "netlink/unique_fd.h"
+
+namespace skep::datapath {
+
+enum class AttachMode { kTcx, kClsact };
+
+class Attachments {
+ public:
+  /// `directory` holds the pinned links. `mode` is kClsact to force the fallback.
+  Attachments(std::string directory, bool force_clsact);
+
+  AttachMode mode() const { return mode_; }
+
+  /// Puts a program on the ingress of a device, under a role such as "container". Idempotent.
+  void AttachIngress(const std::string& role, int ifindex, int program_fd);
+  /// Takes it off again; no error if the device or the link is gone.
+  void DetachIngress(const std::string& role, int ifindex);
+  /// Interface indexes with a pinned link of this role whose device still exists; drops dead pins.
+  std::vector<int> Attached(const std::string& role);
+
+  void AttachCgroup(const std::string& hook, int program_fd, int cgroup_fd, uint32_t attach_type);
+
+  /// Takes everything off that has a pin here.
+  void DetachAll();
+
+ private:
+  std::string PinOf(const std::string& role, int ifindex) const;
+  std::vector<std::string> Pins() const;
+
+  std::string directory_;
+  AttachMode mode_ = AttachMode::kTcx;
+};
+
+/// Mount point of the unified cgroup hierarchy (also in hybrid layouts); empty if there is none.
+std::string FindCgroup2();
+
+}  // namespace skep::datapath

@@ -1,0 +1,202 @@
+// See bpf_syscalls.h.
+#include "datapath/bpf_syscalls.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "netlink/system_error.h"
+
+namespace skep::datapath::bpf {
+namespace {
+
+constexpr size_t kLogBytes = 1 << 20;
+constexpr size_t kLogTailBytes = 2000;
+constexpr size_t kPacketBytesMax = 64 * 1024;
+
+int Call(int command, bpf_attr& attr) {
+  return static_cast<int>(::syscall(SYS_bpf, command, &attr, sizeof attr));
+}
+
+uint64_t Pointer(const void* pointer) { return reinterpret_cast<uint64_t>(pointer); }
+
+void CopyName(char* to, const std::string& name) {
+  std::strncpy(to, name.c_str(), BPF_OBJ_NAME_LEN - 1);
+}
+
+}  // namespace
+
+UniqueFd CreateMap(const MapSpec& spec) {
+  bpf_attr attr{};
+  attr.map_type = spec.type;
+  attr.key_size = spec.key_size;
+  attr.value_size = spec.value_size;
+  attr.max_entries = spec.entries;
+  attr.map_flags = spec.flags;
+  CopyName(attr.map_name, spec.name);
+  UniqueFd fd(Call(BPF_MAP_CREATE, attr));
+  if (!fd.valid()) throw SystemError(errno, "bpf(BPF_MAP_CREATE)", spec.name);
+  return fd;
+}
+
+UniqueFd LoadProgram(const ProgramSpec& spec) {
+  static const char kLicense[] = "GPL";
+  bpf_attr attr{};
+  attr.prog_type = spec.type;
+  attr.expected_attach_type = spec.attach_type;
+  attr.insns = Pointer(spec.instructions.data());
+  attr.insn_cnt = static_cast<uint32_t>(spec.instructions.size());
+  attr.license = Pointer(kLicense);
+  CopyName(attr.prog_name, spec.name);
+  UniqueFd fd(Call(BPF_PROG_LOAD, attr));
+  if (fd.valid()) return fd;
+  const int error = errno;
+  std::vector<char> log(kLogBytes);
+  attr.log_buf = Pointer(log.data());
+  attr.log_size = static_cast<uint32_t>(log.size());
+  attr.log_level = 1;
+  UniqueFd again(Call(BPF_PROG_LOAD, attr));
+  if (again.valid()) return again;
+  std::string text(log.data(), strnlen(log.data(), log.size()));
+  if (text.size() > kLogTailBytes) text.erase(0, text.size() - kLogTailBytes);
+  throw SystemError(error, "bpf(BPF_PROG_LOAD)", spec.name + "\n" + text);
+}
+
+bpf_map_info MapInfo(int fd) {
+  bpf_map_info info{};
+  bpf_attr attr{};
+  attr.info.bpf_fd = static_cast<uint32_t>(fd);
+  attr.info.info_len = sizeof info;
+  attr.info.info = Pointer(&info);
+  if (Call(BPF_OBJ_GET_INFO_BY_FD, attr) < 0) {
+    throw SystemError(errno, "bpf(BPF_OBJ_GET_INFO_BY_FD)");
+  }
+  return info;
+}
+
+void MapUpdate(int fd, const char* name, const void* key, const void* value) {
+  bpf_attr attr{};
+  attr.map_fd = static_cast<uint32_t>(fd);
+  attr.key = Pointer(key);
+  attr.value = Pointer(value);
+  if (Call(BPF_MAP_UPDATE_ELEM, attr) == 0) return;
+  const bool full = errno == E2BIG || errno == ENOSPC;
+  throw SystemError(errno, "bpf(BPF_MAP_UPDATE_ELEM)",
+                    full ? std::string("table ") + name + " is full" : name);
+}
+
+bool MapLookup(int fd, const void* key, void* value) {
+  bpf_attr attr{};
+  attr.map_fd = static_cast<uint32_t>(fd);
+  attr.key = Pointer(key);
+  attr.value = Pointer(value);
+  if (Call(BPF_MAP_LOOKUP_ELEM, attr) == 0) return true;
+  if (errno == ENOENT) return false;
+  throw SystemError(errno, "bpf(BPF_MAP_LOOKUP_ELEM)");
+}
+
+bool MapDelete(int fd, const void* key) {
+  bpf_attr attr{};
+  attr.map_fd = static_cast<uint32_t>(fd);
+  attr.key = Pointer(key);
+  if (Call(BPF_MAP_DELETE_ELEM, attr) == 0) return true;
+  if (errno == ENOENT) return false;
+  throw SystemError(errno, "bpf(BPF_MAP_DELETE_ELEM)");
+}
+
+bool MapNextKey(int fd, const void* key, void* next) {
+  bpf_attr attr{};
+  attr.map_fd = static_cast<uint32_t>(fd);
+  attr.key = Pointer(key);
+  attr.next_key = Pointer(next);
+  if (Call(BPF_MAP_GET_NEXT_KEY, attr) == 0) return true;
+  if (errno == ENOENT) return false;
+  throw SystemError(errno, "bpf(BPF_MAP_GET_NEXT_KEY)");
+}
+
+void Pin(int fd, const std::string& path) {
+  bpf_attr attr{};
+  attr.pathname = Pointer(path.c_str());
+  attr.bpf_fd = static_cast<uint32_t>(fd);
+  if (Call(BPF_OBJ_PIN, attr) < 0) throw SystemError(errno, "bpf(BPF_OBJ_PIN)", path);
+}
+
+UniqueFd OpenPin(const std::string& path) {
+  bpf_attr attr{};
+  attr.pathname = Pointer(path.c_str());
+  UniqueFd fd(Call(BPF_OBJ_GET, attr));
+  if (!fd.valid() && errno != ENOENT) throw SystemError(errno, "bpf(BPF_OBJ_GET)", path);
+  return fd;
+}
+
+UniqueFd CreateTcxLink(int program_fd, int ifindex) {
+  bpf_attr attr{};
+  attr.link_create.prog_fd = static_cast<uint32_t>(program_fd);
+  attr.link_create.target_ifindex = static_cast<uint32_t>(ifindex);
+  attr.link_create.attach_type = kTcxIngress;
+  UniqueFd fd(Call(BPF_LINK_CREATE, attr));
+  if (!fd.valid()) throw SystemError(errno, "bpf(BPF_LINK_CREATE tcx)");
+  return fd;
+}
+
+UniqueFd CreateCgroupLink(int program_fd, int cgroup_fd, uint32_t attach_type) {
+  bpf_attr attr{};
+  attr.link_create.prog_fd = static_cast<uint32_t>(program_fd);
+  attr.link_create.target_fd = static_cast<uint32_t>(cgroup_fd);
+  attr.link_create.attach_type = attach_type;
+  UniqueFd fd(Call(BPF_LINK_CREATE, attr));
+  if (!fd.valid()) throw SystemError(errno, "bpf(BPF_LINK_CREATE cgroup)");
+  return fd;
+}
+
+void UpdateLink(int link_fd, int program_fd) {
+  bpf_attr attr{};
+  attr.link_update.link_fd = static_cast<uint32_t>(link_fd);
+  attr.link_update.new_prog_fd = static_cast<uint32_t>(program_fd);
+  if (Call(BPF_LINK_UPDATE, attr) < 0) throw SystemError(errno, "bpf(BPF_LINK_UPDATE)");
+}
+
+void DetachLink(int link_fd) {
+  bpf_attr attr{};
+  attr.link_detach.link_fd = static_cast<uint32_t>(link_fd);
+  if (Call(BPF_LINK_DETACH, attr) < 0) throw SystemError(errno, "bpf(BPF_LINK_DETACH)");
+}
+
+int LinkInterface(int link_fd) {
+  bpf_link_info info{};
+  bpf_attr attr{};
+  attr.info.bpf_fd = static_cast<uint32_t>(link_fd);
+  attr.info.info_len = sizeof info;
+  attr.info.info = Pointer(&info);
+  if (Call(BPF_OBJ_GET_INFO_BY_FD, attr) < 0) {
+    throw SystemError(errno, "bpf(BPF_OBJ_GET_INFO_BY_FD)");
+  }
+  return static_cast<int>(info.xdp.ifindex);  // tcx has its ifindex at the same place
+}
+
+TestResult TestRun(int program_fd, const std::vector<uint8_t>& packet, uint32_t ifindex,
+                   uint32_t repeat) {
+  TestResult result;
+  result.packet.resize(std::min(packet.size() + 256, kPacketBytesMax));
+  __sk_buff context{};
+  context.ifindex = ifindex;
+  bpf_attr attr{};
+  attr.test.prog_fd = static_cast<uint32_t>(program_fd);
+  attr.test.data_in = Pointer(packet.data());
+  attr.test.data_size_in = static_cast<uint32_t>(packet.size());
+  attr.test.data_out = Pointer(result.packet.data());
+  attr.test.data_size_out = static_cast<uint32_t>(result.packet.size());
+  attr.test.ctx_in = Pointer(&context);
+  attr.test.ctx_size_in = sizeof context;
+  attr.test.repeat = repeat;
+  if (Call(BPF_PROG_TEST_RUN, attr) < 0) throw SystemError(errno, "bpf(BPF_PROG_TEST_RUN)");
+  result.verdict = static_cast<int32_t>(attr.test.retval);
+  result.packet.resize(attr.test.data_size_out);
+  result.duration_ns = attr.test.duration;
+  return result;
+}
+
+}  // namespace skep::datapath::bpf

@@ -1,0 +1,449 @@
+// See datapath_object.h.
+#include "datapath/datapath_object.h"
+
+#include <netinet/in.h>
+
+#include <cstring>
+
+#include "bpf/lib/drop_reasons.h"
+#include "datapath/js_values.h"
+#include "netlink/system_error.h"
+
+namespace skep::datapath {
+namespace {
+
+constexpr uint32_t kVniMax = (1u << 24) - 1;
+constexpr uint32_t kEntriesMax = 1u << 24;
+constexpr uint32_t kPortMax = 65535;
+constexpr double kNanosecondsPerMillisecond = 1e6;
+
+/// Which maps each limit of DatapathLimits sizes, and how many entries one of it takes.
+struct Limit {
+  const char* property;
+  const char* map;
+  uint32_t factor;
+};
+constexpr Limit kLimits[] = {
+    {"services", "sw_service", 1},  {"backends", "sw_backend", 1},
+    {"backends", "sw_slot", 2},     {"endpoints", "sw_endpoint", 1},
+    {"nodes", "sw_node", 1},        {"nodes", "sw_echo", 1},
+    {"links", "sw_link", 1},        {"connections", "sw_connection", 1},
+};
+
+EngineOptions ReadOptions(const Napi::Object& from) {
+  EngineOptions options;
+  options.pin_directory = js::Text(from, "pinDirectory");
+  js::ForEach(from.Get("underlayInterfaces"), [&options](const Napi::Value& name) {
+    options.devices.underlay_interfaces.push_back(name.ToString().Utf8Value());
+  });
+  options.tunnel_address = js::Address(from, "tunnelAddress");
+  options.devices.tunnel_port = static_cast<uint16_t>(js::Unsigned(from, "tunnelPort", kPortMax));
+  options.devices.dns_address = js::Address(from, "dnsAddress");
+  options.force_clsact = js::Flag(from, "forceClsact");
+  if (js::Has(from, "limits")) {
+    const Napi::Object limits = from.Get("limits").As<Napi::Object>();
+    for (const Limit& limit : kLimits) {
+      if (!js::Has(limits, limit.property)) continue;
+      options.entries[limit.map] =
+          js::Unsigned(limits, limit.property, kEntriesMax) * limit.factor;
+    }
+  }
+  return options;
+}
+
+Place ReadPlace(const Napi::Value& value) {
+  const Napi::Object row = value.As<Napi::Object>();
+  return {js::Unsigned(row, "vni", kVniMax), js::Address(row, "address")};
+}
+
+uint8_t ReadProtocol(const Napi::Object& row) {
+  const std::string protocol = js::Text(row, "protocol");
+  if (protocol == "tcp") return IPPROTO_TCP;
+  if (protocol == "udp") return IPPROTO_UDP;
+  if (protocol == "sctp") return IPPROTO_SCTP;
+  throw js::Bad(row.Env(), "protocol", "tcp, udp or sctp");
+}
+
+const char* ProtocolName(uint8_t protocol) {
+  if (protocol == IPPROTO_TCP) return "tcp";
+  return protocol == IPPROTO_UDP ? "udp" : "sctp";
+}
+
+ServiceKey ReadServiceKey(const Napi::Value& value) {
+  const Napi::Object row = value.As<Napi::Object>();
+  ServiceKey key;
+  const std::string kind = js::Text(row, "kind");
+  if (kind == "vip") {
+    key.vni = js::Unsigned(row, "vni", kVniMax);
+    key.address = js::Address(row, "address");
+    return key;
+  }
+  if (kind != "published") throw js::Bad(row.Env(), "kind", "vip or published");
+  key.port = htons(static_cast<uint16_t>(js::Unsigned(row, "port", kPortMax)));
+  key.protocol = ReadProtocol(row);
+  return key;
+}
+
+ServiceRow ReadService(const Napi::Value& value) {
+  const Napi::Object object = value.As<Napi::Object>();
+  ServiceRow row;
+  row.key = ReadServiceKey(object.Get("key"));
+  if (js::Has(object, "targetPort")) {
+    row.target_port = htons(static_cast<uint16_t>(js::Unsigned(object, "targetPort", kPortMax)));
+  } else {
+    row.target_port = row.key.port;
+  }
+  js::ForEach(object.Get("backends"), [&row](const Napi::Value& backend) {
+    row.backends.push_back(ReadPlace(backend));
+  });
+  return row;
+}
+
+NetworkRow ReadNetwork(const Napi::Value& value) {
+  const Napi::Object object = value.As<Napi::Object>();
+  NetworkRow row{};
+  row.vni = js::Unsigned(object, "vni", kVniMax);
+  const std::string subnet = js::Text(object, "subnet");
+  const size_t slash = subnet.find('/');
+  char* end = nullptr;
+  const long length =
+      slash == std::string::npos ? -1 : std::strtol(subnet.c_str() + slash + 1, &end, 10);
+  if (length < 1 || length > 32 || *end != '\0') throw js::Bad(object.Env(), "subnet", "a CIDR");
+  row.prefix_length = static_cast<uint8_t>(length);
+  row.subnet = js::ParseAddress(object.Env(), subnet.substr(0, slash), "subnet") &
+               htonl(~uint32_t{0} << (32 - length));
+  row.gateway = js::Address(object, "gateway");
+  row.node_address = js::OptionalAddress(object, "nodeAddress");
+  row.internal = js::Flag(object, "internal");
+  return row;
+}
+
+Napi::Object FromPlace(Napi::Env env, const Place& place) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("vni", Napi::Number::New(env, place.first));
+  object.Set("address", js::FromAddress(env, place.second));
+  return object;
+}
+
+Napi::Object FromLink(Napi::Env env, const LinkRow& row) {
+  Napi::Object object = FromPlace(env, {row.vni, row.address});
+  object.Set("interfaceName", Napi::String::New(env, row.name));
+  object.Set("mac", js::FromMac(env, row.mac));
+  return object;
+}
+
+Napi::Object FromNetwork(Napi::Env env, const NetworkRow& row) {
+  Napi::Object object = Napi::Object::New(env);
+  const std::string subnet =
+      js::FromAddress(env, row.subnet).Utf8Value() + "/" + std::to_string(row.prefix_length);
+  object.Set("vni", Napi::Number::New(env, row.vni));
+  object.Set("subnet", Napi::String::New(env, subnet));
+  object.Set("gateway", js::FromAddress(env, row.gateway));
+  object.Set("internal", Napi::Boolean::New(env, row.internal));
+  if (row.node_address != 0) object.Set("nodeAddress", js::FromAddress(env, row.node_address));
+  return object;
+}
+
+Napi::Object FromService(Napi::Env env, const ServiceRow& row) {
+  Napi::Object key = Napi::Object::New(env);
+  Napi::Object object = Napi::Object::New(env);
+  key.Set("kind", Napi::String::New(env, row.key.published() ? "published" : "vip"));
+  if (row.key.published()) {
+    key.Set("protocol", Napi::String::New(env, ProtocolName(row.key.protocol)));
+    key.Set("port", Napi::Number::New(env, ntohs(row.key.port)));
+    object.Set("targetPort", Napi::Number::New(env, ntohs(row.target_port)));
+  } else {
+    key.Set("vni", Napi::Number::New(env, row.key.vni));
+    key.Set("address", js::FromAddress(env, row.key.address));
+  }
+  object.Set("key", key);
+  object.Set("backends", js::FromRows(env, row.backends, [env](const Place& place) {
+               return FromPlace(env, place);
+             }));
+  return object;
+}
+
+}  // namespace
+
+Napi::Function DatapathObject::Define(Napi::Env env) {
+  using This = DatapathObject;
+  return DefineClass(
+      env, "NativeDatapath",
+      {
+          InstanceMethod<&This::ContainerMtu>("containerMtu"),
+          InstanceMethod<&This::UsesTcx>("usesTcx"),
+          InstanceMethod<&This::SetNodeId>("setNodeId"),
+          InstanceMethod<&This::SetLocalAddresses>("setLocalAddresses"),
+          InstanceMethod<&This::PutNodes>("putNodes"),
+          InstanceMethod<&This::RemoveNodes>("removeNodes"),
+          InstanceMethod<&This::PutNetworks>("putNetworks"),
+          InstanceMethod<&This::RemoveNetworks>("removeNetworks"),
+          InstanceMethod<&This::AttachLink>("attachLink"),
+          InstanceMethod<&This::DetachLink>("detachLink"),
+          InstanceMethod<&This::Links>("links"),
+          InstanceMethod<&This::PutRemoteEndpoints>("putRemoteEndpoints"),
+          InstanceMethod<&This::RemoveRemoteEndpoints>("removeRemoteEndpoints"),
+          InstanceMethod<&This::PutBackends>("putBackends"),
+          InstanceMethod<&This::RemoveBackends>("removeBackends"),
+          InstanceMethod<&This::PutServices>("putServices"),
+          InstanceMethod<&This::RemoveServices>("removeServices"),
+          InstanceMethod<&This::Dump>("dump"),
+          InstanceMethod<&This::SendEchoes>("sendEchoes"),
+          InstanceMethod<&This::EchoReplies>("echoReplies"),
+          InstanceMethod<&This::Counters>("counters"),
+          InstanceMethod<&This::TestRun>("testRun"),
+          InstanceMethod<&This::Close>("close"),
+          InstanceMethod<&This::Destroy>("destroy"),
+      });
+}
+
+DatapathObject::DatapathObject(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<DatapathObject>(info) {
+  Guarded(info.Env(), [&] {
+    if (!info[0].IsObject()) throw js::Bad(info.Env(), "options", "an object");
+    engine_ = std::make_unique<Engine>(ReadOptions(info[0].As<Napi::Object>()));
+  });
+}
+
+Engine& DatapathObject::Open(Napi::Env env) {
+  if (!engine_) throw Napi::Error::New(env, "the data path is closed");
+  return *engine_;
+}
+
+Napi::Value DatapathObject::ContainerMtu(Info info) {
+  return Napi::Number::New(info.Env(), Open(info.Env()).devices().container_mtu());
+}
+
+Napi::Value DatapathObject::UsesTcx(Info info) {
+  return Napi::Boolean::New(info.Env(), Open(info.Env()).uses_tcx());
+}
+
+void DatapathObject::SetNodeId(Info info) {
+  const uint32_t id = js::ParseAddress(info.Env(), info[0].ToString(), "nodeId");
+  Guarded(info.Env(), [&] { Open(info.Env()).SetNodeId(id); });
+}
+
+void DatapathObject::SetLocalAddresses(Info info) {
+  std::vector<uint32_t> addresses;
+  js::ForEach(info[0], [&](const Napi::Value& address) {
+    addresses.push_back(js::ParseAddress(info.Env(), address.ToString(), "address"));
+  });
+  Guarded(info.Env(), [&] { Open(info.Env()).SetLocalAddresses(addresses); });
+}
+
+void DatapathObject::PutNodes(Info info) {
+  Guarded(info.Env(), [&] {
+    js::ForEach(info[0], [&](const Napi::Value& value) {
+      const Napi::Object row = value.As<Napi::Object>();
+      Open(info.Env()).tables().PutNode(
+          {js::Address(row, "nodeId"), js::Address(row, "tunnelAddress")});
+    });
+  });
+}
+
+void DatapathObject::RemoveNodes(Info info) {
+  Guarded(info.Env(), [&] {
+    js::ForEach(info[0], [&](const Napi::Value& value) {
+      const uint32_t id = js::ParseAddress(info.Env(), value.ToString(), "nodeId");
+      Open(info.Env()).tables().RemoveNode(id);
+    });
+  });
+}
+
+void DatapathObject::PutNetworks(Info info) {
+  Guarded(info.Env(), [&] {
+    js::ForEach(info[0], [&](const Napi::Value& value) {
+      Open(info.Env()).PutNetwork(ReadNetwork(value));
+    });
+  });
+}
+
+void DatapathObject::RemoveNetworks(Info info) {
+  Guarded(info.Env(), [&] {
+    js::ForEach(info[0], [&](const Napi::Value& value) {
+      Open(info.Env()).RemoveNetwork(value.ToNumber().Uint32Value());
+    });
+  });
+}
+
+void DatapathObject::AttachLink(Info info) {
+  const Napi::Object object = info[0].As<Napi::Object>();
+  LinkRow row{0, js::Text(object, "interfaceName"), js::Unsigned(object, "vni", kVniMax),
+              js::Address(object, "address"), js::MacOf(object, "mac")};
+  Guarded(info.Env(), [&] { Open(info.Env()).AttachLink(std::move(row)); });
+}
+
+void DatapathObject::DetachLink(Info info) {
+  const std::string name = info[0].ToString();
+  Guarded(info.Env(), [&] { Open(info.Env()).DetachLink(name); });
+}
+
+Napi::Value DatapathObject::Links(Info info) {
+  const Napi::Env env = info.Env();
+  return Guarded(env, [&]() -> Napi::Value {
+    return js::FromRows(env, Open(env).tables().Links(),
+                        [env](const LinkRow& row) { return FromLink(env, row); });
+  });
+}
+
+void DatapathObject::PutRemoteEndpoints(Info info) {
+  Guarded(info.Env(), [&] {
+    js::ForEach(info[0], [&](const Napi::Value& value) {
+      const Napi::Object row = value.As<Napi::Object>();
+      const Place place = ReadPlace(value);
+      Open(info.Env()).tables().PutRemoteEndpoint({place.first, place.second,
+                                                   js::MacOf(row, "mac"),
+                                                   js::Address(row, "tunnelAddress")});
+    });
+  });
+}
+
+void DatapathObject::RemoveRemoteEndpoints(Info info) {
+  Guarded(info.Env(), [&] {
+    js::ForEach(info[0], [&](const Napi::Value& value) {
+      Open(info.Env()).tables().RemoveRemoteEndpoint(ReadPlace(value));
+    });
+  });
+}
+
+void DatapathObject::PutBackends(Info info) {
+  std::vector<BackendRow> rows;
+  js::ForEach(info[0], [&rows](const Napi::Value& value) {
+    const Napi::Object row = value.As<Napi::Object>();
+    const Place place = ReadPlace(value);
+    rows.push_back({place.first, place.second, js::OptionalAddress(row, "tunnelAddress"),
+                    js::Text(row, "state") == "draining"});
+  });
+  Guarded(info.Env(), [&] { Open(info.Env()).tables().PutBackends(rows); });
+}
+
+void DatapathObject::RemoveBackends(Info info) {
+  std::vector<Place> places;
+  js::ForEach(info[0], [&](const Napi::Value& value) { places.push_back(ReadPlace(value)); });
+  Guarded(info.Env(), [&] { Open(info.Env()).tables().RemoveBackends(places); });
+}
+
+void DatapathObject::PutServices(Info info) {
+  Guarded(info.Env(), [&] {
+    js::ForEach(info[0], [&](const Napi::Value& value) {
+      Open(info.Env()).tables().PutService(ReadService(value));
+    });
+  });
+}
+
+void DatapathObject::RemoveServices(Info info) {
+  Guarded(info.Env(), [&] {
+    js::ForEach(info[0], [&](const Napi::Value& value) {
+      Open(info.Env()).tables().RemoveService(ReadServiceKey(value));
+    });
+  });
+}
+
+Napi::Value DatapathObject::Dump(Info info) {
+  const Napi::Env env = info.Env();
+  return Guarded(env, [&]() -> Napi::Value {
+    Tables& tables = Open(env).tables();
+    Napi::Object state = Napi::Object::New(env);
+    state.Set("nodes", js::FromRows(env, tables.Nodes(), [env](const NodeRow& row) {
+                Napi::Object object = Napi::Object::New(env);
+                object.Set("nodeId", js::FromAddress(env, row.node_id));
+                object.Set("tunnelAddress", js::FromAddress(env, row.tunnel));
+                return object;
+              }));
+    state.Set("networks", js::FromRows(env, tables.Networks(), [env](const NetworkRow& row) {
+                return FromNetwork(env, row);
+              }));
+    state.Set("links", js::FromRows(env, tables.Links(),
+                                    [env](const LinkRow& row) { return FromLink(env, row); }));
+    state.Set("remoteEndpoints",
+              js::FromRows(env, tables.RemoteEndpoints(), [env](const EndpointRow& row) {
+                Napi::Object object = FromPlace(env, {row.vni, row.address});
+                object.Set("mac", js::FromMac(env, row.mac));
+                object.Set("tunnelAddress", js::FromAddress(env, row.tunnel));
+                return object;
+              }));
+    state.Set("backends", js::FromRows(env, tables.Backends(), [env](const BackendRow& row) {
+                Napi::Object object = FromPlace(env, {row.vni, row.address});
+                object.Set("state", Napi::String::New(env, row.draining ? "draining" : "active"));
+                if (row.tunnel != 0) {
+                  object.Set("tunnelAddress", js::FromAddress(env, row.tunnel));
+                }
+                return object;
+              }));
+    state.Set("services", js::FromRows(env, tables.Services(), [env](const ServiceRow& row) {
+                return FromService(env, row);
+              }));
+    return state;
+  });
+}
+
+void DatapathObject::SendEchoes(Info info) {
+  std::vector<uint32_t> tunnels;
+  js::ForEach(info[0], [&](const Napi::Value& address) {
+    tunnels.push_back(js::ParseAddress(info.Env(), address.ToString(), "tunnelAddress"));
+  });
+  Guarded(info.Env(), [&] { Open(info.Env()).SendEchoes(tunnels); });
+}
+
+Napi::Value DatapathObject::EchoReplies(Info info) {
+  const Napi::Env env = info.Env();
+  return Guarded(env, [&]() -> Napi::Value {
+    Napi::Array array = Napi::Array::New(env);
+    for (const auto& [tunnel, at_ns] : Open(env).maps().sw_echo().Rows()) {
+      Napi::Array pair = Napi::Array::New(env, 2);
+      pair.Set(0u, js::FromAddress(env, htonl(tunnel)));
+      const double at_ms = static_cast<double>(at_ns) / kNanosecondsPerMillisecond;
+      pair.Set(1u, Napi::Number::New(env, at_ms));
+      array.Set(array.Length(), pair);
+    }
+    return array;
+  });
+}
+
+Napi::Value DatapathObject::Counters(Info info) {
+  const Napi::Env env = info.Env();
+  return Guarded(env, [&]() -> Napi::Value {
+    const auto counters = Open(env).maps().Counters();
+    Napi::Array array = Napi::Array::New(env);
+    const auto add = [&](uint32_t number, const char* reason) {
+      Napi::Object row = Napi::Object::New(env);
+      row.Set("reason", Napi::String::New(env, reason));
+      row.Set("packets", Napi::BigInt::New(env, static_cast<uint64_t>(counters[number].packets)));
+      row.Set("bytes", Napi::BigInt::New(env, static_cast<uint64_t>(counters[number].bytes)));
+      array.Set(array.Length(), row);
+    };
+#define SKEP_ADD(number, name, text) add(number, text);
+    SKEP_REASONS(SKEP_ADD)
+#undef SKEP_ADD
+    return array;
+  });
+}
+
+Napi::Value DatapathObject::TestRun(Info info) {
+  const Napi::Env env = info.Env();
+  const std::string program = info[0].ToString();
+  const auto packet = info[1].As<Napi::Uint8Array>();
+  const uint32_t ifindex = info[2].ToNumber().Uint32Value();
+  return Guarded(env, [&]() -> Napi::Value {
+    const std::vector<uint8_t> bytes(packet.Data(), packet.Data() + packet.ByteLength());
+    const bpf::TestResult result =
+        bpf::TestRun(Open(env).programs().Fd(program), bytes, ifindex, 1);
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("verdict", Napi::Number::New(env, result.verdict));
+    object.Set("packet", Napi::Buffer<uint8_t>::Copy(env, result.packet.data(),
+                                                     result.packet.size()));
+    return object;
+  });
+}
+
+void DatapathObject::Close(Info) { engine_.reset(); }
+
+void DatapathObject::Destroy(Info info) {
+  Guarded(info.Env(), [&] {
+    if (!engine_) return;
+    engine_->Destroy();
+    engine_.reset();
+  });
+}
+
+}  // namespace skep::datapath

@@ -1,0 +1,223 @@
+// See engine.h.
+#include "datapath/engine.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "datapath/echo.h"
+#include "netlink/system_error.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+namespace skep::datapath {
+namespace {
+
+constexpr char kContainerRole[] = "container";
+constexpr char kOverlayRole[] = "overlay";
+constexpr char kHostRole[] = "host";
+constexpr char kUplinkRole[] = "uplink";
+
+void MakeDirectory(const std::string& path) {
+  for (size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
+    const std::string part = path.substr(0, at);
+    if (::mkdir(part.c_str(), 0700) < 0 && errno != EEXIST) {
+      // bpffs answers EPERM for an existing directory on some kernels.
+      struct stat status {};
+      const int error = errno;
+      if (::stat(part.c_str(), &status) < 0) throw SystemError(error, "mkdir", part);
+    }
+    if (at == std::string::npos) break;
+  }
+  struct statfs filesystem {};
+  if (::statfs(path.c_str(), &filesystem) < 0) throw SystemError(errno, "statfs", path);
+  if (filesystem.f_type != BPF_FS_MAGIC) {
+    throw SystemError(EINVAL, "statfs", path + " is not on a bpf file system");
+  }
+}
+
+/// Identity of the namespace this thread is in, as the socket hooks see it.
+uint64_t NamespaceCookie() {
+  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) throw SystemError(errno, "socket");
+  uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) < 0) {
+    throw SystemError(errno, "getsockopt(SO_NETNS_COOKIE)");
+  }
+  return cookie;
+}
+
+/// Host sockets reach published ports under the link-local neighbour of the DNS address.
+uint32_t FrontendFor(uint32_t dns_address) { return dns_address ^ htonl(1); }
+
+}  // namespace
+
+Engine::Engine(const EngineOptions& options)
+    : options_(options),
+      maps_directory_(options.pin_directory + "/maps"),
+      links_directory_(options.pin_directory + "/links") {
+  const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+  ::setrlimit(RLIMIT_MEMLOCK, &unlimited);  // kernels before 5.11 charge maps to it
+  MakeDirectory(options.pin_directory);
+  MakeDirectory(maps_directory_);
+  MakeDirectory(links_directory_);
+  maps_ = std::make_unique<MapSet>(maps_directory_, options.entries);
+  tables_ = std::make_unique<Tables>(*maps_);
+  Configure(options);
+  programs_ = std::make_unique<Programs>(*maps_);
+  attachments_ = std::make_unique<Attachments>(links_directory_, options.force_clsact);
+  AttachAll();
+}
+
+void Engine::Configure(const EngineOptions& options) {
+  skep_config config = tables_->Config();
+  Devices::Options wanted = options.devices;
+  const uint16_t port = htons(wanted.tunnel_port);
+  wanted.new_tunnel = config.tunnel_port_be != 0 && config.tunnel_port_be != port;
+  devices_ = std::make_unique<Devices>(wanted);
+  config.netns_cookie = NamespaceCookie();
+  config.vxlan_ifindex = static_cast<uint32_t>(devices_->tunnel().index);
+  config.host_ifindex = static_cast<uint32_t>(devices_->host().index);
+  config.dns_address_be = wanted.dns_address;
+  config.frontend_be = FrontendFor(wanted.dns_address);
+  config.tunnel_port_be = port;
+  std::memcpy(config.host_mac, devices_->host().mac.data(), sizeof config.host_mac);
+  tables_->SetConfig(config);
+  if (config.node_id_be != 0) SetNodeId(config.node_id_be);
+  for (const NetworkRow& row : tables_->Networks()) PutNetwork(row);
+}
+
+void Engine::AttachAll() {
+  netlink::Rtnetlink rtnetlink;
+  const int from_container = programs_->Fd("from_container");
+  for (const LinkRow& row : tables_->Links()) {
+    const auto link = rtnetlink.FindLink(row.name);
+    if (link && link->index == static_cast<int>(row.ifindex)) {
+      attachments_->AttachIngress(kContainerRole, link->index, from_container);
+    } else {
+      DetachLink(row.name);  // deleted while nobody watched
+    }
+  }
+  attachments_->AttachIngress(kOverlayRole, devices_->tunnel().index,
+                              programs_->Fd("from_overlay"));
+  attachments_->AttachIngress(kHostRole, devices_->host_far().index, programs_->Fd("from_host"));
+  for (const netlink::Link& link : devices_->underlay()) {
+    attachments_->AttachIngress(kUplinkRole, link.index, programs_->Fd("from_uplink"));
+  }
+  for (const int ifindex : attachments_->Attached(kUplinkRole)) {
+    bool wanted = false;
+    for (const netlink::Link& link : devices_->underlay()) wanted |= link.index == ifindex;
+    if (!wanted) attachments_->DetachIngress(kUplinkRole, ifindex);
+  }
+  AttachSockets();
+}
+
+void Engine::AttachSockets() {
+  const std::string path = FindCgroup2();
+  if (path.empty()) throw SystemError(ENOENT, "cgroup2", "no cgroup2 hierarchy is mounted");
+  const UniqueFd cgroup(::open(path.c_str(), O_DIRECTORY | O_RDONLY | O_CLOEXEC));
+  if (!cgroup.valid()) throw SystemError(errno, "open", path);
+  for (const auto& [name, attach_type] : Programs::SocketHooks()) {
+    attachments_->AttachCgroup(name, programs_->Fd(name), cgroup.get(), attach_type);
+  }
+}
+
+void Engine::SetNodeId(uint32_t node_id) {
+  const skep_config config = tables_->Config();
+  if (config.node_id_be != 0 && config.node_id_be != node_id) {
+    devices_->RemoveHostAddress(config.node_id_be);
+  }
+  devices_->AddHostAddress(node_id);
+  devices_->AddHostRoute(config.frontend_be, 32, node_id);
+  tables_->SetNodeId(node_id);
+}
+
+void Engine::SetLocalAddresses(const std::vector<uint32_t>& addresses) {
+  std::map<uint32_t, uint32_t> rows;
+  for (const uint32_t address : addresses) {
+    rows[address] = static_cast<uint32_t>(devices_->UnderlayOf(address));
+  }
+  tables_->SetLocalAddresses(rows);
+}
+
+void Engine::PutNetwork(const NetworkRow& row) {
+  const auto former = tables_->FindNetwork(row.vni);
+  if (former && (former->subnet != row.subnet || former->prefix_length != row.prefix_length)) {
+    devices_->RemoveHostRoute(former->subnet, former->prefix_length);
+  }
+  const uint32_t node_id = tables_->Config().node_id_be;
+  if (former && former->node_address != 0 && former->node_address != row.node_address &&
+      former->node_address != node_id) {
+    devices_->RemoveHostAddress(former->node_address);
+  }
+  if (row.node_address != 0) devices_->AddHostAddress(row.node_address);
+  tables_->PutNetwork(row);
+  const auto stored = tables_->FindNetwork(row.vni);
+  devices_->AddHostRoute(stored->subnet, row.prefix_length,
+                         row.node_address != 0 ? row.node_address : node_id);
+}
+
+void Engine::RemoveNetwork(uint32_t vni) {
+  const auto row = tables_->FindNetwork(vni);
+  if (!row) return;
+  devices_->RemoveHostRoute(row->subnet, row->prefix_length);
+  if (row->node_address != 0 && row->node_address != tables_->Config().node_id_be) {
+    devices_->RemoveHostAddress(row->node_address);
+  }
+  tables_->RemoveNetwork(vni);
+}
+
+void Engine::AttachLink(LinkRow row) {
+  netlink::Rtnetlink rtnetlink;
+  const netlink::Link link = rtnetlink.GetLink(row.name);
+  row.ifindex = static_cast<uint32_t>(link.index);
+  for (const LinkRow& other : tables_->Links()) {
+    // The device was deleted and made again under the same name.
+    if (other.name == row.name && other.ifindex != row.ifindex) DetachLink(row.name);
+  }
+  // The row first: a program without a row drops everything.
+  tables_->PutLink(row);
+  attachments_->AttachIngress(kContainerRole, link.index, programs_->Fd("from_container"));
+}
+
+void Engine::DetachLink(const std::string& name) {
+  const uint32_t ifindex = tables_->RemoveLink(name);
+  if (ifindex != 0) attachments_->DetachIngress(kContainerRole, static_cast<int>(ifindex));
+}
+
+void Engine::SendEchoes(const std::vector<uint32_t>& tunnels) {
+  const skep_config config = tables_->Config();
+  skep::datapath::SendEchoes(options_.tunnel_address, config.tunnel_port_be, config.node_id_be,
+                             tunnels);
+}
+
+void Engine::Destroy() {
+  if (!uses_tcx()) {
+    for (const netlink::Link& link : devices_->underlay()) {
+      attachments_->DetachIngress(kUplinkRole, link.index);
+    }
+    for (const LinkRow& row : tables_->Links()) {
+      attachments_->DetachIngress(kContainerRole, static_cast<int>(row.ifindex));
+    }
+  }
+  attachments_->DetachAll();
+  for (const auto& [name, fd] : maps_->fds()) ::unlink((maps_directory_ + "/" + name).c_str());
+  ::rmdir(maps_directory_.c_str());
+  ::rmdir(links_directory_.c_str());
+  ::rmdir(options_.pin_directory.c_str());
+  Devices::Remove();
+}
+
+}  // namespace skep::datapath

@@ -1,0 +1,74 @@
+// All maps of the data path, created or taken over from their pins, with typed access.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bpf/lib/consts.h"
+#include "bpf/lib/structs.h"
+#include "datapath/bpf_syscalls.h"
+
+namespace skep::datapath {
+
+/// One map: `Key` and `Value` are the structs of bpf/lib/structs.h.
+template <typename Key, typename Value>
+class Table {
+ public:
+  Table(int fd, const char* name) : fd_(fd), name_(name) {}
+
+  void Put(const Key& key, const Value& value) const { bpf::MapUpdate(fd_, name_, &key, &value); }
+  bool Get(const Key& key, Value* value) const { return bpf::MapLookup(fd_, &key, value); }
+  bool Remove(const Key& key) const { return bpf::MapDelete(fd_, &key); }
+
+  /// Every row. Keys are collected first, so that rows may be removed meanwhile.
+  std::vector<std::pair<Key, Value>> Rows() const {
+    std::vector<Key> keys;
+    Key key{};
+    for (bool more = bpf::MapNextKey(fd_, nullptr, &key); more;) {
+      keys.push_back(key);
+      const Key last = key;
+      more = bpf::MapNextKey(fd_, &last, &key);
+    }
+    std::vector<std::pair<Key, Value>> rows;
+    rows.reserve(keys.size());
+    for (const Key& each : keys) {
+      Value value{};
+      if (Get(each, &value)) rows.emplace_back(each, value);
+    }
+    return rows;
+  }
+
+ private:
+  int fd_;
+  const char* name_;
+};
+
+class MapSet {
+ public:
+  using Entries = std::map<std::string, uint32_t>;
+
+  /// Takes over each map pinned in `directory` if its layout is ours, else makes and pins it.
+  /// `entries` overrides default sizes by map name; a map that is taken over keeps its size.
+  MapSet(const std::string& directory, const Entries& entries);
+
+  /// Descriptor of a map, by name. @throws SystemError ENOENT
+  int Fd(const std::string& name) const;
+  const std::map<std::string, UniqueFd>& fds() const { return fds_; }
+
+#define SKEP_MAP(name, type, key, value, entries, flags) \
+  Table<key, value> name() const { return Table<key, value>(Fd(#name), #name); }
+#include "bpf/lib/map_list.h"
+#undef SKEP_MAP
+
+  /// Packets and bytes by counter number, summed over CPUs.
+  std::array<skep_counter, SKEP_COUNTERS> Counters() const;
+
+ private:
+  std::map<std::string, UniqueFd> fds_;
+};
+
+}  // namespace skep::datapath

@@ -1,0 +1,70 @@
+// See programs.h.
+#include "datapath/programs.h"
+
+#include <linux/bpf.h>
+
+#include <cerrno>
+
+#include "netlink/system_error.h"
+#include "skep_bpf.h"
+
+namespace skep::datapath {
+namespace {
+
+/// Program type and expected attach type by ELF section.
+bpf::ProgramSpec SpecFor(const embedded::Program& program) {
+  bpf::ProgramSpec spec;
+  spec.name = program.name;
+  const auto hook = Programs::SocketHooks().find(program.name);
+  if (hook != Programs::SocketHooks().end()) {
+    spec.type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR;
+    spec.attach_type = hook->second;
+  } else {
+    spec.type = BPF_PROG_TYPE_SCHED_CLS;
+  }
+  spec.instructions.assign(program.instructions,
+                           program.instructions + program.instruction_count);
+  return spec;
+}
+
+/// Makes a 64-bit load an access to a map: source register 1 and the descriptor as immediate.
+void PointAtMap(uint64_t& instruction, int fd) {
+  constexpr uint64_t kSourceRegister = uint64_t{BPF_PSEUDO_MAP_FD} << 12;
+  instruction = (instruction & 0xffff0fffULL) | kSourceRegister;
+  instruction |= static_cast<uint64_t>(static_cast<uint32_t>(fd)) << 32;
+}
+
+}  // namespace
+
+const std::map<std::string, uint32_t>& Programs::SocketHooks() {
+  static const std::map<std::string, uint32_t> kHooks = {
+      {"socket_connect4", BPF_CGROUP_INET4_CONNECT},
+      {"socket_sendmsg4", BPF_CGROUP_UDP4_SENDMSG},
+      {"socket_recvmsg4", BPF_CGROUP_UDP4_RECVMSG},
+      {"socket_getpeername4", BPF_CGROUP_INET4_GETPEERNAME},
+      {"socket_connect6", BPF_CGROUP_INET6_CONNECT},
+      {"socket_sendmsg6", BPF_CGROUP_UDP6_SENDMSG},
+      {"socket_recvmsg6", BPF_CGROUP_UDP6_RECVMSG},
+      {"socket_getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
+  };
+  return kHooks;
+}
+
+Programs::Programs(const MapSet& maps) {
+  for (const embedded::Program& program : embedded::kPrograms) {
+    bpf::ProgramSpec spec = SpecFor(program);
+    for (uint32_t i = 0; i < program.relocation_count; i++) {
+      const embedded::Relocation& at = program.relocations[i];
+      PointAtMap(spec.instructions.at(at.instruction), maps.Fd(at.map));
+    }
+    fds_.emplace(program.name, bpf::LoadProgram(spec));
+  }
+}
+
+int Programs::Fd(const std::string& name) const {
+  const auto found = fds_.find(name);
+  if (found == fds_.end()) throw SystemError(ENOENT, "program", name);
+  return found->second.get();
+}
+
+}  // namespace skep::datapath
