@@ -1,0 +1,110 @@
+/**
+ * The one cluster object: its spec, its settings in labels, and join tokens (SwarmKit
+ * controlapi/cluster.go). Readers get it without keys.
+ */
+import { clone, create } from '@bufbuild/protobuf';
+import { durationMs } from '../../model/defaults.js';
+import type { Environment } from '../../model/environment.js';
+import { SkepError } from '../../model/errors.js';
+import {
+  type Cluster,
+  ClusterSchema,
+  MetaSchema,
+} from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  type ClusterSpec,
+  ClusterSpecSchema,
+} from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import { VersionSchema } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { ReadTransaction, Store } from '../../store/types.js';
+import { checkSkepLabels, invalid } from './annotations.js';
+import { rotateJoinTokens } from '../ca/cluster-root.js';
+import { CERTIFICATE_EXPIRY_MIN_MS } from './limits.js';
+import { isNegative } from './task-validation.js';
+import type { ClusterRotation } from './types.js';
+
+/** Name of the cluster object. */
+const CLUSTER_NAME = 'default';
+
+/** Reads and writes of the cluster object. */
+export class ClusterObjectControl {
+  constructor(
+    private readonly store: Store,
+    private readonly environment: Environment,
+  ) {}
+
+  get(): Cluster {
+    return withoutKeys(this.store.view(theCluster));
+  }
+
+  async update(version: bigint, spec: ClusterSpec, rotation: ClusterRotation): Promise<Cluster> {
+    checkClusterSpec(spec);
+    await this.store.update((write) => {
+      const cluster = clone(ClusterSchema, theCluster(write));
+      checkClusterChange(cluster, spec);
+      cluster.meta ??= create(MetaSchema);
+      cluster.meta.version = create(VersionSchema, { index: version });
+      cluster.spec = clone(ClusterSpecSchema, spec);
+      write.update('cluster', this.rotated(cluster, rotation));
+    });
+    return this.get();
+  }
+
+  private rotated(cluster: Cluster, rotation: ClusterRotation): Cluster {
+    const which = { worker: rotation.workerJoinToken, manager: rotation.managerJoinToken };
+    if (!which.worker && !which.manager) return cluster;
+    return rotateJoinTokens(cluster, which, this.environment.random);
+  }
+}
+
+/** The cluster object. @throws SkepError not_found before there is one */
+export function theCluster(read: ReadTransaction): Cluster {
+  const [cluster] = read.find('cluster', { by: 'name', name: CLUSTER_NAME });
+  if (cluster === undefined) throw new SkepError('not_found', 'cluster default not found');
+  return cluster;
+}
+
+/** @throws SkepError invalid_argument */
+export function checkClusterSpec(spec: ClusterSpec): void {
+  const expiryMs = durationMs(spec.caConfig?.nodeCertExpiry);
+  if (expiryMs !== undefined && expiryMs < CERTIFICATE_EXPIRY_MIN_MS) {
+    throw invalid('minimum certificate expiry time is: 1h0m0s');
+  }
+  if (isNegative(spec.dispatcher?.heartbeatPeriod)) {
+    throw invalid('heartbeat time period cannot be a negative duration');
+  }
+  if (spec.annotations?.name !== CLUSTER_NAME) {
+    throw invalid('modification of cluster name is not allowed');
+  }
+  checkSkepLabels('cluster', spec.annotations);
+}
+
+/** Refuses changes that nothing would carry out: accepting them would be a false promise. */
+function checkClusterChange(cluster: Cluster, spec: ClusterSpec): void {
+  if (spec.encryptionConfig?.autoLockManagers === true) {
+    throw new SkepError('unimplemented', 'locking of managers is not supported');
+  }
+  const old = cluster.spec?.caConfig;
+  const wanted = spec.caConfig;
+  const rotates =
+    (wanted?.forceRotate ?? 0n) !== (old?.forceRotate ?? 0n) ||
+    (wanted?.signingCaCert.length ?? 0) > 0 ||
+    (wanted?.signingCaKey.length ?? 0) > 0 ||
+    (wanted?.externalCas.length ?? 0) > 0;
+  if (rotates) throw new SkepError('unimplemented', 'rotation of the root CA is not supported');
+}
+
+/** A copy as readers may see it (SwarmKit's redactClusters): tokens stay, keys do not. */
+function withoutKeys(cluster: Cluster): Cluster {
+  const copy = clone(ClusterSchema, cluster);
+  copy.networkBootstrapKeys = [];
+  copy.encryptionKeyLamportClock = 0n;
+  copy.unlockKeys = [];
+  if (copy.rootCa !== undefined) {
+    copy.rootCa.caKey = new Uint8Array();
+    if (copy.rootCa.rootRotation !== undefined) copy.rootCa.rootRotation.caKey = new Uint8Array();
+  }
+  const config = copy.spec?.caConfig;
+  if (config !== undefined) config.signingCaKey = new Uint8Array();
+  return copy;
+}

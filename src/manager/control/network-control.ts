@@ -1,0 +1,157 @@
+/**
+ * Networks: create (overlays only), list, remove with SwarmKit's in-use rules
+ * (controlapi/network.go). Subnets and identifiers are given by the allocator afterwards.
+ */
+import { clone, create } from '@bufbuild/protobuf';
+import { PREDEFINED_NETWORK_LABEL } from '../../model/defaults.js';
+import type { Environment } from '../../model/environment.js';
+import { SkepError } from '../../model/errors.js';
+import { type Network, NetworkSchema } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  type NetworkSpec,
+  NetworkSpecSchema,
+} from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import {
+  type Driver,
+  type IPAMConfig,
+  TaskState,
+} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { newId } from '../../model/ids.js';
+import { containsAddress, type IpPrefix, parseIpPrefix } from '../../model/ip-prefix.js';
+import type { ReadTransaction, Store } from '../../store/types.js';
+import { checkDnsName, checkSkepLabels, invalid, precondition } from './annotations.js';
+import { findIngress, isIngress, needsIngress } from './service-validation.js';
+
+/** Reads and writes of networks. */
+export class NetworkControl {
+  constructor(
+    private readonly store: Store,
+    private readonly environment: Environment,
+  ) {}
+
+  list(): readonly Network[] {
+    return this.store.view((read) => read.find('network', { by: 'all' }));
+  }
+
+  get(id: string): Network {
+    return this.store.view((read) => required(read, id));
+  }
+
+  async create(spec: NetworkSpec): Promise<Network> {
+    checkNetworkSpec(spec);
+    const network = create(NetworkSchema, {
+      id: newId(this.environment.random),
+      spec: clone(NetworkSpecSchema, spec),
+    });
+    await this.store.update((write) => {
+      const present = spec.ingress ? findIngress(write) : undefined;
+      if (present !== undefined) {
+        const text = `ingress network (${present.id}) is already present`;
+        throw new SkepError('already_exists', text);
+      }
+      write.create('network', network);
+    });
+    return this.get(network.id);
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.store.update((write) => {
+      const network = required(write, id);
+      if (isIngress(network)) checkIngressUnused(write);
+      else checkUnused(write, network);
+      write.delete('network', id);
+    });
+  }
+}
+
+function required(read: ReadTransaction, id: string): Network {
+  const network = read.get('network', id);
+  if (network === undefined) throw new SkepError('not_found', `network ${id} not found`);
+  return network;
+}
+
+/** @throws SkepError */
+export function checkNetworkSpec(spec: NetworkSpec): void {
+  const driver = spec.driverConfig?.name ?? '';
+  if (spec.ingress && driver !== '' && driver !== 'overlay') {
+    const text = 'only overlay driver is currently supported for ingress network';
+    throw new SkepError('unimplemented', text);
+  }
+  if (spec.attachable && spec.ingress) throw invalid('ingress network cannot be attachable');
+  checkDnsName(spec.annotations);
+  if (spec.annotations?.labels[PREDEFINED_NETWORK_LABEL] !== undefined) {
+    throw new SkepError(
+      'permission_denied',
+      `label ${PREDEFINED_NETWORK_LABEL} is for internally created predefined networks ` +
+        'and cannot be applied by users',
+    );
+  }
+  checkSkepLabels('network', spec.annotations);
+  checkDriver(spec.driverConfig, ['overlay']);
+  checkDriver(spec.ipam?.driver, ['default', '']);
+  for (const config of spec.ipam?.configs ?? []) checkIpam(config);
+}
+
+/** SwarmKit asks its plugins for drivers it does not know; there are none to be found here. */
+function checkDriver(driver: Driver | undefined, known: readonly string[]): void {
+  if (driver === undefined || known.includes(driver.name)) return;
+  if (driver.name === '') throw invalid('driver name: if driver is specified name is required');
+  throw invalid(`error during lookup of plugin ${driver.name}`);
+}
+
+function checkIpam(config: IPAMConfig): void {
+  const { subnet: subnetText, range, gateway } = config;
+  if (subnetText === '' && range === '' && gateway === '') {
+    throw invalid('ipam configuration: cannot be empty');
+  }
+  const subnet = parseIpPrefix(subnetText);
+  if (subnet === undefined) throw invalid(`ipam configuration: invalid subnet ${subnetText}`);
+  if (range !== '') checkInside(subnet, subnetText, parseIpPrefix(range), 'range', range);
+  if (gateway === '') return;
+  const host = parseIpPrefix(`${gateway}/${gateway.includes(':') ? 128 : 32}`);
+  checkInside(subnet, subnetText, host, 'gateway', gateway);
+}
+
+function checkInside(
+  subnet: IpPrefix,
+  subnetText: string,
+  inner: IpPrefix | undefined,
+  what: string,
+  text: string,
+): void {
+  if (inner === undefined) throw invalid(`ipam configuration: invalid ${what} ${text}`);
+  if (inner.version !== subnet.version || !containsAddress(subnet, inner)) {
+    throw invalid(`ipam configuration: subnet ${subnetText} does not contain ${what} ${text}`);
+  }
+}
+
+function checkIngressUnused(read: ReadTransaction): void {
+  const user = read.find('service', { by: 'all' }).find((service) => needsIngress(service.spec));
+  if (user === undefined) return;
+  throw precondition(`ingress network cannot be removed because service ${user.id} depends on it`);
+}
+
+function checkUnused(read: ReadTransaction, network: Network): void {
+  const annotations = network.spec?.annotations;
+  if (annotations?.labels[PREDEFINED_NETWORK_LABEL] === 'true') {
+    throw precondition(
+      `network ${network.id} (${annotations.name}) is a swarm predefined network ` +
+        'and cannot be removed',
+    );
+  }
+  const selector = { by: 'referencedNetwork', networkId: network.id } as const;
+  const service = read.find('service', selector)[0];
+  if (service !== undefined) {
+    throw precondition(`network ${network.id} is in use by service ${service.id}`);
+  }
+  const task = read
+    .find('task', selector)
+    .find(
+      (candidate) =>
+        candidate.desiredState <= TaskState.RUNNING &&
+        (candidate.status?.state ?? TaskState.NEW) <= TaskState.RUNNING,
+    );
+  if (task !== undefined) {
+    throw precondition(`network ${network.id} is in use by task ${task.id}`);
+  }
+}

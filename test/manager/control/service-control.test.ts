@@ -1,0 +1,350 @@
+/** Services of the Control API: every refusal with its exact text, updates, rollbacks. */
+import { clone, create, type MessageInitShape } from '@bufbuild/protobuf';
+import t from 'tap';
+import { ServiceSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  type ServiceSpec,
+  ServiceSpecSchema,
+  EndpointSpec_ResolutionMode as ResolutionMode,
+} from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
+import {
+  PortConfig_PublishMode as PublishMode,
+  UpdateStatus_UpdateState as UpdateState,
+  UpdateStatusSchema,
+} from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import { networkSpec, refusalOf, serviceSpec, testControl } from './support.js';
+
+type Parts = MessageInitShape<typeof ServiceSpecSchema>;
+
+function container(value: object): Parts {
+  return {
+    task: { runtime: { case: 'container', value: { image: 'web:1', ...value } } },
+  };
+}
+
+function task(parts: object): Parts {
+  return { task: { ...container({}).task, ...parts } };
+}
+
+const negative = { seconds: -1n };
+
+const REFUSALS: readonly (readonly [string, Parts, string])[] = [
+  ['empty name', { annotations: { name: '' } }, 'meta: name must be provided'],
+  ['bad name', { annotations: { name: 'a.b' } }, 'name must be valid as a DNS name component'],
+  ['long name', { annotations: { name: 'a'.repeat(64) } }, 'name must be 63 characters or fewer'],
+  [
+    'name that backtracks',
+    { annotations: { name: `${'a-'.repeat(30)}.` } },
+    'name must be valid as a DNS name component',
+  ],
+  ['no runtime', { task: {} }, 'TaskSpec: missing runtime'],
+  ['no image', container({ image: '' }), 'ContainerSpec: image reference must be provided'],
+  [
+    'bad image',
+    container({ image: 'Bad Image' }),
+    'ContainerSpec: "Bad Image" is not a valid repository/tag',
+  ],
+  [
+    'two mounts at one place',
+    container({ mounts: [{ target: '/a' }, { target: '/a' }] }),
+    'ContainerSpec: duplicate mount point: /a',
+  ],
+  [
+    'short interval',
+    container({ healthcheck: { interval: { nanos: 1000 } } }),
+    'ContainerSpec: Interval in HealthConfig cannot be less than 1ms',
+  ],
+  [
+    'negative retries',
+    container({ healthcheck: { retries: -1 } }),
+    'ContainerSpec: Retries in HealthConfig cannot be negative',
+  ],
+  [
+    'little cpu',
+    task({ resources: { limits: { nanoCpus: 500n } } }),
+    'invalid cpu value 5e-07: Must be at least 0.001',
+  ],
+  [
+    'negative cpu',
+    task({ resources: { reservations: { nanoCpus: -1_000_000_000n } } }),
+    'invalid cpu value -1: Must be at least 0.001',
+  ],
+  [
+    'little memory',
+    task({ resources: { limits: { memoryBytes: 1024n } } }),
+    'invalid memory value 1024: Must be at least 4MiB',
+  ],
+  [
+    'negative delay',
+    task({ restart: { delay: negative } }),
+    'TaskSpec: restart-delay cannot be negative',
+  ],
+  [
+    'negative window',
+    task({ restart: { window: negative } }),
+    'TaskSpec: restart-window cannot be negative',
+  ],
+  [
+    'negative update delay',
+    { update: { delay: negative } },
+    'TaskSpec: update-delay cannot be negative',
+  ],
+  [
+    'negative monitor',
+    { update: { monitor: negative } },
+    'TaskSpec: update-monitor cannot be negative',
+  ],
+  [
+    'ratio above 1',
+    { update: { maxFailureRatio: 1.5 } },
+    'TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1',
+  ],
+  [
+    'ratio that is no number',
+    { update: { maxFailureRatio: Number.NaN } },
+    'TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1',
+  ],
+  ['no mode', { mode: { case: undefined } }, 'Unrecognized service mode'],
+  [
+    'negative replicas',
+    { mode: { case: 'replicated', value: { replicas: 2n ** 63n } } },
+    'Number of replicas must be non-negative',
+  ],
+  [
+    'job with update config',
+    { mode: { case: 'globalJob', value: {} }, update: {} },
+    'Jobs may not have an update config',
+  ],
+  [
+    'ingress port with dnsrr',
+    { endpoint: { mode: ResolutionMode.DNSRR, ports: [{ targetPort: 80 }] } },
+    "EndpointSpec: port published with ingress mode can't be used with dnsrr mode",
+  ],
+  [
+    'one port twice',
+    {
+      endpoint: {
+        ports: [{ publishedPort: 80 }, { publishedPort: 80, publishMode: PublishMode.HOST }],
+      },
+    },
+    'EndpointSpec: duplicate published ports provided',
+  ],
+  ['secret without id', container({ secrets: [{}] }), 'malformed secret reference'],
+  [
+    'secret without target',
+    container({ secrets: [{ secretId: 'x', secretName: 'x' }] }),
+    'malformed secret reference, no target provided',
+  ],
+  [
+    'secret without file name',
+    container({
+      secrets: [{ secretId: 'x', secretName: 'x', target: { case: 'file', value: {} } }],
+    }),
+    'malformed file secret reference, invalid target file name provided',
+  ],
+  [
+    'config that is not there',
+    container({
+      configs: [
+        { configId: 'x', configName: 'cx', target: { case: 'file', value: { name: 'f' } } },
+      ],
+    }),
+    'config not found: cx',
+  ],
+  [
+    'secrets that are not there',
+    container({
+      secrets: ['a', 'b'].map((name) => ({
+        secretId: name,
+        secretName: name,
+        target: { case: 'file', value: { name } },
+      })),
+    }),
+    'secrets not found: a, b',
+  ],
+  [
+    'unknown skep label',
+    { annotations: { name: 'web', labels: { 'skep.reshedule_after': '4s' } } },
+    'unknown label skep.reshedule_after: keys starting with skep. are reserved ' +
+      '(skep.reschedule_after)',
+  ],
+  [
+    'skep label that is no duration',
+    { annotations: { name: 'web', labels: { 'skep.reschedule_after': 'soon' } } },
+    'label skep.reschedule_after: soon is not a duration such as 60s',
+  ],
+];
+
+void t.test('each invalid spec is refused with its text, and nothing is stored', async (t) => {
+  const { control } = await testControl();
+  for (const [what, parts, text] of REFUSALS) {
+    const spec = serviceSpec('web', parts);
+    const refusal = await refusalOf(() => control.createService(spec));
+    t.equal(refusal, `invalid_argument: ${text}`, what);
+  }
+  t.same(control.listServices(), []);
+});
+
+void t.test('refusals with other codes', async (t) => {
+  const { control } = await testControl();
+  const cases: readonly (readonly [Parts, string])[] = [
+    [
+      task({ placement: { constraints: ['node.role=manager'] } }),
+      'unknown: constraint expected one operator from ==, !=',
+    ],
+    [
+      { task: { runtime: { case: 'attachment', value: {} } } },
+      'unimplemented: RuntimeSpec: unimplemented runtime in service spec',
+    ],
+    [
+      { endpoint: { ports: [{ targetPort: 80 }] } },
+      'failed_precondition: service needs ingress network, but no ingress network is present',
+    ],
+  ];
+  for (const [parts, text] of cases) {
+    t.equal(await refusalOf(() => control.createService(serviceSpec('web', parts))), text);
+  }
+});
+
+void t.test('ports held by other services', async (t) => {
+  const { control } = await testControl();
+  await control.createNetwork(networkSpec('ingress', { ingress: true }));
+  const spec = (name: string, mode: PublishMode, port = 80): ServiceSpec =>
+    serviceSpec(name, {
+      endpoint: { ports: [{ targetPort: 80, publishedPort: port, publishMode: mode }] },
+    });
+  const web = await control.createService(spec('web', PublishMode.INGRESS));
+  const host = await control.createService(spec('host', PublishMode.HOST, 81));
+  const refuse = async (wanted: ServiceSpec, text: string): Promise<void> => {
+    const refusal = await refusalOf(() => control.createService(wanted));
+    t.equal(refusal, `invalid_argument: ${text}`);
+  };
+  const byWeb = `port '80' is already in use by service 'web' (${web.id}) as an ingress port`;
+  await refuse(spec('two', PublishMode.INGRESS), byWeb);
+  await refuse(spec('two', PublishMode.HOST), byWeb);
+  await refuse(
+    spec('two', PublishMode.INGRESS, 81),
+    `port '81' is already in use by service 'host' (${host.id}) as a host-published port`,
+  );
+  await control.createService(spec('two', PublishMode.HOST, 81));
+  await control.updateService(web.id, 0n + version(web), spec('web', PublishMode.INGRESS), {
+    rollback: 'none',
+  });
+});
+
+function version(object: { meta?: { version?: { index: bigint } | undefined } | undefined }) {
+  return object.meta?.version?.index ?? 0n;
+}
+
+void t.test('a second service of a name is refused with 409', async (t) => {
+  const { control } = await testControl();
+  await control.createService(serviceSpec('web'));
+  t.equal(
+    await refusalOf(() => control.createService(serviceSpec('WEB'))),
+    'already_exists: name conflicts with an existing object: service WEB already exists',
+  );
+});
+
+void t.test(
+  'update keeps the spec before, resets the status, and demands the version',
+  async (t) => {
+    const { control, store } = await testControl();
+    const web = await control.createService(serviceSpec('web'));
+    await store.update((write) => {
+      const stored = write.get('service', web.id);
+      if (stored === undefined) return;
+      const copy = { ...stored, updateStatus: { state: UpdateState.PAUSED } } as typeof stored;
+      write.update('service', copy);
+    });
+    const before = control.getService(web.id);
+    const wanted = serviceSpec('web', container({ image: 'web:2' }));
+    const options = { rollback: 'none' } as const;
+    t.equal(
+      await refusalOf(() => control.updateService(web.id, version(web), wanted, options)),
+      'unknown: update out of sequence',
+    );
+    const after = await control.updateService(web.id, version(before), wanted, options);
+    t.equal(after.specVersion?.index, version(before));
+    t.ok(version(after) > version(before));
+    t.equal(after.updateStatus, undefined);
+    t.equal(imageOf(after.spec), 'web:2');
+    t.equal(imageOf(after.previousSpec), 'skep-test/web:1');
+    t.equal(after.previousSpecVersion?.index, web.specVersion?.index);
+  },
+);
+
+function imageOf(spec: ServiceSpec | undefined): string | undefined {
+  return spec?.task?.runtime.case === 'container' ? spec.task.runtime.value.image : undefined;
+}
+
+void t.test('rollback swaps the specs; a second one swaps them back', async (t) => {
+  const { control } = await testControl();
+  const web = await control.createService(serviceSpec('web'));
+  const previous = { rollback: 'previous' } as const;
+  t.equal(
+    await refusalOf(() =>
+      control.updateService(web.id, version(web), serviceSpec('web'), previous),
+    ),
+    `failed_precondition: service ${web.id} does not have a previous spec`,
+  );
+  const wanted = serviceSpec('web', container({ image: 'web:2' }));
+  const second = await control.updateService(web.id, version(web), wanted, { rollback: 'none' });
+  const back = await control.updateService(second.id, version(second), wanted, previous);
+  t.equal(imageOf(back.spec), 'skep-test/web:1');
+  t.equal(back.specVersion?.index, web.specVersion?.index, 'old tasks are clean again');
+  t.equal(back.updateStatus?.state, UpdateState.ROLLBACK_STARTED);
+  t.equal(back.updateStatus?.message, 'manually requested rollback');
+  const forth = await control.updateService(back.id, version(back), wanted, previous);
+  t.equal(imageOf(forth.spec), 'web:2');
+});
+
+void t.test('what an update may not change', async (t) => {
+  const { control } = await testControl();
+  const web = await control.createService(serviceSpec('web'));
+  const tries: readonly (readonly [ServiceSpec, string])[] = [
+    [serviceSpec('other'), 'renaming services is not supported'],
+    [
+      serviceSpec('web', { mode: { case: 'global', value: {} } }),
+      'service mode change is not allowed',
+    ],
+    [
+      serviceSpec('web', { networks: [{ target: 'n' }] }),
+      'networks must be migrated to TaskSpec before being changed',
+    ],
+  ];
+  for (const [spec, text] of tries) {
+    const refusal = await refusalOf(() =>
+      control.updateService(web.id, version(web), spec, { rollback: 'none' }),
+    );
+    t.equal(refusal, `unimplemented: ${text}`);
+  }
+});
+
+void t.test('each update of a job runs it again', async (t) => {
+  const { control } = await testControl();
+  const spec = serviceSpec('job', { mode: { case: 'globalJob', value: {} } });
+  const job = await control.createService(spec);
+  t.equal(job.jobStatus?.jobIteration?.index, 0n);
+  const again = await control.updateService(job.id, version(job), spec, { rollback: 'none' });
+  t.equal(again.jobStatus?.jobIteration?.index, 1n);
+});
+
+void t.test('services that are not there', async (t) => {
+  const { control } = await testControl();
+  const text = 'not_found: service nobody not found';
+  t.equal(await refusalOf(() => control.getService('nobody')), text);
+  t.equal(await refusalOf(() => control.removeService('nobody')), text);
+  const update = () =>
+    control.updateService('nobody', 1n, serviceSpec('web'), { rollback: 'none' });
+  t.equal(await refusalOf(update), text);
+});
+
+void t.test('a spec that its owner changes later does not change the store', async (t) => {
+  const { control } = await testControl();
+  const spec = serviceSpec('web');
+  const web = await control.createService(clone(ServiceSpecSchema, spec));
+  spec.annotations = create(ServiceSpecSchema, { annotations: { name: 'x' } }).annotations!;
+  t.equal(control.getService(web.id).spec?.annotations?.name, 'web');
+  await control.removeService(web.id);
+  t.same(control.listServices(), []);
+});

@@ -1,0 +1,58 @@
+/** The table of skep.* labels: parsing, precedence, and that docs/labels.md is current. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import {
+  AGENT_GRACE_LABEL,
+  checkLabels,
+  durationLabelMs,
+  LABELS,
+  labelsPage,
+  parseDurationMs,
+  RESCHEDULE_AFTER_LABEL,
+} from '../../src/model/labels.js';
+import { packageRoot } from '../testbed/layout.js';
+
+void t.test('durations as Go writes them', async (t) => {
+  t.equal(parseDurationMs('60s'), 60_000);
+  t.equal(parseDurationMs('1m30s'), 90_000);
+  t.equal(parseDurationMs('250ms'), 250);
+  t.equal(parseDurationMs('1.5h'), 5_400_000);
+  t.equal(parseDurationMs('0'), 0);
+  for (const text of ['', '5', 's', '-1s', '1s ', '1 s', '1d', 'NaNs']) {
+    t.equal(parseDurationMs(text), undefined, text);
+  }
+});
+
+void t.test('defaults are valid values of their own rows', async (t) => {
+  for (const row of LABELS) {
+    const [object] = row.objects;
+    if (object === undefined || row.value.type === 'text') continue;
+    t.doesNotThrow(() => checkLabels(object, { [row.key]: row.defaultValue }), row.key);
+  }
+});
+
+void t.test('the nearest object wins; nonsense counts as not set', async (t) => {
+  t.equal(durationLabelMs(AGENT_GRACE_LABEL, undefined), 60_000);
+  const cluster = { [RESCHEDULE_AFTER_LABEL]: '10s' };
+  t.equal(durationLabelMs(RESCHEDULE_AFTER_LABEL, {}, cluster), 10_000);
+  t.equal(
+    durationLabelMs(RESCHEDULE_AFTER_LABEL, { [RESCHEDULE_AFTER_LABEL]: '1m' }, cluster),
+    60_000,
+  );
+  t.equal(
+    durationLabelMs(RESCHEDULE_AFTER_LABEL, { [RESCHEDULE_AFTER_LABEL]: 'x' }, cluster),
+    10_000,
+  );
+});
+
+void t.test('other keys are nobody else’s business', async (t) => {
+  t.doesNotThrow(() => checkLabels('service', { 'com.example.x': '1', skep: 'x' }));
+  t.throws(() => checkLabels('secret', { 'skep.x': '1' }), { code: 'invalid_argument' });
+});
+
+void t.test('docs/labels.md is what the table says', async (t) => {
+  const path = join(packageRoot(), 'docs', 'labels.md');
+  if (process.env['SKEP_REWRITE'] === '1') writeFileSync(path, labelsPage());
+  t.equal(readFileSync(path, 'utf8'), labelsPage(), 'run with SKEP_REWRITE=1 to print it anew');
+});
