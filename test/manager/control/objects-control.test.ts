@@ -5,7 +5,7 @@ import { TaskSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb
 import {
   ClusterSpecSchema,
   ConfigSpecSchema,
-  NetworkSpecSchema,
+  type NetworkSpecSchema,
   NodeSpecSchema,
   SecretSpecSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';

@@ -253,7 +253,8 @@ void t.test(
     await store.update((write) => {
       const stored = write.get('service', web.id);
       if (stored === undefined) return;
-      const copy = { ...stored, updateStatus: { state: UpdateState.PAUSED } } as typeof stored;
+      const copy = clone(ServiceSchema, stored);
+      copy.updateStatus = create(UpdateStatusSchema, { state: UpdateState.PAUSED });
       write.update('service', copy);
     });
     const before = control.getService(web.id);
