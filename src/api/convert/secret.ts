@@ -1,0 +1,68 @@
+/** Secrets and configs: API JSON both ways. A secret's data goes in and never comes out. */
+import { create } from '@bufbuild/protobuf';
+import type { Config, Secret } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  type ConfigSpec,
+  ConfigSpecSchema,
+  type SecretSpec,
+  SecretSpecSchema,
+} from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import type { GoStruct } from '../http/go-struct.js';
+import { unlessZero } from '../http/json-text.js';
+import {
+  annotationFields,
+  annotationsFromJson,
+  base64,
+  driverFields,
+  driverFromJson,
+  type JsonFields,
+  metaFields,
+} from './common.js';
+
+/** A secret without its data. */
+export function secretFields(secret: Secret): JsonFields {
+  return {
+    ID: secret.id,
+    ...metaFields(secret.meta),
+    Spec: {
+      ...annotationFields(secret.spec?.annotations),
+      Driver: driverFields(secret.spec?.driver),
+      Templating: driverFields(secret.spec?.templating),
+    },
+  };
+}
+
+/** A config with its data. */
+export function configFields(config: Config): JsonFields {
+  return {
+    ID: config.id,
+    ...metaFields(config.meta),
+    Spec: {
+      ...annotationFields(config.spec?.annotations),
+      Data: unlessZero(base64(config.spec?.data ?? new Uint8Array())),
+      Templating: driverFields(config.spec?.templating),
+    },
+  };
+}
+
+/** A secret spec from JSON. */
+export function secretSpecFromJson(json: GoStruct): SecretSpec {
+  const driver = driverFromJson(json, 'Driver', 'swarm.Driver');
+  const templating = driverFromJson(json, 'Templating', 'swarm.Driver');
+  return create(SecretSpecSchema, {
+    annotations: annotationsFromJson(json),
+    data: json.bytes('Data'),
+    ...(driver === undefined ? {} : { driver }),
+    ...(templating === undefined ? {} : { templating }),
+  });
+}
+
+/** A config spec from JSON. */
+export function configSpecFromJson(json: GoStruct): ConfigSpec {
+  const templating = driverFromJson(json, 'Templating', 'swarm.Driver');
+  return create(ConfigSpecSchema, {
+    annotations: annotationsFromJson(json),
+    data: json.bytes('Data'),
+    ...(templating === undefined ? {} : { templating }),
+  });
+}

@@ -1,0 +1,132 @@
+/**
+ * Plain containers on attachable swarm networks: the networks are made on the engine before the
+ * container is created, and container descriptions show the swarm's network ids.
+ */
+import type { Network } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { type JsonObject, JsonSyntaxError, type JsonValue } from '../http/go-json.js';
+import { parseJsonStream } from '../http/go-json.js';
+import { writeJson } from '../http/json-text.js';
+import { type ApiRequest, DONE, type Reply } from '../http/request.js';
+import type { Route } from '../http/router.js';
+import { findMatches } from '../lookup.js';
+import { controlIfManager, networkLookup, type RouteContext } from './context.js';
+import { listTwins } from './engine-networks.js';
+import { ensureAttachable } from './networks.js';
+
+/** Network modes that name no network. */
+const PLAIN_MODES = new Set(['', 'default', 'bridge', 'host', 'none']);
+
+/** The routes. */
+export function containerRoutes(context: RouteContext): readonly Route[] {
+  return [
+    {
+      method: 'POST',
+      pattern: '/containers/create',
+      handler: (request) => createContainer(context, request),
+    },
+    {
+      method: 'GET',
+      pattern: '/containers/:id/json',
+      handler: (request) => inspect(context, request),
+    },
+  ];
+}
+
+async function createContainer(context: RouteContext, request: ApiRequest): Promise<Reply> {
+  const manager = controlIfManager(context);
+  if (manager === undefined) return pass(context, request);
+  const raw = await request.body();
+  const body = parseBody(raw);
+  if (body === undefined) return pass(context, request, raw);
+  const lookup = networkLookup(manager);
+  const networkOf = (name: string): Network | undefined => {
+    if (PLAIN_MODES.has(name) || name.startsWith('container:')) return undefined;
+    const [network, ...others] = findMatches(lookup, name);
+    return others.length === 0 ? network : undefined;
+  };
+  const wanted = new Set<Network>();
+  const rename = (name: string): string => {
+    const network = networkOf(name);
+    if (network === undefined) return name;
+    wanted.add(network);
+    return network.spec?.annotations?.name ?? name;
+  };
+  renameNetworks(body, rename);
+  if (wanted.size === 0) return pass(context, request, raw);
+  for (const network of wanted) await ensureAttachable(context, network);
+  addResolver(body, context.attachableDnsServers);
+  return pass(context, request, Buffer.from(writeJson(body)));
+}
+
+async function pass(context: RouteContext, request: ApiRequest, body?: Buffer): Promise<Reply> {
+  const options = body === undefined ? {} : { body };
+  await context.proxy.pass(request.message, request.response, options);
+  return DONE;
+}
+
+/** The body as an object; undefined leaves the complaint about it to the engine. */
+function parseBody(raw: Buffer): JsonObject | undefined {
+  try {
+    const value = parseJsonStream(raw.toString('utf8'));
+    return value instanceof Map ? value : undefined;
+  } catch (error) {
+    if (error instanceof JsonSyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/** The entry for `key` without regard to case, as Go reads it. */
+function entryOf(object: JsonObject, key: string): { key: string; value: JsonValue } | undefined {
+  const exact = object.get(key);
+  if (exact !== undefined) return { key, value: exact };
+  for (const [name, value] of object) {
+    if (name.toLowerCase() === key.toLowerCase()) return { key: name, value };
+  }
+  return undefined;
+}
+
+function objectAt(object: JsonObject, key: string): JsonObject | undefined {
+  const value = entryOf(object, key)?.value;
+  return value instanceof Map ? value : undefined;
+}
+
+/** Network names of a container become those of the engine, in both places where they stand. */
+function renameNetworks(body: JsonObject, rename: (name: string) => string): void {
+  const host = objectAt(body, 'HostConfig');
+  const mode = host && entryOf(host, 'NetworkMode');
+  if (host && mode && typeof mode.value === 'string') host.set(mode.key, rename(mode.value));
+  const networking = objectAt(body, 'NetworkingConfig');
+  const endpoints = networking && entryOf(networking, 'EndpointsConfig');
+  if (!networking || !(endpoints?.value instanceof Map)) return;
+  const renamed: JsonObject = new Map();
+  for (const [name, value] of endpoints.value) renamed.set(rename(name), value);
+  networking.set(endpoints.key, renamed);
+}
+
+/** Service names are ours to answer; a user's own choice of resolvers stands. */
+function addResolver(body: JsonObject, servers: readonly string[]): void {
+  const host = objectAt(body, 'HostConfig');
+  if (host === undefined) {
+    body.set('HostConfig', new Map<string, JsonValue>([['Dns', [...servers]]]));
+    return;
+  }
+  const given = entryOf(host, 'Dns');
+  if (Array.isArray(given?.value) && given.value.length > 0) return;
+  host.set(given?.key ?? 'Dns', [...servers]);
+}
+
+async function inspect(context: RouteContext, request: ApiRequest): Promise<Reply> {
+  if (context.membership.status().state !== 'active') return pass(context, request);
+  const answer = await context.engine.request('GET', request.message.url ?? '', {
+    signal: request.signal,
+  });
+  let text = answer.body.toString('utf8');
+  if (answer.status === 200) {
+    for (const twin of await listTwins(context)) {
+      // Ids are 64 random hexadecimal digits; nothing else in the text can equal one.
+      text = text.replaceAll(twin.id, twin.swarmId);
+    }
+  }
+  const type = answer.headers['content-type'] ?? 'application/json';
+  return { kind: 'raw', status: answer.status, body: Buffer.from(text), type };
+}

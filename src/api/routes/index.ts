@@ -1,0 +1,30 @@
+/** The whole route table: everything this room answers itself. The rest is the engine's. */
+import type { Route } from '../http/router.js';
+import { containerRoutes } from './containers.js';
+import type { RouteContext } from './context.js';
+import { eventRoutes } from './events.js';
+import { logRoutes } from './logs.js';
+import { networkRoutes } from './networks.js';
+import { nodeRoutes } from './nodes.js';
+import { configRoutes, secretRoutes } from './secrets.js';
+import { serviceRoutes } from './services.js';
+import { swarmRoutes } from './swarm.js';
+import { systemRoutes } from './system.js';
+import { taskRoutes } from './tasks.js';
+
+/** All routes. */
+export function allRoutes(context: RouteContext): readonly Route[] {
+  return [
+    ...systemRoutes(context),
+    ...swarmRoutes(context),
+    ...nodeRoutes(context),
+    ...serviceRoutes(context),
+    ...logRoutes(context),
+    ...taskRoutes(context),
+    ...secretRoutes(context),
+    ...configRoutes(context),
+    ...networkRoutes(context),
+    ...containerRoutes(context),
+    ...eventRoutes(context),
+  ];
+}
