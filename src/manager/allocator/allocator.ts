@@ -1,0 +1,388 @@
+/**
+ * Hands out everything tasks need before they can be placed: subnets, addresses, virtual
+ * addresses, ports. It moves tasks from NEW to PENDING (SwarmKit manager/allocator). What is held
+ * follows from the store alone, so a new leader starts from the same state.
+ */
+import type { Environment, Timer } from '../../model/environment.js';
+import { SkepError } from '../../model/errors.js';
+import type { Network, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { isOnNode, isOver, isWanted, observedState } from '../../model/task-state.js';
+import type { Logger } from '../../observe/logger.js';
+import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
+import { commitGroups, type Group } from '../orchestrator/commit-groups.js';
+import { ReconcileLoop } from '../orchestrator/reconcile-loop.js';
+import { findCluster } from '../orchestrator/task.js';
+import { createBootstrapNetworks } from './bootstrap-networks.js';
+import { STUCK_RETRY_PERIOD_MS } from './limits.js';
+import { allocateNetwork, isAllocated } from './network-allocation.js';
+import { type Owner, Resources } from './resources.js';
+import { allocateService, attachmentConfigs, isServiceAllocated } from './service-allocation.js';
+import { allocateNode, allocateTask, withAllocationError } from './task-allocation.js';
+
+type Kind = 'network' | 'service' | 'task' | 'node';
+
+/** The order in which a pass allocates: each needs what stands before it. */
+const KINDS: readonly Kind[] = ['network', 'service', 'task', 'node'];
+
+/** Ids of objects by kind. */
+type IdSets = Readonly<Record<Kind, Set<string>>>;
+
+function emptySets(): IdSets {
+  return { network: new Set(), service: new Set(), task: new Set(), node: new Set() };
+}
+
+/** The allocator of the cluster. */
+export class Allocator {
+  readonly #store: Store;
+  readonly #environment: Environment;
+  readonly #logger: Logger;
+  readonly #loop: ReconcileLoop;
+  #resources = new Resources();
+  /** Objects to look at in the next pass. */
+  readonly #dirty = emptySets();
+  /** Objects that could not be allocated; looked at again when something changes for them. */
+  readonly #stuck = emptySets();
+  /** Why a network or service is stuck, for its tasks to say. */
+  readonly #problems = new Map<string, string>();
+  #bootstrapped = false;
+  #retryTimer: Timer | undefined;
+  #unsubscribe = (): void => undefined;
+
+  constructor(options: {
+    readonly store: Store;
+    readonly environment: Environment;
+    readonly logger: Logger;
+  }) {
+    this.#store = options.store;
+    this.#environment = options.environment;
+    this.#logger = options.logger.child({ loop: 'allocator' });
+    this.#loop = new ReconcileLoop({
+      environment: options.environment,
+      logger: this.#logger,
+      pass: () => this.#pass(),
+    });
+  }
+
+  /** What is allocated, for tests of leaks. */
+  get resources(): Resources {
+    return this.#resources;
+  }
+
+  /** Begins to work from what the store holds. */
+  start(): void {
+    const { unsubscribe } = this.#store.viewAndSubscribe(
+      (transaction) => this.#rebuild(transaction),
+      (events) => {
+        for (const event of events) this.#observe(event);
+        if (KINDS.some((kind) => this.#dirty[kind].size > 0)) this.#loop.trigger();
+      },
+    );
+    this.#unsubscribe = unsubscribe;
+    this.#loop.trigger();
+  }
+
+  /** Ends after the pass under way. */
+  async stop(): Promise<void> {
+    this.#unsubscribe();
+    this.#retryTimer?.cancel();
+    await this.#loop.stop();
+  }
+
+  #rebuild(transaction: ReadTransaction): void {
+    const resources = new Resources();
+    this.#resources = resources;
+    for (const cluster of transaction.find('cluster', { by: 'all' })) {
+      resources.observeCluster(cluster);
+    }
+    const networks = transaction.find('network', { by: 'all' });
+    for (const network of networks) {
+      resources.observeNetwork(network);
+      if (!isAllocated(network)) this.#dirty.network.add(network.id);
+    }
+    for (const node of transaction.find('node', { by: 'all' })) {
+      resources.observeNode(node);
+      this.#dirty.node.add(node.id);
+    }
+    for (const service of transaction.find('service', { by: 'all' })) {
+      resources.observeService(service);
+      if (!isServiceAllocated(transaction, service)) this.#dirty.service.add(service.id);
+    }
+    for (const task of transaction.find('task', { by: 'all' })) {
+      resources.observeTask(task);
+      if (needsAllocation(task)) this.#dirty.task.add(task.id);
+    }
+    resources.resume(networks);
+  }
+
+  #observe(event: StoreEvent): void {
+    switch (event.table) {
+      case 'cluster':
+        if (event.kind !== 'remove') this.#resources.observeCluster(event.object);
+        if (!this.#bootstrapped) this.#loop.trigger();
+        return;
+      case 'network':
+        return this.#observeNetwork(event.object, event.kind === 'remove');
+      case 'service': {
+        const { id } = event.object;
+        if (event.kind === 'remove') return this.#removed('service', id);
+        if (this.#resources.observeService(event.object)) this.#unstick();
+        const done = this.#store.view((read) => isServiceAllocated(read, event.object));
+        if (!done) this.#dirty.service.add(id);
+        else this.#serviceReady(id);
+        return;
+      }
+      case 'task':
+        return this.#observeTask(event);
+      case 'node':
+        if (event.kind === 'remove') return this.#removed('node', event.object.id);
+        if (this.#resources.observeNode(event.object)) this.#unstick();
+        if (event.kind === 'create') this.#dirty.node.add(event.object.id);
+        return;
+      default:
+        return;
+    }
+  }
+
+  #observeNetwork(network: Network, removed: boolean): void {
+    if (removed) {
+      if (this.#resources.forgetNetwork(network.id)) this.#unstick();
+      this.#removed('network', network.id);
+      // Nodes drop their addresses on it.
+      this.#markAllNodes();
+      return;
+    }
+    if (this.#resources.observeNetwork(network)) this.#unstick();
+    if (!isAllocated(network)) {
+      this.#dirty.network.add(network.id);
+      return;
+    }
+    this.#problems.delete(network.id);
+    this.#unstick();
+    if (network.spec?.ingress === true) this.#markAllNodes();
+  }
+
+  #observeTask(event: Extract<StoreEvent, { table: 'task' }>): void {
+    const task = event.object;
+    if (event.kind === 'remove') {
+      this.#removed('task', task.id);
+      if (task.networks.length > 0 && task.nodeId !== '') this.#dirty.node.add(task.nodeId);
+      return;
+    }
+    if (this.#resources.observeTask(task)) this.#unstick();
+    if (needsAllocation(task)) {
+      // Its own error being written is no reason to try again.
+      if (event.kind === 'create' || !this.#stuck.task.has(task.id)) this.#dirty.task.add(task.id);
+    } else {
+      this.#dirty.task.delete(task.id);
+      this.#stuck.task.delete(task.id);
+    }
+    const wasOnNode = event.kind === 'update' && isOnNode(event.old);
+    const hasNetworks = task.networks.length > 0;
+    if (hasNetworks && isOnNode(task) !== wasOnNode) this.#dirty.node.add(task.nodeId);
+  }
+
+  #removed(kind: Kind, id: string): void {
+    this.#dirty[kind].delete(id);
+    this.#stuck[kind].delete(id);
+    this.#problems.delete(id);
+    if (kind !== 'network' && this.#resources.forget(`${kind}/${id}` satisfies Owner)) {
+      this.#unstick();
+    }
+  }
+
+  /** The service has its endpoint: tasks that waited for it can go on. */
+  #serviceReady(serviceId: string): void {
+    this.#dirty.service.delete(serviceId);
+    this.#stuck.service.delete(serviceId);
+    this.#problems.delete(serviceId);
+    if (this.#stuck.task.size === 0) return;
+    const tasks = this.#store.view((read) => read.find('task', { by: 'service', serviceId }));
+    for (const { id } of tasks) {
+      if (this.#stuck.task.delete(id)) this.#dirty.task.add(id);
+    }
+  }
+
+  #markAllNodes(): void {
+    const nodes = this.#store.view((read) => read.find('node', { by: 'all' }));
+    for (const { id } of nodes) this.#dirty.node.add(id);
+  }
+
+  /** Something became free, or ready: everything that is stuck gets another chance. */
+  #unstick(): void {
+    for (const kind of KINDS) {
+      for (const id of this.#stuck[kind]) this.#dirty[kind].add(id);
+      this.#stuck[kind].clear();
+    }
+  }
+
+  async #pass(): Promise<void> {
+    if (!this.#bootstrapped) await this.#bootstrap();
+    const taken = emptySets();
+    const groups: Group[] = [];
+    for (const kind of KINDS) {
+      for (const id of this.#inOrder(kind)) {
+        taken[kind].add(id);
+        groups.push((transaction) => this.#allocate(transaction, kind, id));
+      }
+      this.#dirty[kind].clear();
+    }
+    try {
+      await commitGroups(this.#store, groups);
+    } catch (error) {
+      // Whatever was held for these is held no more, unless it was stored.
+      this.#store.view((transaction) => this.#observeAgain(transaction, taken));
+      for (const kind of KINDS) for (const id of taken[kind]) this.#dirty[kind].add(id);
+      throw error;
+    }
+    this.#armRetry();
+  }
+
+  async #bootstrap(): Promise<void> {
+    // The cluster object says which address pools to use.
+    if (this.#store.view(findCluster) === undefined) return;
+    await this.#store.update((write) => createBootstrapNetworks(write, this.#environment));
+    this.#bootstrapped = true;
+  }
+
+  /** Ids of one kind; networks oldest first, the ingress network before all others. */
+  #inOrder(kind: Kind): readonly string[] {
+    const ids = [...this.#dirty[kind]].sort();
+    if (kind !== 'network') return ids;
+    const rank = (id: string): bigint => {
+      const network = this.#store.view((read) => read.get('network', id));
+      if (network === undefined || network.spec?.ingress === true) return 0n;
+      return network.meta?.version?.index ?? 0n;
+    };
+    return ids.sort((a, b) => Number(rank(a) - rank(b)));
+  }
+
+  #allocate(transaction: WriteTransaction, kind: Kind, id: string): void {
+    this.#stuck[kind].delete(id);
+    try {
+      const done = this.#tryAllocate(transaction, kind, id);
+      if (!done) this.#stuck[kind].add(id);
+    } catch (error) {
+      if (!(error instanceof SkepError)) throw error;
+      this.#stuck[kind].add(id);
+      this.#explain(transaction, kind, id, error.message);
+    }
+  }
+
+  /** Returns false when something it needs is not ready. */
+  #tryAllocate(transaction: WriteTransaction, kind: Kind, id: string): boolean {
+    const resources = this.#resources;
+    switch (kind) {
+      case 'network': {
+        const network = transaction.get('network', id);
+        if (network === undefined || isAllocated(network)) return true;
+        resources.observeNetwork(network);
+        transaction.update('network', allocateNetwork(resources, network));
+        return true;
+      }
+      case 'service': {
+        const service = transaction.get('service', id);
+        if (service === undefined || isServiceAllocated(transaction, service)) return true;
+        resources.observeService(service);
+        const allocated = allocateService(resources, transaction, service);
+        if (allocated === undefined) return this.#passOnProblem(id, attachmentConfigs(service));
+        transaction.update('service', allocated);
+        return true;
+      }
+      case 'task': {
+        const task = transaction.get('task', id);
+        if (task === undefined || !needsAllocation(task)) return true;
+        resources.observeTask(task);
+        const allocated = allocateTask(resources, transaction, this.#environment, task);
+        if (allocated === undefined) {
+          this.#explainWaiting(transaction, task);
+          return false;
+        }
+        transaction.update('task', allocated);
+        return true;
+      }
+      case 'node': {
+        const node = transaction.get('node', id);
+        if (node === undefined) return true;
+        resources.observeNode(node);
+        const { node: allocated, complete } = allocateNode(resources, transaction, node);
+        if (allocated !== node) transaction.update('node', allocated);
+        return complete;
+      }
+    }
+  }
+
+  /** A service waits for a network: its problem becomes the service's. */
+  #passOnProblem(serviceId: string, configs: readonly { readonly target: string }[]): false {
+    const problem = configs.map(({ target }) => this.#problems.get(target)).find(Boolean);
+    if (problem !== undefined) this.#problems.set(serviceId, problem);
+    return false;
+  }
+
+  #explainWaiting(transaction: WriteTransaction, task: Task): void {
+    const targets = (task.spec?.networks ?? []).map(({ target }) => target);
+    const problem = [task.serviceId, ...targets].map((id) => this.#problems.get(id)).find(Boolean);
+    if (problem !== undefined) this.#explain(transaction, 'task', task.id, problem);
+  }
+
+  #explain(transaction: WriteTransaction, kind: Kind, id: string, problem: string): void {
+    if (kind === 'task') {
+      const task = transaction.get('task', id);
+      if (task === undefined) return;
+      const explained = withAllocationError(this.#environment, task, problem);
+      if (explained !== task) transaction.update('task', explained);
+      return;
+    }
+    if (this.#problems.get(id) !== problem) {
+      this.#logger.warn(
+        { kind, id, problem },
+        'allocation failed; waiting for something to free up',
+      );
+    }
+    this.#problems.set(id, problem);
+    // Its tasks say so, too.
+    if (kind !== 'service') return;
+    for (const task of transaction.find('task', { by: 'service', serviceId: id })) {
+      if (this.#stuck.task.delete(task.id)) this.#dirty.task.add(task.id);
+    }
+    if (this.#dirty.task.size > 0) this.#loop.trigger();
+  }
+
+  #observeAgain(transaction: ReadTransaction, taken: IdSets): void {
+    for (const id of taken.network) {
+      const network = transaction.get('network', id);
+      if (network === undefined) this.#resources.forgetNetwork(id);
+      else this.#resources.observeNetwork(network);
+    }
+    for (const id of taken.service) {
+      const service = transaction.get('service', id);
+      if (service === undefined) this.#resources.forget(`service/${id}`);
+      else this.#resources.observeService(service);
+    }
+    for (const id of taken.task) {
+      const task = transaction.get('task', id);
+      if (task === undefined) this.#resources.forget(`task/${id}`);
+      else this.#resources.observeTask(task);
+    }
+    for (const id of taken.node) {
+      const node = transaction.get('node', id);
+      if (node === undefined) this.#resources.forget(`node/${id}`);
+      else this.#resources.observeNode(node);
+    }
+  }
+
+  #armRetry(): void {
+    this.#retryTimer?.cancel();
+    this.#retryTimer = undefined;
+    if (KINDS.every((kind) => this.#stuck[kind].size === 0) || this.#loop.stopped) return;
+    this.#retryTimer = this.#environment.clock.setTimer(STUCK_RETRY_PERIOD_MS, () => {
+      this.#unstick();
+      this.#loop.trigger();
+    });
+  }
+}
+
+/** Whether the task waits for the allocator. */
+function needsAllocation(task: Task): boolean {
+  return observedState(task) === TaskState.NEW && isWanted(task) && !isOver(task);
+}

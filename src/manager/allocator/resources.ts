@@ -1,0 +1,299 @@
+/**
+ * All that is allocated in the cluster, as a function of the store: each network, service, task
+ * and node holds what its object says. What is allocated but not stored yet is held too, and
+ * forgotten by observing the stored object again.
+ */
+import { DEFAULT_ADDRESS_POOL, DEFAULT_SUBNET_SIZE } from '../../model/defaults.js';
+import type {
+  Cluster,
+  Network,
+  Node,
+  Service,
+  Task,
+} from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  type IPAMConfig,
+  type PortConfig,
+  PortConfig_PublishMode as PublishMode,
+  type PortConfig_Protocol as Protocol,
+} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  firstAddress,
+  formatIpv4,
+  type IpPrefix,
+  lastAddress,
+  parseIpPrefix,
+  parseIpv4,
+} from '../../model/ip-prefix.js';
+import { isOver } from '../../model/task-state.js';
+import { DYNAMIC_PORT_FIRST, DYNAMIC_PORT_LAST, VNI_FIRST, VNI_LAST } from './limits.js';
+import { SerialPool } from './serial-pool.js';
+import { type AddressPools, Subnets, subnetsOf } from './subnets.js';
+
+/** Driver state option that carries a network's VXLAN identifiers. */
+export const VXLAN_ID_LIST = 'com.docker.network.driver.overlay.vxlanid_list';
+
+/** One thing held: its pool and the number in it. */
+interface Holding {
+  readonly pool: SerialPool;
+  readonly number: number;
+}
+
+/** The IPv4 subnets of a network. */
+interface NetworkSpace {
+  readonly subnets: readonly { readonly prefix: IpPrefix; readonly addresses: SerialPool }[];
+}
+
+/** Who holds something: `task/ID`, `service/ID`, `node/ID`, `network/ID`. */
+export type Owner = `${'task' | 'service' | 'node' | 'network'}/${string}`;
+
+/** What is allocated, and to whom. */
+export class Resources {
+  readonly #subnets = new Subnets();
+  readonly #vnis = new SerialPool(VNI_FIRST, VNI_LAST);
+  readonly #ports = new Map<Protocol, SerialPool>();
+  readonly #spaces = new Map<string, NetworkSpace>();
+  readonly #holdings = new Map<Owner, readonly Holding[]>();
+  #pools = addressPools(undefined);
+
+  get subnets(): Subnets {
+    return this.#subnets;
+  }
+
+  get pools(): AddressPools {
+    return this.#pools;
+  }
+
+  /** Published ports of one protocol. */
+  ports(protocol: Protocol): SerialPool {
+    let pool = this.#ports.get(protocol);
+    if (pool === undefined) {
+      pool = new SerialPool(DYNAMIC_PORT_FIRST, DYNAMIC_PORT_LAST);
+      this.#ports.set(protocol, pool);
+    }
+    return pool;
+  }
+
+  /** Whether addresses of the network can be given out. */
+  hasSpace(networkId: string): boolean {
+    return this.#spaces.has(networkId);
+  }
+
+  /** Owners that hold something; for tests of leaks. */
+  owners(): readonly Owner[] {
+    return [...this.#holdings.keys()];
+  }
+
+  /** The cluster's address pools apply to subnets cut from now on. */
+  observeCluster(cluster: Cluster): void {
+    this.#pools = addressPools(cluster);
+  }
+
+  /** @returns whether something became free, as all `observe…` do */
+  observeNetwork(network: Network): boolean {
+    const owner: Owner = `network/${network.id}`;
+    const subnets = subnetsOf(network);
+    this.#subnets.set(network.id, subnets);
+    if (subnets.length === 0) {
+      const had = this.#spaces.delete(network.id);
+      return this.#hold(owner, []) || had;
+    }
+    if (!this.#spaces.has(network.id)) this.#spaces.set(network.id, networkSpace(network));
+    const vnis = vniList(network.driverState?.options[VXLAN_ID_LIST] ?? '');
+    return this.#hold(
+      owner,
+      vnis.map((number) => ({ pool: this.#vnis, number })),
+    );
+  }
+
+  /** See {@link observeNetwork}. */
+  forgetNetwork(networkId: string): boolean {
+    this.#subnets.set(networkId, []);
+    const had = this.#spaces.delete(networkId);
+    return this.#hold(`network/${networkId}`, []) || had;
+  }
+
+  /** See {@link observeNetwork}. */
+  observeService(service: Service): boolean {
+    const { ports = [], virtualIps = [] } = service.endpoint ?? {};
+    const held = virtualIps.flatMap((vip) => this.#address(vip.networkId, vip.addr));
+    for (const port of ports) {
+      if (!isIngressPort(port) || port.publishedPort === 0) continue;
+      held.push({ pool: this.ports(port.protocol), number: port.publishedPort });
+    }
+    return this.#hold(`service/${service.id}`, held);
+  }
+
+  /** See {@link observeNetwork}. A task that is over holds nothing. */
+  observeTask(task: Task): boolean {
+    const attachments = isOver(task) ? [] : task.networks;
+    const held = attachments.flatMap(({ network, addresses }) =>
+      addresses.flatMap((address) => this.#address(network?.id ?? '', address)),
+    );
+    return this.#hold(`task/${task.id}`, held);
+  }
+
+  /** See {@link observeNetwork}. */
+  observeNode(node: Node): boolean {
+    const held = node.attachments.flatMap(({ network, addresses }) =>
+      addresses.flatMap((address) => this.#address(network?.id ?? '', address)),
+    );
+    return this.#hold(`node/${node.id}`, held);
+  }
+
+  /** After a rebuild: allocation goes on behind what is in use, so that nothing is reused soon. */
+  resume(networks: readonly Network[]): void {
+    this.#vnis.resumeBehindHighest();
+    for (const pool of this.#ports.values()) pool.resumeBehindHighest();
+    for (const { subnets } of this.#spaces.values()) {
+      for (const { addresses } of subnets) addresses.resumeBehindHighest();
+    }
+    for (const network of networks) {
+      const chosenByUser = (network.spec?.ipam?.configs ?? []).some(({ subnet }) => subnet !== '');
+      if (chosenByUser) continue;
+      for (const subnet of subnetsOf(network)) this.#subnets.resumeBehind(subnet, this.#pools);
+    }
+  }
+
+  /** Frees all that `owner` holds. */
+  forget(owner: Owner): boolean {
+    return this.#hold(owner, []);
+  }
+
+  /**
+   * Gives `owner` an address of the network, as `10.0.1.5/24`.
+   * @param requested take this one or none
+   * @returns undefined when none is free
+   */
+  allocateAddress(networkId: string, owner: Owner, requested?: string): string | undefined {
+    for (const { prefix, addresses } of this.#spaces.get(networkId)?.subnets ?? []) {
+      const number =
+        requested === undefined ? addresses.next() : takeRequested(prefix, addresses, requested);
+      if (number === undefined) continue;
+      this.#add(owner, { pool: addresses, number });
+      return `${formatIpv4(BigInt(number))}/${prefix.length}`;
+    }
+    return undefined;
+  }
+
+  /**
+   * Gives `owner` a published port.
+   * @param requested take this one or none; 0 for any
+   * @returns undefined when it, or every one, is taken
+   */
+  allocatePort(protocol: Protocol, requested: number, owner: Owner): number | undefined {
+    const pool = this.ports(protocol);
+    if (requested !== 0 && !pool.isFree(requested)) return undefined;
+    const number = requested === 0 ? pool.next() : requested;
+    if (number === undefined) return undefined;
+    if (requested !== 0) pool.take(requested);
+    this.#add(owner, { pool, number });
+    return number;
+  }
+
+  /**
+   * Gives `owner` a VXLAN identifier.
+   * @param requested take this one or none
+   * @returns undefined when it, or every one, is taken
+   */
+  allocateVni(owner: Owner, requested?: number): number | undefined {
+    if (requested !== undefined && !this.#vnis.isFree(requested)) return undefined;
+    const number = requested ?? this.#vnis.next();
+    if (number === undefined) return undefined;
+    if (requested !== undefined) this.#vnis.take(requested);
+    this.#add(owner, { pool: this.#vnis, number });
+    return number;
+  }
+
+  #add(owner: Owner, holding: Holding): void {
+    this.#holdings.set(owner, [...(this.#holdings.get(owner) ?? []), holding]);
+  }
+
+  #address(networkId: string, text: string): Holding[] {
+    const address = parseIpPrefix(text);
+    if (address === undefined) return [];
+    const space = this.#spaces
+      .get(networkId)
+      ?.subnets.find(({ prefix }) => covers(prefix, address));
+    if (space === undefined) return [];
+    return [{ pool: space.addresses, number: Number(address.address) }];
+  }
+
+  /** Replaces what `owner` holds; returns whether something became free. */
+  #hold(owner: Owner, wanted: readonly Holding[]): boolean {
+    const before = this.#holdings.get(owner) ?? [];
+    for (const { pool, number } of wanted) pool.take(number);
+    for (const { pool, number } of before) pool.release(number);
+    if (wanted.length === 0) this.#holdings.delete(owner);
+    else this.#holdings.set(owner, wanted);
+    return before.some(({ pool, number }) => pool.isFree(number));
+  }
+}
+
+/** Whether the port is reachable on every node. */
+export function isIngressPort(port: PortConfig): boolean {
+  return port.publishMode === PublishMode.INGRESS;
+}
+
+/** Identifiers from `4096,4097`; malformed parts are left out. */
+export function vniList(text: string): readonly number[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => /^\d{1,8}$/.test(part))
+    .map(Number);
+}
+
+function addressPools(cluster: Cluster | undefined): AddressPools {
+  const texts = cluster?.defaultAddressPool ?? [];
+  const pools = (texts.length === 0 ? [DEFAULT_ADDRESS_POOL] : texts)
+    .flatMap((text) => parseIpPrefix(text) ?? [])
+    .filter((pool) => pool.version === 4);
+  const subnetSize = cluster?.subnetSize ?? 0;
+  return { pools, subnetSize: subnetSize === 0 ? DEFAULT_SUBNET_SIZE : subnetSize };
+}
+
+function networkSpace(network: Network): NetworkSpace {
+  const subnets = (network.ipam?.configs ?? []).flatMap((config) => {
+    const prefix = parseIpPrefix(config.subnet);
+    return prefix?.version === 4 ? [{ prefix, addresses: addressesOf(prefix, config) }] : [];
+  });
+  return { subnets };
+}
+
+/** Addresses for tasks: those of the range, or all but the subnet's first and last. */
+function addressesOf(prefix: IpPrefix, config: IPAMConfig): SerialPool {
+  const range = parseIpPrefix(config.range) ?? prefix;
+  const first = Number(firstAddress(prefix));
+  const last = Number(lastAddress(prefix));
+  const pool = new SerialPool(
+    Math.max(first + 1, Number(firstAddress(range))),
+    Math.min(last - 1, Number(lastAddress(range))),
+  );
+  for (const text of [config.gateway, ...Object.values(config.reserved)]) {
+    const address = parseIpv4(text.split('/')[0] ?? '');
+    if (address !== undefined) pool.take(Number(address));
+  }
+  return pool;
+}
+
+function takeRequested(
+  prefix: IpPrefix,
+  addresses: SerialPool,
+  requested: string,
+): number | undefined {
+  const address = parseIpv4(requested.split('/')[0] ?? '');
+  if (address === undefined || !covers(prefix, { version: 4, address, length: 32 })) {
+    return undefined;
+  }
+  const number = Number(address);
+  if (!addresses.isFree(number)) return undefined;
+  addresses.take(number);
+  return number;
+}
+
+/** Whether `address` is one of the subnet's, its first and last excepted. */
+function covers(prefix: IpPrefix, { version, address }: IpPrefix): boolean {
+  if (version !== prefix.version) return false;
+  return address > firstAddress(prefix) && address < lastAddress(prefix);
+}

@@ -1,0 +1,64 @@
+/**
+ * Everything only the leader does to the cluster's objects: allocate, place, orchestrate, update,
+ * clean up. Started when this manager becomes leader, stopped when it ceases to be; all state
+ * follows from the store.
+ */
+import type { Environment } from '../model/environment.js';
+import type { Logger } from '../observe/logger.js';
+import type { Store } from '../store/types.js';
+import { Allocator } from './allocator/allocator.js';
+import { ConstraintEnforcer } from './orchestrator/constraint-enforcer.js';
+import { GlobalOrchestrator } from './orchestrator/global.js';
+import { ReplicatedOrchestrator } from './orchestrator/replicated.js';
+import { RestartSupervisor } from './orchestrator/restart-supervisor.js';
+import { TaskReaper } from './orchestrator/task-reaper.js';
+import { Scheduler } from './scheduler/scheduler.js';
+import { UpdateSupervisor } from './updater/update-supervisor.js';
+
+/** What the loops work with. */
+export interface LeaderLoopsOptions {
+  readonly store: Store;
+  readonly environment: Environment;
+  readonly logger: Logger;
+}
+
+/** The loops of one term of leadership; a new term needs new loops. */
+export class LeaderLoops {
+  readonly allocator: Allocator;
+  readonly scheduler: Scheduler;
+  readonly #supervisor: RestartSupervisor;
+  readonly #updates: UpdateSupervisor;
+  readonly #loops: readonly { start(): void; stop(): Promise<void> }[];
+  #state: 'new' | 'started' | 'stopped' = 'new';
+
+  constructor(options: LeaderLoopsOptions) {
+    this.#supervisor = new RestartSupervisor(options);
+    const parts = { ...options, supervisor: this.#supervisor };
+    this.#updates = new UpdateSupervisor(parts);
+    this.allocator = new Allocator(options);
+    this.scheduler = new Scheduler(options);
+    this.#loops = [
+      this.allocator,
+      this.scheduler,
+      new ReplicatedOrchestrator({ ...parts, updates: this.#updates }),
+      new GlobalOrchestrator({ ...parts, updates: this.#updates }),
+      new TaskReaper(options),
+      new ConstraintEnforcer(options),
+    ];
+  }
+
+  /** Starts all loops; once. */
+  start(): void {
+    if (this.#state !== 'new') return;
+    this.#state = 'started';
+    for (const loop of this.#loops) loop.start();
+  }
+
+  /** Stops all loops, those first that give others work; resolves when nothing runs any more. */
+  async stop(): Promise<void> {
+    if (this.#state !== 'started') return;
+    this.#state = 'stopped';
+    await Promise.all([this.#updates.stop(), this.#supervisor.stop()]);
+    await Promise.all([...this.#loops].reverse().map((loop) => loop.stop()));
+  }
+}

@@ -1,0 +1,16 @@
+/** Times and bounds of the orchestrators, with the reason of each. */
+
+/** First pause before a failed pass is repeated; doubles up to {@link RETRY_DELAY_MS_MAX}. */
+export const RETRY_DELAY_MS_MIN = 100;
+
+/** Longest pause before a failed pass is repeated. */
+export const RETRY_DELAY_MS_MAX = 5000;
+
+/** A replacement starts at the latest this long after its creation although the old task still runs. */
+export const OLD_TASK_TIMEOUT_MS = 60_000;
+
+/** The task reaper collects for this long. */
+export const REAP_DELAY_MS = 250;
+
+/** The task reaper runs at once when this many slots or tasks wait for it. */
+export const REAP_BATCH_MAX = 1000;

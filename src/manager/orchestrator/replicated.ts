@@ -1,0 +1,227 @@
+/**
+ * Replicated services: slots 1 to N with one running task each, filled, emptied, restarted and
+ * handed to the updater (SwarmKit manager/orchestrator/replicated).
+ */
+import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  isInvalidNode,
+  isOnNode,
+  isOver,
+  isWanted,
+  observedState,
+} from '../../model/task-state.js';
+import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
+import type { UpdateSupervisor } from '../updater/update-supervisor.js';
+import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
+import { type OrchestratorParts, ServiceOrchestrator } from './service-orchestrator.js';
+import { byCreation, isTaskDirty, raiseDesiredState, type SlotKey, tasksInSlot } from './task.js';
+
+/** A slot in use, with the tasks an update must look at. */
+interface UsedSlot {
+  readonly slot: bigint;
+  readonly tasks: readonly Task[];
+}
+
+/** Keeps replicated services at their number of replicas. */
+export class ReplicatedOrchestrator extends ServiceOrchestrator {
+  readonly #updates: UpdateSupervisor;
+  /** Slots in which a task came up; key is the task's id. */
+  readonly #cameUp = new Set<string>();
+
+  constructor(parts: OrchestratorParts & { readonly updates: UpdateSupervisor }) {
+    super(parts, 'replicated');
+    this.#updates = parts.updates;
+  }
+
+  protected override hasWork(): boolean {
+    return super.hasWork() || this.#cameUp.size > 0;
+  }
+
+  protected observe(event: StoreEvent): void {
+    if (event.table === 'service') {
+      if (event.kind === 'remove') this.#updates.cancel(event.object.id);
+      else this.dirtyServices.add(event.object.id);
+    } else if (event.table === 'task') {
+      this.#observeTask(event.object, event.kind === 'remove');
+    } else if (event.table === 'node') {
+      if (event.kind === 'remove' || isInvalidNode(event.object)) {
+        this.store.view((transaction) => this.#observeNode(transaction, event.object.id));
+      }
+    }
+  }
+
+  protected observeAll(transaction: ReadTransaction): void {
+    for (const service of transaction.find('service', { by: 'all' })) {
+      if (this.isMine(service)) this.dirtyServices.add(service.id);
+    }
+    for (const task of transaction.find('task', { by: 'all' })) {
+      if (isWanted(task) && this.#lostItsPlace(transaction, task)) this.endedTasks.add(task.id);
+    }
+  }
+
+  protected async replaceEnded(taskIds: readonly string[]): Promise<void> {
+    await commitGroups(
+      this.store,
+      taskIds.map((taskId) => (transaction) => {
+        const task = transaction.get('task', taskId);
+        if (task === undefined || !isWanted(task)) return undefined;
+        const service = transaction.get('service', task.serviceId);
+        if (!this.isMine(service) || !this.#lostItsPlace(transaction, task)) return undefined;
+        return this.supervisor.restart(transaction, service, task);
+      }),
+    );
+  }
+
+  protected async reconcileServices(serviceIds: readonly string[]): Promise<void> {
+    for (const serviceId of serviceIds) await this.#reconcile(serviceId);
+  }
+
+  protected override async reconcileRest(): Promise<void> {
+    const taskIds = [...this.#cameUp].sort();
+    this.#cameUp.clear();
+    await commitGroups(
+      this.store,
+      taskIds.map((id) => (transaction) => this.#settleSlot(transaction, id)),
+    );
+  }
+
+  #observeTask(task: Task, removed: boolean): void {
+    if (task.serviceId === '' || !isWanted(task)) return;
+    this.store.view((transaction) => {
+      if (!this.isMine(transaction.get('service', task.serviceId))) return;
+      if (removed) this.dirtyServices.add(task.serviceId);
+      else if (this.#lostItsPlace(transaction, task)) this.endedTasks.add(task.id);
+      else if (observedState(task) === TaskState.RUNNING) this.#cameUp.add(task.id);
+    });
+  }
+
+  #observeNode(transaction: ReadTransaction, nodeId: string): void {
+    for (const task of transaction.find('task', { by: 'node', nodeId })) {
+      if (isWanted(task) && task.serviceId !== '') this.endedTasks.add(task.id);
+    }
+  }
+
+  #lostItsPlace(transaction: ReadTransaction, task: Task): boolean {
+    if (isOver(task)) return true;
+    return task.nodeId !== '' && isInvalidNode(transaction.get('node', task.nodeId));
+  }
+
+  async #reconcile(serviceId: string): Promise<void> {
+    const plan = this.store.view((transaction) => {
+      const service = transaction.get('service', serviceId);
+      return this.isMine(service) ? this.#plan(transaction, service) : undefined;
+    });
+    if (plan === undefined) return;
+    const writes: Group[] = [];
+    for (const slot of plan.fill) writes.push((transaction) => this.#fill(transaction, slot));
+    for (const slot of plan.remove)
+      writes.push((transaction) => this.#removeSlot(transaction, slot));
+    for (const task of plan.sweep) writes.push((transaction) => sweepTask(transaction, task.id));
+    if (plan.keep.length > 0) this.#updates.update(plan.service, plan.keep);
+    await commitGroups(this.store, writes);
+  }
+
+  #plan(transaction: ReadTransaction, service: Service) {
+    const mode = service.spec?.mode;
+    const replicas = mode?.case === 'replicated' ? Number(mode.value.replicas) : 0;
+    const bySlot = new Map<bigint, Task[]>();
+    for (const task of transaction.find('task', { by: 'service', serviceId: service.id })) {
+      const slot = bySlot.get(task.slot) ?? [];
+      bySlot.set(task.slot, slot);
+      slot.push(task);
+    }
+    const used: UsedSlot[] = [];
+    for (const [slot, tasks] of [...bySlot].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const updatable = this.supervisor.updatableTasks(service, tasks);
+      if (updatable.length === 0) continue;
+      used.push({ slot, tasks: updatable });
+      bySlot.delete(slot);
+    }
+    const key = (slot: bigint): SlotKey => ({ serviceId: service.id, slot, nodeId: '' });
+    const sorted = used.length > replicas ? inOrderOfRemoval(used).reverse() : used;
+    const taken = new Set(used.map(({ slot }) => slot));
+    const fill: bigint[] = [];
+    for (let slot = 1n; used.length + fill.length < replicas; slot++) {
+      if (!taken.has(slot)) fill.push(slot);
+    }
+    for (const slot of fill) bySlot.delete(slot);
+    return {
+      service,
+      keep: sorted.slice(0, replicas).map(({ slot }) => key(slot)),
+      remove: sorted.slice(replicas).map(({ slot }) => key(slot)),
+      fill: fill.map(key),
+      /** Tasks of slots that nothing uses any more. */
+      sweep: [...bySlot.values()].flat(),
+    };
+  }
+
+  #fill(transaction: WriteTransaction, slot: SlotKey): AfterCommit | undefined {
+    const service = transaction.get('service', slot.serviceId);
+    if (!this.isMine(service)) return undefined;
+    return this.fillSlot(transaction, service, slot, TaskState.RUNNING);
+  }
+
+  #removeSlot(transaction: WriteTransaction, slot: SlotKey): void {
+    for (const task of tasksInSlot(transaction, slot)) {
+      raiseDesiredState(transaction, task.id, TaskState.REMOVE);
+    }
+  }
+
+  /**
+   * A slot can hold two wanted tasks after an update ended in between (start-first, new task
+   * failed and was restarted). Once the better one runs, the other has to go.
+   */
+  #settleSlot(transaction: WriteTransaction, taskId: string): void {
+    const task = transaction.get('task', taskId);
+    const service = task && transaction.get('service', task.serviceId);
+    if (task === undefined || !this.isMine(service)) return;
+    if (this.#updates.isActive(service.id)) return;
+    const slot = { serviceId: service.id, slot: task.slot, nodeId: '' };
+    const wanted = tasksInSlot(transaction, slot).filter(isWanted);
+    if (wanted.length < 2) return;
+    const rank = (candidate: Task): number => {
+      const running = observedState(candidate) === TaskState.RUNNING ? 2 : 0;
+      const node = transaction.get('node', candidate.nodeId);
+      return running + (isTaskDirty(service, candidate, node) ? 0 : 1);
+    };
+    wanted.sort((a, b) => rank(a) - rank(b) || byCreation(a, b));
+    for (const surplus of wanted.slice(0, -1)) {
+      raiseDesiredState(transaction, surplus.id, TaskState.SHUTDOWN);
+    }
+  }
+}
+
+/** Deletes a task nothing needs any more, or has it stopped first. */
+function sweepTask(transaction: WriteTransaction, taskId: string): void {
+  const task = transaction.get('task', taskId);
+  if (task === undefined) return;
+  if (isOnNode(task)) raiseDesiredState(transaction, taskId, TaskState.REMOVE);
+  else transaction.delete('task', taskId);
+}
+
+/**
+ * Slots in the order in which scaling down takes them: those without a settled task first, then
+ * the nth copies on a node with the highest n, then those not running, then the highest numbers.
+ */
+export function inOrderOfRemoval(slots: readonly UsedSlot[]): UsedSlot[] {
+  const isRunning = ({ tasks }: UsedSlot): boolean =>
+    tasks.some((task) => observedState(task) === TaskState.RUNNING);
+  const bySlot = (a: UsedSlot, b: UsedSlot): number => (a.slot < b.slot ? -1 : 1);
+  const runningFirst = [...slots].sort(
+    (a, b) => Number(isRunning(b)) - Number(isRunning(a)) || bySlot(a, b),
+  );
+  const copies = new Map<string, number>();
+  const ranked = runningFirst.map((slot) => {
+    const nodeId = slot.tasks.length === 1 ? (slot.tasks[0]?.nodeId ?? '') : '';
+    if (nodeId === '') return { slot, copy: Infinity };
+    const copy = (copies.get(nodeId) ?? 0) + 1;
+    copies.set(nodeId, copy);
+    return { slot, copy };
+  });
+  const order = (a: (typeof ranked)[number], b: (typeof ranked)[number]): number => {
+    if (a.copy !== b.copy) return b.copy - a.copy;
+    return Number(isRunning(a.slot)) - Number(isRunning(b.slot)) || bySlot(b.slot, a.slot);
+  };
+  return ranked.sort(order).map(({ slot }) => slot);
+}

@@ -1,0 +1,200 @@
+/**
+ * What the orchestrators of all service modes share: gathering what changed, taking over the tasks
+ * of the previous leader, and working in serial passes. A mode adds how its set of tasks follows
+ * from the spec.
+ */
+import { DEFAULT_RESTART_DELAY_MS, durationMs, taskTimestampMs } from '../../model/defaults.js';
+import type { Environment } from '../../model/environment.js';
+import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  isOver,
+  isOnNode,
+  isWanted,
+  type ServiceMode,
+  serviceMode,
+} from '../../model/task-state.js';
+import type { Logger } from '../../observe/logger.js';
+import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
+import type { AfterCommit } from './commit-groups.js';
+import { ReconcileLoop } from './reconcile-loop.js';
+import type { RestartSupervisor } from './restart-supervisor.js';
+import {
+  byCreation,
+  findCluster,
+  newTask,
+  type SlotKey,
+  slotKeyText,
+  slotOf,
+  tasksInSlot,
+} from './task.js';
+
+/** What an orchestrator works with. */
+export interface OrchestratorParts {
+  readonly store: Store;
+  readonly environment: Environment;
+  readonly logger: Logger;
+  readonly supervisor: RestartSupervisor;
+}
+
+/** Keeps the tasks of the services of one mode in line with their specs. */
+export abstract class ServiceOrchestrator {
+  protected readonly store: Store;
+  protected readonly environment: Environment;
+  protected readonly logger: Logger;
+  protected readonly supervisor: RestartSupervisor;
+  /** Services whose set of tasks must be looked at. */
+  protected readonly dirtyServices = new Set<string>();
+  /** Tasks that ended, or lost their node, though wanted. */
+  protected readonly endedTasks = new Set<string>();
+  protected readonly loop: ReconcileLoop;
+  readonly #mode: ServiceMode;
+  #unsubscribe = (): void => undefined;
+  #takenOver = false;
+
+  constructor(parts: OrchestratorParts, mode: ServiceMode) {
+    this.store = parts.store;
+    this.environment = parts.environment;
+    this.logger = parts.logger.child({ loop: mode });
+    this.supervisor = parts.supervisor;
+    this.#mode = mode;
+    this.loop = new ReconcileLoop({
+      environment: this.environment,
+      logger: this.logger,
+      pass: () => this.#pass(),
+    });
+  }
+
+  /** Begins to work from what the store holds. */
+  start(): void {
+    this.#unsubscribe = this.store.subscribe((events) => {
+      for (const event of events) this.#observe(event);
+      if (this.hasWork()) this.loop.trigger();
+    });
+    this.loop.trigger();
+  }
+
+  /** Ends after the pass under way. */
+  async stop(): Promise<void> {
+    this.#unsubscribe();
+    await this.loop.stop();
+  }
+
+  /** Notes a change; called synchronously for each. */
+  protected abstract observe(event: StoreEvent): void;
+
+  /** Notes everything there is, at start. */
+  protected abstract observeAll(transaction: ReadTransaction): void;
+
+  /** Restarts or ends {@link endedTasks}; each a group of its own. */
+  protected abstract replaceEnded(taskIds: readonly string[]): Promise<void>;
+
+  /** Brings {@link dirtyServices} in line. */
+  protected abstract reconcileServices(serviceIds: readonly string[]): Promise<void>;
+
+  /** Further work of the mode, after the above. */
+  protected reconcileRest(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  protected hasWork(): boolean {
+    return this.dirtyServices.size > 0 || this.endedTasks.size > 0;
+  }
+
+  /** Whether this orchestrator is the one for `service`. */
+  protected isMine(service: Service | undefined): service is Service {
+    return service !== undefined && serviceMode(service) === this.#mode;
+  }
+
+  /**
+   * Creates a task in a slot that has no wanted one. While an earlier task of the slot is still
+   * being stopped, the new one is only prepared, so that never two run.
+   * @returns what to do once `transaction` is stored
+   */
+  protected fillSlot(
+    transaction: WriteTransaction,
+    service: Service,
+    slot: SlotKey,
+    desiredState: TaskState,
+  ): AfterCommit | undefined {
+    const present = tasksInSlot(transaction, slot);
+    if (present.some(isWanted)) return undefined;
+    const stopping = present.filter(isOnNode).sort(byCreation).at(-1);
+    const task = newTask(this.environment, {
+      cluster: findCluster(transaction),
+      service,
+      slot,
+      desiredState: stopping === undefined ? desiredState : TaskState.READY,
+    });
+    transaction.create('task', task);
+    if (stopping === undefined) return undefined;
+    return () => void this.supervisor.startLater(task.id, { delayMs: 0, afterTask: stopping });
+  }
+
+  #observe(event: StoreEvent): void {
+    if (event.table === 'service') {
+      if (!this.isMine(event.object)) return;
+      if (event.kind === 'remove') this.supervisor.history.forget(event.object.id);
+    }
+    if (event.table === 'task' && event.kind === 'remove') {
+      this.supervisor.cancelStart(event.object.id);
+    }
+    this.observe(event);
+  }
+
+  async #pass(): Promise<void> {
+    if (!this.#takenOver) {
+      this.store.view((transaction) => this.#takeOver(transaction));
+      this.#takenOver = true;
+    }
+    await this.#drain(this.endedTasks, (ids) => this.replaceEnded(ids));
+    await this.#drain(this.dirtyServices, (ids) => this.reconcileServices(ids));
+    await this.reconcileRest();
+  }
+
+  /** Works off a set; what it held comes back if that fails. */
+  async #drain(set: Set<string>, work: (ids: readonly string[]) => Promise<void>): Promise<void> {
+    const ids = [...set].sort();
+    set.clear();
+    if (ids.length === 0) return;
+    try {
+      await work(ids);
+    } catch (error) {
+      for (const id of ids) set.add(id);
+      throw error;
+    }
+  }
+
+  /** Rebuilds restart history and pending starts from the tasks of the previous leader. */
+  #takeOver(transaction: ReadTransaction): void {
+    for (const service of transaction.find('service', { by: 'all' })) {
+      if (!this.isMine(service)) continue;
+      const slots = new Map<string, { key: SlotKey; tasks: Task[] }>();
+      for (const task of transaction.find('task', { by: 'service', serviceId: service.id })) {
+        const key = slotOf(service, task);
+        const slot = slots.get(slotKeyText(key)) ?? { key, tasks: [] };
+        slots.set(slotKeyText(key), slot);
+        slot.tasks.push(task);
+      }
+      for (const { key, tasks } of slots.values()) this.#takeOverSlot(key, tasks);
+    }
+    this.observeAll(transaction);
+  }
+
+  #takeOverSlot(key: SlotKey, tasks: readonly Task[]): void {
+    const versions = tasks.map((task) => task.specVersion?.index ?? 0n);
+    const newest = versions.reduce((a, b) => (a > b ? a : b), 0n);
+    const current = tasks.filter((task) => (task.specVersion?.index ?? 0n) === newest);
+    for (const task of current.sort(byCreation).slice(1)) this.supervisor.history.record(key, task);
+    const stopping = tasks.filter((task) => isOnNode(task) && !isWanted(task));
+    for (const task of tasks) {
+      if (task.desiredState !== TaskState.READY || isOver(task)) continue;
+      const delayMs = durationMs(task.spec?.restart?.delay) ?? DEFAULT_RESTART_DELAY_MS;
+      const sinceMs = this.environment.clock.nowMs() - (taskTimestampMs(task) ?? 0);
+      void this.supervisor.startLater(task.id, {
+        delayMs: Math.min(Math.max(0, delayMs - sinceMs), delayMs),
+        afterTask: [...stopping].sort(byCreation).at(-1),
+      });
+    }
+  }
+}

@@ -1,0 +1,190 @@
+/**
+ * Tasks of a service: how a new one is made, when one is out of date, and the slots they stand in
+ * (SwarmKit manager/orchestrator/task.go, slot.go).
+ */
+import { create, equals } from '@bufbuild/protobuf';
+import { taskTimestampMs, timestampNow, timestampToMs } from '../../model/defaults.js';
+import { nodeMeetsExpressions } from '../../model/constraint.js';
+import type { Environment } from '../../model/environment.js';
+import {
+  type Cluster,
+  EndpointSchema,
+  type Node,
+  type Service,
+  type Task,
+  TaskSchema,
+} from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  EndpointSpecSchema,
+  type TaskSpec,
+  TaskSpecSchema,
+} from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import {
+  PlacementSchema,
+  TaskState,
+  TaskStatusSchema,
+} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { newId } from '../../model/ids.js';
+import { isWanted, observedState, serviceMode } from '../../model/task-state.js';
+import type { ReadTransaction, WriteTransaction } from '../../store/types.js';
+
+/** Where a task of a service stands: a slot number (replicated) or a node (global). */
+export interface SlotKey {
+  readonly serviceId: string;
+  /** 0 for global services. */
+  readonly slot: bigint;
+  /** Empty for replicated services. */
+  readonly nodeId: string;
+}
+
+/** One string a slot, for maps. */
+export function slotKeyText(key: SlotKey): string {
+  return `${key.serviceId}/${key.slot}/${key.nodeId}`;
+}
+
+/** Whether tasks of the service are bound to nodes rather than to slot numbers. */
+export function isPerNode(service: Service): boolean {
+  const mode = serviceMode(service);
+  return mode === 'global' || mode === 'globalJob';
+}
+
+/** Whether tasks of the service are meant to end. */
+export function isJob(service: Service): boolean {
+  const mode = serviceMode(service);
+  return mode === 'replicatedJob' || mode === 'globalJob';
+}
+
+/** The slot `task` stands in. */
+export function slotOf(service: Service, task: Task): SlotKey {
+  return isPerNode(service)
+    ? { serviceId: service.id, slot: 0n, nodeId: task.nodeId }
+    : { serviceId: service.id, slot: task.slot, nodeId: '' };
+}
+
+/** All tasks in a slot, in order of id. */
+export function tasksInSlot(transaction: ReadTransaction, key: SlotKey): readonly Task[] {
+  if (key.nodeId === '') {
+    return transaction.find('task', { by: 'slot', serviceId: key.serviceId, slot: key.slot });
+  }
+  return transaction
+    .find('task', { by: 'node', nodeId: key.nodeId })
+    .filter((task) => task.serviceId === key.serviceId);
+}
+
+/** The cluster object, if it exists already. */
+export function findCluster(transaction: ReadTransaction): Cluster | undefined {
+  return transaction.find('cluster', { by: 'all' })[0];
+}
+
+/** A new task of `service`, to stand in `slot` (and on its node, if it names one). */
+export function newTask(
+  environment: Environment,
+  options: {
+    readonly cluster: Cluster | undefined;
+    readonly service: Service;
+    readonly slot: SlotKey;
+    readonly desiredState: TaskState;
+  },
+): Task {
+  const { cluster, service, slot, desiredState } = options;
+  const logDriver = service.spec?.task?.logDriver ?? cluster?.spec?.taskDefaults?.logDriver;
+  const endpoint = create(EndpointSchema);
+  if (service.spec?.endpoint !== undefined) endpoint.spec = service.spec.endpoint;
+  return {
+    ...create(TaskSchema),
+    id: newId(environment.random),
+    serviceId: service.id,
+    serviceAnnotations: service.spec?.annotations,
+    spec: service.spec?.task,
+    specVersion: service.specVersion,
+    slot: slot.slot,
+    nodeId: slot.nodeId,
+    status: create(TaskStatusSchema, {
+      state: TaskState.NEW,
+      timestamp: timestampNow(environment.clock),
+      message: 'created',
+    }),
+    endpoint,
+    desiredState,
+    logDriver,
+    jobIteration: isJob(service) ? service.jobStatus?.jobIteration : undefined,
+  };
+}
+
+/**
+ * Writes a higher desired state; a state already reached or passed stays.
+ * @returns whether the task was changed
+ */
+export function raiseDesiredState(
+  transaction: WriteTransaction,
+  taskId: string,
+  desiredState: TaskState,
+): boolean {
+  const task = transaction.get('task', taskId);
+  if (task === undefined || task.desiredState >= desiredState) return false;
+  transaction.update('task', { ...task, desiredState });
+  return true;
+}
+
+/** Writes the observed state of a task that no agent speaks for. */
+export function withObservedState(
+  environment: Environment,
+  task: Task,
+  status: { readonly state: TaskState; readonly message: string; readonly err: string },
+): Task {
+  const old = task.status ?? create(TaskStatusSchema);
+  return {
+    ...task,
+    status: { ...old, ...status, timestamp: timestampNow(environment.clock) },
+  };
+}
+
+/** Whether the task differs from what its service now asks for; `node` is where it runs. */
+export function isTaskDirty(service: Service, task: Task, node: Node | undefined): boolean {
+  const wantedVersion = service.specVersion?.index;
+  if (wantedVersion !== undefined && wantedVersion === task.specVersion?.index) return false;
+  const wanted = service.spec?.task ?? create(TaskSpecSchema);
+  const actual = task.spec ?? create(TaskSpecSchema);
+  if (onlyConstraintsDiffer(wanted, actual)) {
+    const expressions = wanted.placement?.constraints ?? [];
+    if (node !== undefined && nodeMeetsExpressions(expressions, node)) return false;
+  }
+  if (!equals(TaskSpecSchema, withPullOptionsOf(wanted, actual, task), actual)) return true;
+  if (task.endpoint === undefined) return false;
+  const empty = create(EndpointSpecSchema);
+  const wantedEndpoint = service.spec?.endpoint ?? empty;
+  return !equals(EndpointSpecSchema, wantedEndpoint, task.endpoint.spec ?? empty);
+}
+
+function onlyConstraintsDiffer(wanted: TaskSpec, actual: TaskSpec): boolean {
+  const empty = create(PlacementSchema);
+  const [wantedPlacement, placement] = [wanted.placement ?? empty, actual.placement ?? empty];
+  if (equals(PlacementSchema, wantedPlacement, placement)) return false;
+  const same = { ...wantedPlacement, constraints: placement.constraints };
+  if (!equals(PlacementSchema, same, placement)) return false;
+  return equals(TaskSpecSchema, { ...wanted, placement: actual.placement }, actual);
+}
+
+/** Registry credentials alone are no reason to replace a task that has its image already. */
+function withPullOptionsOf(wanted: TaskSpec, actual: TaskSpec, task: Task): TaskSpec {
+  const state = observedState(task);
+  const hasImage = isWanted(task) && state >= TaskState.READY && state <= TaskState.RUNNING;
+  if (!hasImage) return wanted;
+  if (wanted.runtime.case !== 'container' || actual.runtime.case !== 'container') return wanted;
+  const pullOptions = actual.runtime.value.pullOptions;
+  const value = { ...wanted.runtime.value, pullOptions };
+  return { ...wanted, runtime: { case: 'container', value } };
+}
+
+/** Oldest first, by when the observed state was last set; ties by id. */
+export function byTimestamp(a: Task, b: Task): number {
+  const difference = (taskTimestampMs(a) ?? 0) - (taskTimestampMs(b) ?? 0);
+  return difference || (a.id < b.id ? -1 : 1);
+}
+
+/** Oldest first, by creation; ties by id. */
+export function byCreation(a: Task, b: Task): number {
+  const difference =
+    (timestampToMs(a.meta?.createdAt) ?? 0) - (timestampToMs(b.meta?.createdAt) ?? 0);
+  return difference || (a.id < b.id ? -1 : 1);
+}

@@ -1,0 +1,132 @@
+/** What the scheduler knows of a node: its description, the tasks it holds and their failures. */
+import type { Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  PortConfig_PublishMode as PublishMode,
+  type PortConfig,
+} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { isWanted } from '../../model/task-state.js';
+import { FAILING_SPECS_MAX, FAILURE_WINDOW_MS } from './limits.js';
+import { NodeResources } from './node-resources.js';
+
+/** What the tasks of a node use of it. */
+interface Usage {
+  readonly resources: NodeResources;
+  readonly hostPorts: Set<string>;
+  activeTasks: number;
+  readonly activeTasksByService: Map<string, number>;
+}
+
+/** A node with its tasks; changes only through its methods. */
+export class NodeInfo {
+  #node: Node;
+  readonly #tasks = new Map<string, Task>();
+  /** Times of failures by spec, on the monotonic clock, oldest first. */
+  readonly #failures = new Map<string, number[]>();
+  /** Derived from the tasks; undefined when it must be computed anew. */
+  #usage: Usage | undefined;
+
+  constructor(node: Node) {
+    this.#node = node;
+  }
+
+  get node(): Node {
+    return this.#node;
+  }
+
+  /** Replaces the description; the tasks stay. */
+  setNode(node: Node): void {
+    this.#node = node;
+    this.#usage = undefined;
+  }
+
+  /** Resources not reserved by any task. */
+  get resources(): NodeResources {
+    return this.#use().resources;
+  }
+
+  /** Wanted tasks of all services. */
+  get activeTasks(): number {
+    return this.#use().activeTasks;
+  }
+
+  /** Wanted tasks of one service. */
+  activeTasksOf(serviceId: string): number {
+    return this.#use().activeTasksByService.get(serviceId) ?? 0;
+  }
+
+  /** Whether a task on the node publishes this port in host mode. */
+  usesHostPort(port: PortConfig): boolean {
+    return this.#use().hostPorts.has(hostPortKey(port));
+  }
+
+  /** Puts a task on the node, or replaces what was known of it. */
+  setTask(task: Task): void {
+    const known = this.#tasks.has(task.id);
+    this.#tasks.set(task.id, task);
+    if (known) this.#usage = undefined;
+    else if (this.#usage !== undefined) addTo(this.#usage, task);
+  }
+
+  /** Takes a task off the node. */
+  removeTask(taskId: string): void {
+    if (this.#tasks.delete(taskId)) this.#usage = undefined;
+  }
+
+  /** Remembers that a task of this spec failed here. */
+  recordFailure(task: Task, nowMs: number): void {
+    const key = specKey(task);
+    const recent = (this.#failures.get(key) ?? []).filter(
+      (atMs) => nowMs - atMs < FAILURE_WINDOW_MS,
+    );
+    // Re-inserted, so that the map stays in order of the last failure.
+    this.#failures.delete(key);
+    this.#failures.set(key, [...recent, nowMs]);
+    for (const oldest of this.#failures.keys()) {
+      if (this.#failures.size <= FAILING_SPECS_MAX) break;
+      this.#failures.delete(oldest);
+    }
+  }
+
+  /** Failures of tasks of this spec within the last {@link FAILURE_WINDOW_MS}. */
+  recentFailures(task: Task, nowMs: number): number {
+    const times = this.#failures.get(specKey(task));
+    if (times === undefined) return 0;
+    return times.filter((atMs) => nowMs - atMs <= FAILURE_WINDOW_MS).length;
+  }
+
+  #use(): Usage {
+    if (this.#usage !== undefined) return this.#usage;
+    const usage: Usage = {
+      resources: new NodeResources(this.#node.description?.resources),
+      hostPorts: new Set(),
+      activeTasks: 0,
+      activeTasksByService: new Map(),
+    };
+    for (const task of this.#tasks.values()) addTo(usage, task);
+    this.#usage = usage;
+    return usage;
+  }
+}
+
+/** Host-mode ports of a task that name a port of the host. */
+export function hostPorts(task: Task): readonly PortConfig[] {
+  const ports = task.endpoint?.ports ?? [];
+  return ports.filter((port) => port.publishMode === PublishMode.HOST && port.publishedPort !== 0);
+}
+
+function addTo(usage: Usage, task: Task): void {
+  usage.resources.take(task.spec?.resources?.reservations, task.assignedGenericResources);
+  for (const port of hostPorts(task)) usage.hostPorts.add(hostPortKey(port));
+  if (!isWanted(task)) return;
+  usage.activeTasks += 1;
+  const ofService = usage.activeTasksByService.get(task.serviceId) ?? 0;
+  usage.activeTasksByService.set(task.serviceId, ofService + 1);
+}
+
+function hostPortKey(port: PortConfig): string {
+  return `${port.protocol}/${port.publishedPort}`;
+}
+
+function specKey(task: Task): string {
+  return `${task.serviceId}/${task.specVersion?.index ?? ''}`;
+}

@@ -1,0 +1,277 @@
+/**
+ * Gives pending tasks a node (SwarmKit manager/scheduler). Tasks that come in are placed at once;
+ * tasks no node could take are tried again, debounced, when the cluster changes. Everything known
+ * of nodes and tasks follows from the store.
+ */
+import { create } from '@bufbuild/protobuf';
+import { timestampNow } from '../../model/defaults.js';
+import type { Environment } from '../../model/environment.js';
+import type { Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { TaskState, TaskStatusSchema } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { isOver, isWanted, observedState } from '../../model/task-state.js';
+import type { Logger } from '../../observe/logger.js';
+import type { Store, StoreEvent, WriteTransaction } from '../../store/types.js';
+import { commitGroups, type Group } from '../orchestrator/commit-groups.js';
+import { ReconcileLoop } from '../orchestrator/reconcile-loop.js';
+import { withObservedState } from '../orchestrator/task.js';
+import { admits, admitsStatically, explain } from './filters.js';
+import { RETRY_MAX_DELAY_MS, RETRY_QUIET_PERIOD_MS } from './limits.js';
+import { NodeInfo } from './node-info.js';
+import { placementTree } from './placement-tree.js';
+
+const RETRY = { quietPeriodMs: RETRY_QUIET_PERIOD_MS, maxDelayMs: RETRY_MAX_DELAY_MS };
+
+/** What a pass decided about a task. */
+type Decision =
+  | { readonly kind: 'assign'; readonly task: Task; readonly message: string }
+  /** No node; `err` says why. */
+  | { readonly kind: 'wait'; readonly task: Task; readonly err: string }
+  /** Told to stop before it got a node. */
+  | { readonly kind: 'end'; readonly task: Task };
+
+/** The scheduler of the cluster. */
+export class Scheduler {
+  readonly #store: Store;
+  readonly #environment: Environment;
+  readonly #loop: ReconcileLoop;
+  readonly #nodes = new Map<string, NodeInfo>();
+  /** Node of each task that uses one. */
+  readonly #places = new Map<string, string>();
+  /** Pending tasks, those with a fixed node included. */
+  readonly #waiting = new Map<string, Task>();
+  #unsubscribe = (): void => undefined;
+
+  constructor(options: {
+    readonly store: Store;
+    readonly environment: Environment;
+    readonly logger: Logger;
+  }) {
+    this.#store = options.store;
+    this.#environment = options.environment;
+    this.#loop = new ReconcileLoop({
+      environment: options.environment,
+      logger: options.logger.child({ loop: 'scheduler' }),
+      pass: () => this.#pass(),
+    });
+  }
+
+  /** Tasks without a node. */
+  get waitingTasks(): number {
+    return this.#waiting.size;
+  }
+
+  /** Begins to work from what the store holds. */
+  start(): void {
+    const { unsubscribe } = this.#store.viewAndSubscribe(
+      (transaction) => {
+        for (const node of transaction.find('node', { by: 'all' })) this.#setNode(node);
+        for (const task of transaction.find('task', { by: 'all' })) this.#setTask(task);
+      },
+      (events) => {
+        for (const event of events) this.#observe(event);
+      },
+    );
+    this.#unsubscribe = unsubscribe;
+    this.#loop.trigger();
+  }
+
+  /** Ends after the pass under way. */
+  async stop(): Promise<void> {
+    this.#unsubscribe();
+    await this.#loop.stop();
+  }
+
+  #observe(event: StoreEvent): void {
+    if (event.table === 'node') {
+      if (event.kind === 'remove') this.#nodes.delete(event.object.id);
+      else this.#setNode(event.object);
+      this.#retry();
+    } else if (event.table === 'task') {
+      if (event.kind === 'remove') this.#forgetTask(event.object.id);
+      else this.#setTask(event.object);
+      if (event.kind === 'update') this.#observeFailure(event.old, event.object);
+    }
+  }
+
+  #retry(): void {
+    if (this.#waiting.size > 0) this.#loop.trigger(RETRY);
+  }
+
+  #setNode(node: Node): void {
+    const known = this.#nodes.get(node.id);
+    if (known !== undefined) return known.setNode(node);
+    this.#nodes.set(node.id, new NodeInfo(node));
+    // Tasks can outlive the object of their node, and be there before it.
+    const tasks = this.#store.view((transaction) =>
+      transaction.find('task', { by: 'node', nodeId: node.id }),
+    );
+    for (const task of tasks) this.#setTask(task);
+  }
+
+  #setTask(task: Task): void {
+    const state = observedState(task);
+    if (state < TaskState.PENDING) return;
+    if (isOver(task)) return this.#forgetTask(task.id);
+    if (state === TaskState.PENDING) {
+      const isNew = this.#waiting.get(task.id)?.desiredState !== task.desiredState;
+      this.#waiting.set(task.id, task);
+      if (isNew) this.#loop.trigger();
+      return;
+    }
+    this.#waiting.delete(task.id);
+    this.#place(task);
+  }
+
+  #forgetTask(taskId: string): void {
+    this.#waiting.delete(taskId);
+    const nodeId = this.#places.get(taskId);
+    if (nodeId === undefined) return;
+    this.#places.delete(taskId);
+    this.#nodes.get(nodeId)?.removeTask(taskId);
+    this.#retry();
+  }
+
+  #place(task: Task): void {
+    const before = this.#places.get(task.id);
+    if (before !== undefined && before !== task.nodeId) {
+      this.#nodes.get(before)?.removeTask(task.id);
+    }
+    this.#places.set(task.id, task.nodeId);
+    this.#nodes.get(task.nodeId)?.setTask(task);
+  }
+
+  #observeFailure(old: Task, task: Task): void {
+    const state = observedState(task);
+    if (state !== TaskState.FAILED && state !== TaskState.REJECTED) return;
+    if (observedState(old) === state) return;
+    const nowMs = this.#environment.clock.monotonicMs();
+    this.#nodes.get(task.nodeId)?.recordFailure(task, nowMs);
+  }
+
+  async #pass(): Promise<void> {
+    const decisions: Decision[] = [];
+    const groups = new Map<string, Task[]>();
+    const waiting = [...this.#waiting.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+    for (const task of waiting) {
+      if (!isWanted(task)) decisions.push({ kind: 'end', task });
+      else if (task.nodeId !== '') this.#decidePreassigned(task, decisions);
+      else {
+        // Tasks of one spec are placed together; those without a spec version alone.
+        const version = task.specVersion?.index;
+        const key = version === undefined ? task.id : `${task.serviceId}/${version}`;
+        const group = groups.get(key) ?? [];
+        groups.set(key, group);
+        group.push(task);
+      }
+    }
+    for (const group of groups.values()) this.#decideGroup(group, decisions);
+    await this.#commit(decisions);
+  }
+
+  #decidePreassigned(task: Task, decisions: Decision[]): void {
+    const node = this.#nodes.get(task.nodeId);
+    if (node === undefined) return;
+    if (!admits(node, task)) {
+      decisions.push({ kind: 'wait', task, err: explain([node], task) });
+      return;
+    }
+    const message = 'scheduler confirmed task can run on preassigned node';
+    decisions.push({ kind: 'assign', task: this.#assigned(task, node), message });
+  }
+
+  #decideGroup(group: Task[], decisions: Decision[]): void {
+    group.sort((a, b) => Number(a.slot - b.slot));
+    const [sample] = group;
+    if (sample === undefined) return;
+    const nowMs = this.#environment.clock.monotonicMs();
+    const nodes = [...this.#nodes.values()];
+    const tree = placementTree(nodes, sample, nowMs);
+    const message = 'scheduler assigned task to node';
+    let err: string | undefined;
+    for (const task of group) {
+      const node = err === undefined ? tree.next() : undefined;
+      if (node !== undefined) {
+        decisions.push({ kind: 'assign', task: this.#assigned(task, node), message });
+        continue;
+      }
+      err ??= noSuitableNode(explain(nodes, sample));
+      decisions.push({ kind: 'wait', task, err });
+    }
+  }
+
+  /** The task on its node, which counts it from now on. */
+  #assigned(task: Task, node: NodeInfo): Task {
+    const assignedGenericResources = [...node.resources.choose(task.spec?.resources?.reservations)];
+    const assigned = { ...task, nodeId: node.node.id, assignedGenericResources };
+    this.#place(assigned);
+    return assigned;
+  }
+
+  async #commit(decisions: readonly Decision[]): Promise<void> {
+    const refused = new Set<string>();
+    const groups = decisions.map(
+      (decision): Group =>
+        (transaction) => {
+          refused.delete(decision.task.id);
+          if (!this.#apply(transaction, decision)) refused.add(decision.task.id);
+        },
+    );
+    try {
+      await commitGroups(this.#store, groups);
+    } catch (error) {
+      for (const decision of decisions) this.#undo(decision);
+      throw error;
+    }
+    for (const decision of decisions) {
+      if (refused.has(decision.task.id)) this.#undo(decision);
+    }
+    if (refused.size > 0) this.#retry();
+  }
+
+  /** Takes a task off the node it was not given after all. */
+  #undo(decision: Decision): void {
+    const { id } = decision.task;
+    const stored = this.#store.view((transaction) => transaction.get('task', id));
+    if (stored === undefined) this.#forgetTask(id);
+    else if (observedState(stored) === TaskState.PENDING && decision.kind === 'assign') {
+      this.#forgetTask(id);
+      this.#waiting.set(id, stored);
+    }
+  }
+
+  /** Returns false when the decision no longer holds. */
+  #apply(transaction: WriteTransaction, decision: Decision): boolean {
+    const task = transaction.get('task', decision.task.id);
+    if (task === undefined || observedState(task) !== TaskState.PENDING) return false;
+    if (decision.kind === 'end') {
+      if (isWanted(task)) return false;
+      const over = { state: TaskState.SHUTDOWN, message: 'shutdown', err: '' };
+      transaction.update('task', withObservedState(this.#environment, task, over));
+      return true;
+    }
+    if (!isWanted(task)) return false;
+    if (decision.kind === 'wait') {
+      const { err } = decision;
+      if (task.status?.err === err) return true;
+      const message = task.status?.message ?? '';
+      const waiting = { state: TaskState.PENDING, message, err };
+      transaction.update('task', withObservedState(this.#environment, task, waiting));
+      return true;
+    }
+    const { nodeId, assignedGenericResources } = decision.task;
+    const node = transaction.get('node', nodeId);
+    // The node may have changed since it was chosen, without its event having come through.
+    if (node === undefined || !admitsStatically(new NodeInfo(node), task)) return false;
+    const status = create(TaskStatusSchema, {
+      state: TaskState.ASSIGNED,
+      timestamp: timestampNow(this.#environment.clock),
+      message: decision.message,
+    });
+    transaction.update('task', { ...task, nodeId, assignedGenericResources, status });
+    return true;
+  }
+}
+
+function noSuitableNode(explanation: string): string {
+  return explanation === '' ? 'no suitable node' : `no suitable node (${explanation})`;
+}

@@ -1,0 +1,285 @@
+/**
+ * One rolling update or rollback of one service, from its first slot to the end of the monitoring
+ * period. Workers take slots off a queue; a failure stops the queue, not the slots under way
+ * (SwarmKit manager/orchestrator/update).
+ */
+import { type UpdateSettings, updateSettings } from '../../model/defaults.js';
+import type { Environment } from '../../model/environment.js';
+import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  TaskState,
+  UpdateConfig_FailureAction as FailureAction,
+  UpdateConfig_UpdateOrder as UpdateOrder,
+} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { isOver, isWanted, observedState } from '../../model/task-state.js';
+import type { Logger } from '../../observe/logger.js';
+import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
+import type { RestartSupervisor } from '../orchestrator/restart-supervisor.js';
+import {
+  findCluster,
+  isTaskDirty,
+  newTask,
+  raiseDesiredState,
+  type SlotKey,
+  tasksInSlot,
+} from '../orchestrator/task.js';
+import { Cancellation, sleep, waitUntil } from '../orchestrator/wait-until.js';
+import { FailureMonitor } from './failure-monitor.js';
+import {
+  isInProgress,
+  isPaused,
+  isRollingBack,
+  withRollbackStarted,
+  withUpdateCompleted,
+  withUpdatePaused,
+  withUpdateStarted,
+} from './update-status.js';
+
+/** Added to the delay when that is longer than the monitoring period, so that the last task is watched. */
+const MONITOR_BEYOND_DELAY_MS = 1000;
+
+/** What a run needs. */
+export interface UpdateParts {
+  readonly store: Store;
+  readonly environment: Environment;
+  readonly logger: Logger;
+  readonly supervisor: RestartSupervisor;
+}
+
+/** What a worker decided to do with a slot. */
+type SlotPlan =
+  | { readonly kind: 'nothing' }
+  /** `task` is as wanted already; `others` must go. */
+  | { readonly kind: 'useExisting'; readonly task: Task; readonly others: readonly Task[] }
+  | { readonly kind: 'replace'; readonly task: Task; readonly others: readonly Task[] };
+
+/** One update of one service. Runs from {@link run} until done or {@link cancel}. */
+export class UpdateRun {
+  readonly service: Service;
+  readonly #parts: UpdateParts;
+  readonly #settings: UpdateSettings;
+  /** Set by {@link cancel}. */
+  readonly cancellation = new Cancellation();
+  /** Set by a failure: no further slot is begun. */
+  readonly #halted = new Cancellation();
+  #failed = false;
+
+  constructor(parts: UpdateParts, service: Service) {
+    this.#parts = parts;
+    this.service = service;
+    this.#settings = updateSettings(
+      isRollingBack(service) ? service.spec?.rollback : service.spec?.update,
+    );
+  }
+
+  /** Whether the failure action was taken; the run only lets slots under way finish. */
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  /** Stops where it is; the promise of {@link run} then settles soon. */
+  cancel(): void {
+    this.cancellation.cancel();
+  }
+
+  /** Brings the dirty ones of `slots` up to date. */
+  async run(slots: readonly SlotKey[]): Promise<void> {
+    if (isPaused(this.service)) return;
+    const dirty = this.#parts.store.view((transaction) =>
+      slots.filter((slot) => this.#isDirty(transaction, slot)),
+    );
+    if (dirty.length === 0) {
+      if (isInProgress(this.service)) await this.#complete();
+      return;
+    }
+    const { environment } = this.#parts;
+    await this.#writeService((service) => withUpdateStarted(environment, service));
+    const monitor = new FailureMonitor(environment.clock, this.#settings, dirty.length);
+    const unwatch = this.#watchFailures(monitor);
+    try {
+      await this.#roll(dirty, monitor);
+      await this.#monitorToTheEnd();
+    } finally {
+      unwatch();
+    }
+    if (!this.cancellation.cancelled && !this.#halted.cancelled) await this.#complete();
+  }
+
+  async #roll(dirty: readonly SlotKey[], monitor: FailureMonitor): Promise<void> {
+    const { parallelism, delayMs } = this.#settings;
+    const queue = [...dirty];
+    const worker = async (): Promise<void> => {
+      while (!this.cancellation.cancelled && !this.#halted.cancelled) {
+        const slot = queue.shift();
+        if (slot === undefined) return;
+        await this.#updateSlot(slot, monitor);
+        await sleep(this.#parts.environment.clock, delayMs, this.cancellation);
+      }
+    };
+    const workers = parallelism === 0 ? dirty.length : Math.min(parallelism, dirty.length);
+    await Promise.all(Array.from({ length: workers }, worker));
+  }
+
+  async #monitorToTheEnd(): Promise<void> {
+    const { delayMs, monitorMs } = this.#settings;
+    if (this.#halted.cancelled || this.cancellation.cancelled) return;
+    const durationMs = delayMs >= monitorMs ? delayMs + MONITOR_BEYOND_DELAY_MS : monitorMs;
+    const over = new Cancellation();
+    const forget = [this.#halted, this.cancellation].map((end) =>
+      end.onCancel(() => over.cancel()),
+    );
+    await sleep(this.#parts.environment.clock, durationMs, over);
+    for (const unsubscribe of forget) unsubscribe();
+  }
+
+  #isDirty(transaction: ReadTransaction, slot: SlotKey): boolean {
+    const { supervisor } = this.#parts;
+    const tasks = supervisor.updatableTasks(this.service, tasksInSlot(transaction, slot));
+    return tasks.length > 1 || tasks.some((task) => this.#isTaskDirty(transaction, task));
+  }
+
+  #isTaskDirty(transaction: ReadTransaction, task: Task): boolean {
+    return isTaskDirty(this.service, task, transaction.get('node', task.nodeId));
+  }
+
+  async #updateSlot(slot: SlotKey, monitor: FailureMonitor): Promise<void> {
+    const startFirst = this.#settings.order === UpdateOrder.START_FIRST;
+    const { store, supervisor } = this.#parts;
+    let started: Promise<void> = Promise.resolve();
+    const plan = await store.update((transaction) => {
+      const plan = this.#planSlot(transaction, slot);
+      if (plan.kind === 'nothing' || this.cancellation.cancelled) return plan;
+      if (plan.kind === 'replace') {
+        transaction.create('task', plan.task);
+        monitor.watch(plan.task.id);
+      }
+      if (!startFirst) shutDown(transaction, plan.others);
+      if (plan.task.desiredState < TaskState.RUNNING) {
+        const afterTask = startFirst ? undefined : plan.others.at(-1);
+        started = supervisor.startLater(plan.task.id, { delayMs: 0, afterTask });
+      }
+      return plan;
+    });
+    if (plan.kind === 'nothing') return;
+    const { task, others } = plan;
+    await this.#orCancelled(started);
+    if (plan.kind === 'useExisting' && (!startFirst || others.length === 0)) return;
+    await waitUntil(store, {
+      reached: (transaction) => {
+        const now = transaction.get('task', task.id);
+        return now === undefined || observedState(now) >= TaskState.RUNNING;
+      },
+      concerns: (event) => event.table === 'task' && event.object.id === task.id,
+      cancellation: this.cancellation,
+    });
+    if (!startFirst || this.cancellation.cancelled) return;
+    await store.update((transaction) => {
+      const now = transaction.get('task', task.id);
+      if (now === undefined || isOver(now) || !isWanted(now)) return;
+      shutDown(transaction, others);
+    });
+  }
+
+  #planSlot(transaction: ReadTransaction, slot: SlotKey): SlotPlan {
+    const { supervisor, environment } = this.#parts;
+    const service = this.service;
+    if (transaction.get('service', service.id) === undefined) return { kind: 'nothing' };
+    // The slot is read anew: since the run began, its tasks may have been restarted or removed.
+    const tasks = supervisor.updatableTasks(service, tasksInSlot(transaction, slot));
+    if (tasks.length === 0) return { kind: 'nothing' };
+    const clean = tasks.filter((task) => isWanted(task) && !this.#isTaskDirty(transaction, task));
+    const existing = clean.find((task) => task.desiredState >= TaskState.RUNNING) ?? clean.at(-1);
+    if (existing !== undefined) {
+      const others = tasks.filter((task) => task !== existing);
+      return { kind: 'useExisting', task: existing, others };
+    }
+    const task = newTask(environment, {
+      cluster: findCluster(transaction),
+      service,
+      slot,
+      desiredState: TaskState.READY,
+    });
+    return { kind: 'replace', task, others: tasks };
+  }
+
+  #orCancelled(work: Promise<void>): Promise<void> {
+    if (this.cancellation.cancelled) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const forget = this.cancellation.onCancel(() => resolve());
+      work.then(() => {
+        forget();
+        resolve();
+      }, reject);
+    });
+  }
+
+  #watchFailures(monitor: FailureMonitor): () => void {
+    if (this.#settings.failureAction === FailureAction.CONTINUE) return () => undefined;
+    return this.#parts.store.subscribe((events) => {
+      for (const event of events) {
+        const task = updatedTask(event);
+        if (task?.serviceId !== this.service.id) continue;
+        if (this.#halted.cancelled || this.cancellation.cancelled) return;
+        if (monitor.observe(task)) this.#fail(task.id);
+      }
+    });
+  }
+
+  #fail(taskId: string): void {
+    this.#halted.cancel();
+    const cause = `due to failure or early termination of task ${taskId}`;
+    const rollBack = this.#settings.failureAction === FailureAction.ROLLBACK;
+    const write = async (): Promise<void> => {
+      if (!rollBack) {
+        await this.#writeService((service) => withUpdatePaused(service, `update paused ${cause}`));
+      } else if (isRollingBack(this.service)) {
+        // A rollback is never rolled back.
+        await this.#writeService((service) =>
+          withUpdatePaused(service, `rollback paused ${cause}`),
+        );
+      } else {
+        await this.#rollBack(`update rolled back ${cause}`);
+      }
+      this.#failed = true;
+    };
+    void write().catch((error: unknown) => this.#logFailure(error));
+  }
+
+  async #rollBack(message: string): Promise<void> {
+    await this.#writeService((service) => {
+      const rolledBack = withRollbackStarted(service, message);
+      if (rolledBack === undefined) {
+        const error = 'cannot roll back service because no previous spec is available';
+        this.#parts.logger.error({ serviceId: service.id }, error);
+      }
+      return rolledBack ?? service;
+    });
+  }
+
+  #complete(): Promise<void> {
+    const { environment } = this.#parts;
+    return this.#writeService((service) => withUpdateCompleted(environment, service));
+  }
+
+  async #writeService(change: (service: Service) => Service): Promise<void> {
+    await this.#parts.store.update((transaction) => {
+      const service = transaction.get('service', this.service.id);
+      if (service === undefined || this.cancellation.cancelled) return;
+      const changed = change(service);
+      if (changed !== service) transaction.update('service', changed);
+    });
+  }
+
+  #logFailure(error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    this.#parts.logger.error({ serviceId: this.service.id, error: message }, 'update status lost');
+  }
+}
+
+function shutDown(transaction: WriteTransaction, tasks: readonly Task[]): void {
+  for (const task of tasks) raiseDesiredState(transaction, task.id, TaskState.SHUTDOWN);
+}
+
+function updatedTask(event: StoreEvent): Task | undefined {
+  return event.table === 'task' && event.kind === 'update' ? event.object : undefined;
+}

@@ -1,0 +1,99 @@
+/** At most one rolling update a service: begins, replaces and ends the runs. */
+import { equals } from '@bufbuild/protobuf';
+import { InvariantError } from '../../model/errors.js';
+import type { Service } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  type ServiceSpec,
+  ServiceSpecSchema,
+} from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import type { SlotKey } from '../orchestrator/task.js';
+import { RETRY_DELAY_MS_MAX } from '../orchestrator/limits.js';
+import { sleep } from '../orchestrator/wait-until.js';
+import { type UpdateParts, UpdateRun } from './update-run.js';
+import { isPaused } from './update-status.js';
+
+interface ActiveRun {
+  readonly run: UpdateRun;
+  readonly done: Promise<void>;
+}
+
+/** Updates of all services. */
+export class UpdateSupervisor {
+  readonly #parts: UpdateParts;
+  readonly #active = new Map<string, ActiveRun>();
+  #stopped = false;
+
+  constructor(parts: UpdateParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether an update of the service is being worked on. */
+  isActive(serviceId: string): boolean {
+    return this.#active.has(serviceId);
+  }
+
+  /**
+   * Sees to it that `slots` come to the spec of `service`. An update to the same spec goes on; one
+   * to another spec is ended first.
+   */
+  update(service: Service, slots: readonly SlotKey[]): void {
+    if (this.#stopped) return;
+    const active = this.#active.get(service.id);
+    if (active !== undefined) {
+      const goesOn = !active.run.failed || isPaused(service);
+      if (goesOn && sameSpec(active.run.service.spec, service.spec)) return;
+      active.run.cancel();
+    }
+    const run = new UpdateRun(this.#parts, service);
+    const done = this.#run(run, slots, active?.done);
+    this.#active.set(service.id, { run, done });
+  }
+
+  /** Ends the update of a service, if there is one. */
+  cancel(serviceId: string): void {
+    this.#active.get(serviceId)?.run.cancel();
+  }
+
+  /** Ends all updates; the next leader continues them from the store. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    const all = [...this.#active.values()];
+    for (const { run } of all) run.cancel();
+    await Promise.all(all.map(({ done }) => done));
+  }
+
+  async #run(
+    run: UpdateRun,
+    slots: readonly SlotKey[],
+    previous: Promise<void> | undefined,
+  ): Promise<void> {
+    await previous;
+    try {
+      while (!this.#stopped && !(await this.#attempt(run, slots))) {
+        await sleep(this.#parts.environment.clock, RETRY_DELAY_MS_MAX, run.cancellation);
+      }
+    } finally {
+      const serviceId = run.service.id;
+      if (this.#active.get(serviceId)?.run === run) this.#active.delete(serviceId);
+    }
+  }
+
+  /** Returns false when the store failed and the run must be taken up again. */
+  async #attempt(run: UpdateRun, slots: readonly SlotKey[]): Promise<boolean> {
+    try {
+      await run.run(slots);
+      return true;
+    } catch (error) {
+      if (error instanceof InvariantError) throw error;
+      const message = error instanceof Error ? error.message : String(error);
+      const serviceId = run.service.id;
+      this.#parts.logger.warn({ serviceId, error: message }, 'an update was interrupted');
+      return run.cancellation.cancelled;
+    }
+  }
+}
+
+function sameSpec(a: ServiceSpec | undefined, b: ServiceSpec | undefined): boolean {
+  if (a === b) return true;
+  return a !== undefined && b !== undefined && equals(ServiceSpecSchema, a, b);
+}
