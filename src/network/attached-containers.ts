@@ -68,17 +68,11 @@ export class AttachedContainers {
    * endpoint yet. When several start at once nobody can say; a random id stands for it then.
    */
   async containerWaitingFor(network: LocalNetwork): Promise<string> {
-    const { engine, random, logger } = this.parts;
+    const { networks, random, logger } = this.parts;
     try {
-      const rows = await engine.listContainers({
-        all: true,
-        filters: { network: [network.engineId ?? network.info.name] },
-      });
-      const waiting = rows.filter((row) => {
-        const networks = row.NetworkSettings.Networks;
-        return (networks[network.info.name]?.EndpointID ?? '') === '';
-      });
-      if (waiting.length === 1 && waiting[0] !== undefined) return waiting[0].Id;
+      const rows = await networks.configured(network);
+      const waiting = rows.filter(({ joined }) => !joined);
+      if (waiting.length === 1 && waiting[0] !== undefined) return waiting[0].containerId;
     } catch (error) {
       logger.debug({ err: SkepError.from(error).message }, 'container of an endpoint is unknown');
     }

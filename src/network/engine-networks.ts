@@ -122,6 +122,23 @@ export class EngineNetworks {
     }
   }
 
+  /**
+   * Containers configured for a network, also stopped and never started ones (for which the
+   * engine's own `network` filter is blind), and whether they are on it now.
+   */
+  async configured(
+    network: LocalNetwork,
+  ): Promise<readonly { readonly containerId: string; readonly joined: boolean }[]> {
+    const rows = await this.engine.listContainers({ all: true });
+    return rows.flatMap((row) => {
+      // The engine keys them by the name the container was given, which may be an id.
+      const networks = row.NetworkSettings?.Networks ?? {};
+      const settings = networks[network.info.name] ?? networks[network.engineId ?? ''];
+      if (settings === undefined) return [];
+      return [{ containerId: row.Id, joined: (settings.EndpointID ?? '') !== '' }];
+    });
+  }
+
   /** A network of the engine's own (host, bridge, none). */
   async predefined(name: string): Promise<string> {
     const details: unknown = await this.engine.getNetwork(name).inspect();

@@ -142,7 +142,7 @@ export class NodeNetwork implements NodeNetworking {
       ...{ engine, networks, state, clock, random, logger, onChange },
     });
     const containers = this.containers;
-    this.sweeper = new TwinSweeper({ engine, networks, state, clock, logger });
+    this.sweeper = new TwinSweeper({ networks, state, clock, logger });
     this.driver = new NetworkDriver({
       ...{ state, datapath, netlink, logger },
       onChange: (endpoint) => this.onEndpoint(endpoint),

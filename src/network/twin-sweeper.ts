@@ -2,17 +2,15 @@
  * Removes twins nobody uses: at once when the last task of a network ends, after a while when a
  * plain container was the last (it may be created now and started later).
  */
-import type Dockerode from 'dockerode';
 import type { Clock } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Logger } from '../observe/logger.js';
 import type { EngineNetworks } from './engine-networks.js';
 import { PLAN_EXPIRY_MS, TWIN_IDLE_MS } from './limits.js';
-import type { LocalState } from './local-state.js';
+import type { LocalNetwork, LocalState } from './local-state.js';
 
 /** What the sweeper works on. */
 export interface TwinSweeperParts {
-  readonly engine: Dockerode;
   readonly networks: EngineNetworks;
   readonly state: LocalState;
   readonly clock: Clock;
@@ -40,7 +38,7 @@ export class TwinSweeper {
     const { state } = this.parts;
     const network = state.networks.get(networkId);
     if (network === undefined || state.isInUse(networkId)) return;
-    if (network.info.attachable && (await this.hasContainers(network.engineId))) return;
+    if (network.info.attachable && (await this.hasContainers(network))) return;
     await this.remove(networkId);
   }
 
@@ -59,7 +57,8 @@ export class TwinSweeper {
     const { state, clock } = this.parts;
     this.forgetOldPlans();
     let removed = false;
-    for (const { info, engineId } of [...state.networks.values()]) {
+    for (const network of [...state.networks.values()]) {
+      const { info } = network;
       if (state.isInUse(info.id)) {
         this.touch(info.id);
         continue;
@@ -67,7 +66,7 @@ export class TwinSweeper {
       const used = this.usedMs.get(info.id);
       if (used === undefined) this.touch(info.id);
       if (used === undefined || clock.monotonicMs() - used < TWIN_IDLE_MS) continue;
-      if (await this.hasContainers(engineId)) continue;
+      if (await this.hasContainers(network)) continue;
       removed = (await this.remove(info.id)) || removed;
     }
     return removed;
@@ -95,11 +94,9 @@ export class TwinSweeper {
   }
 
   /** Also stopped containers count: they may be started again. */
-  private async hasContainers(engineId: string | undefined): Promise<boolean> {
-    if (engineId === undefined) return false;
+  private async hasContainers(network: LocalNetwork): Promise<boolean> {
     try {
-      const filters = { network: [engineId] };
-      return (await this.parts.engine.listContainers({ all: true, filters })).length > 0;
+      return (await this.parts.networks.configured(network)).length > 0;
     } catch (error) {
       this.parts.logger.debug({ err: SkepError.from(error).message }, 'engine did not answer');
       return true;

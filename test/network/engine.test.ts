@@ -1,0 +1,11 @@
+/**
+ * NodeNetwork against a real Docker Engine, in namespaces of its own (see scenarios/engine.ts).
+ */
+import t from 'tap';
+import { runScenario } from './support/in-namespace.js';
+
+t.test('node networking beside a real engine', { timeout: 120_000 }, async (t) => {
+  const { code, output } = await runScenario('engine', 110_000);
+  t.equal(code, 0, output);
+  t.match(output, /scenario passed/);
+});

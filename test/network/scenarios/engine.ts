@@ -1,0 +1,327 @@
+/**
+ * Scenario, run in namespaces of its own by engine.test.ts: NodeNetwork beside a real Docker
+ * Engine. Twin networks, fixed addresses, default routes, names, restart, attachable containers.
+ */
+import { strict as assert } from 'node:assert';
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+import { SkepError } from '../../../src/model/errors.js';
+import { openNetlink } from '../../../src/native/netlink.js';
+import { RecordingDatapath } from '../../../src/native/recording-datapath.js';
+import { NodeNetwork } from '../../../src/network/node-network.js';
+import type { AttachmentAllocator, ContainerNetworking } from '../../../src/network/types.js';
+import { createLogger } from '../../../src/observe/logger.js';
+import { systemEnvironment } from '../../../src/observe/system-environment.js';
+import { waitFor } from '../../testbed/commands.js';
+import { WEB_IMAGE } from '../../testbed/layout.js';
+import { GossipHub } from '../support/memory-gossip.js';
+import { PrivateEngine } from '../support/private-engine.js';
+import { attachment, INGRESS, node, overlay, port, webTask } from '../support/swarm-objects.js';
+
+const ROOT = '/var/tmp/skep-network-test/engine';
+const engine = new PrivateEngine(ROOT);
+const datapath = new RecordingDatapath();
+const netlink = openNetlink();
+const hub = new GossipHub();
+const detached: string[] = [];
+const attachedFor: string[] = [];
+
+const attachments: AttachmentAllocator = {
+  attach(networkId, containerId, addresses) {
+    if (networkId !== 'labid') {
+      throw new SkepError('permission_denied', `network ${networkId} not manually attachable`);
+    }
+    attachedFor.push(containerId);
+    const address = addresses[0]?.split('/')[0] ?? `10.0.3.${20 + attachedFor.length}`;
+    return Promise.resolve({ attachmentId: `a${address}`, addresses: [`${address}/24`] });
+  },
+  detach(attachmentId) {
+    detached.push(attachmentId);
+    return Promise.resolve();
+  },
+};
+
+function makeNetwork(): NodeNetwork {
+  return new NodeNetwork({
+    datapath,
+    netlink,
+    startGossip: hub.start,
+    engine: engine.docker,
+    attachments,
+    options: {
+      stateDirectory: path.join(ROOT, 'state'),
+      pluginSocket: '/run/docker/plugins/skep.sock',
+      tunnelAddress: '127.0.0.1',
+      gossipBindAddress: '127.0.0.1',
+      advertiseAddress: '127.0.0.1',
+      gossipPort: 7946,
+      gossipProfile: 'fast',
+      dnsAddress: '169.254.77.53',
+      dnsPort: 53,
+      resolvConf: '/dev/null',
+    },
+    environment: systemEnvironment,
+    logger: createLogger({ level: process.env['SKEP_TEST_LOG'] === '1' ? 'debug' : 'error' }),
+  });
+}
+
+/** Makes and starts a container the way the agent does. */
+async function run(name: string, networking: ContainerNetworking): Promise<string> {
+  const [first, ...others] = networking.endpoints;
+  assert.ok(first);
+  const container = await engine.docker.createContainer({
+    name,
+    Image: WEB_IMAGE,
+    Hostname: `host-${name}`,
+    HostConfig: { NetworkMode: first.engineNetworkName, Dns: [...networking.dnsServers] },
+    NetworkingConfig: {
+      EndpointsConfig: {
+        [first.engineNetworkName]: { IPAMConfig: { IPv4Address: first.address } },
+      },
+    },
+  });
+  for (const other of others) {
+    await engine.docker.getNetwork(other.engineNetworkId).connect({
+      Container: container.id,
+      EndpointConfig: { IPAMConfig: { IPv4Address: other.address } },
+    });
+  }
+  await container.start();
+  return container.id;
+}
+
+function inside(containerId: string, ...command: string[]): string {
+  return execFileSync(
+    '/usr/bin/docker',
+    ['-H', `unix://${engine.socket}`, 'exec', containerId, ...command],
+    {
+      encoding: 'utf8',
+    },
+  );
+}
+
+async function step(name: string, work: () => Promise<void>): Promise<void> {
+  const before = performance.now();
+  await work();
+  console.log(`ok ${name} (${Math.round(performance.now() - before)} ms)`);
+}
+
+const front = overlay('front', 1);
+const back = overlay('back', 2, { internal: true });
+const lab = overlay('lab', 3, { attachable: true });
+const SELF = node('node1', [attachment(INGRESS, 2), attachment(front, 3)]);
+const config = { node: SELF, keys: [], managerAddresses: ['127.0.0.1'] };
+const taskAttachments = [
+  attachment(back, 5),
+  attachment(front, 5, ['www']),
+  attachment(INGRESS, 5),
+];
+
+async function scenario(): Promise<void> {
+  execFileSync('ip', ['address', 'add', '169.254.77.53/32', 'dev', 'lo']);
+  await engine.prepare();
+  await engine.start();
+  await engine.importImage();
+  let network = makeNetwork();
+  let containerId = '';
+  let plainId = '';
+
+  await step('starts and is told its cluster', async () => {
+    await network.start();
+    await network.configure(config);
+    assert.equal(datapath.nodeId, '10.0.0.2');
+    const nodeAddresses = datapath.dump().networks.map((row) => row.nodeAddress);
+    assert.deepEqual(nodeAddresses, ['10.0.0.2', '10.0.1.3']);
+  });
+
+  await step('a task on three networks has its addresses and one default route', async () => {
+    const networking = await network.prepareTask(taskAttachments, 'task1');
+    assert.deepEqual(
+      networking.endpoints.map((each) => [each.engineNetworkName, each.address]),
+      [
+        ['back', '10.0.2.5'],
+        ['front', '10.0.1.5'],
+        ['ingress', '10.0.0.5'],
+      ],
+    );
+    const again = await network.prepareTask(taskAttachments, 'task1');
+    assert.deepEqual(again, networking);
+    containerId = await run('web.1.task1', networking);
+    const links = datapath.links();
+    assert.deepEqual(links.map(({ address, vni, mac }) => [address, vni, mac]).sort(), [
+      ['10.0.0.5', 4096, '02:42:0a:00:00:05'],
+      ['10.0.1.5', 4097, '02:42:0a:00:01:05'],
+      ['10.0.2.5', 4098, '02:42:0a:00:02:05'],
+    ]);
+    const devices = new Set(netlink.linkNames());
+    assert.ok(links.every((each) => devices.has(each.interfaceName)));
+    const routes = inside(containerId, 'ip', 'route');
+    assert.equal(routes.match(/^default via 10\.0\.0\.1 /gm)?.length, 1, routes);
+    assert.equal(routes.match(/^default/gm)?.length, 1, routes);
+    const addresses = inside(containerId, 'ip', 'address');
+    assert.match(addresses, /mtu 1450/);
+    assert.match(addresses, /02:42:0a:00:01:05/);
+    const details = await engine.docker.getContainer(containerId).inspect();
+    assert.equal(details.NetworkSettings.Networks['front']?.IPAddress, '10.0.1.5');
+    assert.equal(details.NetworkSettings.Networks['back']?.IPAddress, '10.0.2.5');
+    assert.match(inside(containerId, 'cat', '/etc/resolv.conf'), /127\.0\.0\.11/);
+  });
+
+  await step('activation makes names, balancers and announcements', async () => {
+    const ports = [port(8000, 80, 'ingress'), port(9000, 81, 'host')];
+    await network.activate(webTask(1, containerId, taskAttachments, ports));
+    const { services, backends } = datapath.dump();
+    const lines = services.map((row) =>
+      JSON.stringify([row.key, row.targetPort ?? 0, row.backends]),
+    );
+    assert.deepEqual(lines.sort(), [
+      '[{"kind":"published","protocol":"tcp","port":8000},80,[{"vni":4096,"address":"10.0.0.5"}]]',
+      '[{"kind":"published","protocol":"tcp","port":9000},81,[{"vni":4096,"address":"10.0.0.5"}]]',
+      '[{"kind":"vip","vni":4097,"address":"10.0.1.200"},0,[{"vni":4097,"address":"10.0.1.5"}]]',
+      '[{"kind":"vip","vni":4098,"address":"10.0.2.200"},0,[{"vni":4098,"address":"10.0.2.5"}]]',
+    ]);
+    assert.ok(backends.every((row) => row.state === 'active' && row.tunnelAddress === undefined));
+    const tables = [...hub.entries.values()]
+      .map((each) => `${each.networkId} ${each.table}`)
+      .sort();
+    assert.deepEqual(tables, [
+      'backid endpoint_table',
+      'backid overlay_peer_table',
+      'frontid endpoint_table',
+      'frontid overlay_peer_table',
+      'frontid overlay_peer_table',
+      'ingressid endpoint_table',
+      'ingressid overlay_peer_table',
+      'ingressid overlay_peer_table',
+    ]);
+  });
+
+  await step('a restarted process takes everything over', async () => {
+    const before = JSON.stringify(datapath.dump());
+    const announced = [...hub.entries.keys()].sort();
+    const calls = datapath.calls.length;
+    await network.stop();
+    hub.entries.clear();
+    network = makeNetwork();
+    await network.start();
+    assert.equal(JSON.stringify(datapath.dump()), before);
+    await network.configure(config);
+    assert.equal(JSON.stringify(datapath.dump()), before);
+    assert.deepEqual([...hub.entries.keys()].sort(), announced);
+    const since = datapath.calls.slice(calls);
+    assert.deepEqual(since, ['setNodeId 10.0.0.2'], 'nothing but the node id is written');
+  });
+
+  await step('a lost state file is rebuilt from the engine and the links', async () => {
+    await network.stop();
+    execFileSync('rm', [path.join(ROOT, 'state', 'network.json')]);
+    network = makeNetwork();
+    await network.start();
+    await network.configure(config);
+    assert.equal(datapath.links().length, 3);
+    assert.equal(datapath.dump().services.length, 4, 'kept until the tables are refilled');
+    const ports = [port(8000, 80, 'ingress')];
+    await network.activate(webTask(1, containerId, taskAttachments, ports));
+    assert.equal(datapath.dump().backends.length, 3);
+  });
+
+  await step('an engine restart keeps the endpoints', async () => {
+    await engine.stop();
+    await engine.start();
+    const details = await engine.docker.getContainer(containerId).inspect();
+    assert.equal(details.State.Running, true);
+    assert.equal(details.NetworkSettings.Networks['front']?.IPAddress, '10.0.1.5');
+    assert.equal(datapath.links().length, 3);
+  });
+
+  await step('draining and the end of the task take it out', async () => {
+    await network.drain('task1');
+    const { services, backends } = datapath.dump();
+    assert.ok(backends.every((row) => row.state === 'draining'));
+    const rows = services.filter((row) => row.key.kind === 'vip' || row.key.port === 8000);
+    assert.ok(rows.every((row) => row.backends.length === 0));
+    await engine.docker.getContainer(containerId).stop({ t: 0 });
+    assert.deepEqual(datapath.links(), []);
+    await network.deactivate('task1');
+    const twins = await engine.docker.listNetworks({ filters: { driver: ['skep'] } });
+    assert.deepEqual(
+      twins.map(({ Name }) => Name),
+      [],
+    );
+    assert.deepEqual(
+      netlink.linkNames().filter((name) => name.startsWith('sk')),
+      [],
+    );
+    await engine.docker.getContainer(containerId).remove({ force: true });
+  });
+
+  await step('a plain container on an attachable network', async () => {
+    const id = await network.ensureAttachable(lab);
+    assert.equal(await network.ensureAttachable(lab), id);
+    const container = await engine.docker.createContainer({
+      name: 'plain',
+      Image: WEB_IMAGE,
+      HostConfig: { NetworkMode: 'lab' },
+      NetworkingConfig: { EndpointsConfig: { lab: { Aliases: ['nick'] } } },
+    });
+    await container.start();
+    plainId = container.id;
+    assert.deepEqual(attachedFor, [plainId], 'the manager hears which container it is');
+    assert.match(inside(plainId, 'ip', 'route'), /default via 10\.0\.3\.1/);
+    await waitFor('the container to be announced', 10_000, () => {
+      const found = [...hub.entries.values()].find((each) => each.table === 'endpoint_table');
+      const text = Buffer.from(found?.value ?? []).toString('latin1');
+      return Promise.resolve(text.includes('plain') && text.includes('nick') ? true : undefined);
+    });
+    await container.restart({ t: 0 });
+    assert.equal(attachedFor.length, 2);
+    await container.remove({ force: true });
+    assert.deepEqual(datapath.links(), []);
+    await waitFor('the leases to be given back', 5000, () =>
+      Promise.resolve(detached.length === 2 ? true : undefined),
+    );
+  });
+
+  await step('refusals reach the user of the engine', async () => {
+    await assert.rejects(
+      engine.docker.createNetwork({ Name: 'mine', Driver: 'skep' }),
+      /skep networks are made by the swarm|Invalid|invalid/,
+    );
+    await assert.rejects(
+      network.ensureAttachable(overlay('closed', 7)),
+      /network closed not manually attachable/,
+    );
+    await engine.docker.createNetwork({ Name: 'taken', Driver: 'null' }).catch(() => undefined);
+  });
+
+  await step('a network made again under its name replaces the idle twin', async () => {
+    const first = await network.ensureAttachable(overlay('again', 8, { attachable: true }));
+    const other = overlay('again', 9, { attachable: true });
+    other.id = 'anotherid';
+    const second = await network.ensureAttachable(other);
+    assert.notEqual(first, second);
+    const twins = await engine.docker.listNetworks({ filters: { name: ['again'] } });
+    assert.deepEqual(
+      twins.map(({ Id }) => Id),
+      [second],
+    );
+  });
+
+  await step('leaving removes everything', async () => {
+    await network.leave();
+    assert.ok(datapath.destroyed);
+    const twins = await engine.docker.listNetworks({ filters: { driver: ['skep'] } });
+    assert.deepEqual(twins, []);
+  });
+}
+
+try {
+  await scenario();
+  console.log('scenario passed');
+} catch (error) {
+  console.log('scenario failed', error);
+  process.exitCode = 1;
+} finally {
+  await engine.cleanUp();
+  process.exit();
+}
