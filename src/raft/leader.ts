@@ -1,0 +1,158 @@
+/** What a leader does on its members' answers and on requests. */
+import { hasMajority } from './quorum.js';
+import type { RaftCore } from './core.js';
+import type { Progress } from './progress.js';
+import { entryBytes } from './raft-log.js';
+import { answerRead, broadcastAppend, maybeCommit, maybeSendAppend } from './replication.js';
+import {
+  type AppendResponse,
+  type DropReason,
+  type Entry,
+  type EntryKind,
+  type HeartbeatResponse,
+  NO_NODE,
+  type NodeId,
+  type ProposeResult,
+} from './types.js';
+
+/** Takes a proposal into the log, or says why not. */
+export function propose(core: RaftCore, kind: EntryKind, data: Uint8Array): ProposeResult {
+  const reason = refusalOf(core, kind, data);
+  if (reason !== undefined) return { kind: 'dropped', reason };
+  const entry = core.appendOwn(kind, data);
+  if (kind === 'confChange') core.pendingConfIndex = entry.index;
+  broadcastAppend(core);
+  return { kind: 'accepted', index: entry.index, term: entry.term };
+}
+
+function refusalOf(core: RaftCore, kind: EntryKind, data: Uint8Array): DropReason | undefined {
+  if (core.role !== 'leader' || core.tracker.get(core.id) === undefined) return 'notLeader';
+  if (core.transferTarget !== NO_NODE) return 'transferring';
+  if (kind === 'confChange') {
+    // One at a time, and not before the leader has committed in its own term: otherwise two
+    // changes made on different logs could yield disjoint majorities.
+    const pending = core.pendingConfIndex > core.log.applied || !core.hasCommittedInTerm;
+    if (pending) return 'confChangePending';
+  }
+  const bytes = core.uncommittedBytes;
+  const full = bytes > 0 && bytes + data.length > core.config.uncommittedBytesMax;
+  return full ? 'tooMuchUncommitted' : undefined;
+}
+
+/** Takes a member's (or its own) answer to an append. */
+export function handleAppendResponse(core: RaftCore, message: AppendResponse): void {
+  const progress = core.tracker.get(message.from);
+  if (progress === undefined) return;
+  progress.recentActive = true;
+  if (message.reject) {
+    handleReject(core, message, progress);
+    return;
+  }
+  // A member cannot have what was never sent: a hostile or confused answer.
+  if (message.index > core.log.lastIndex) return;
+  const wasPaused = progress.isPaused;
+  const isProbeAnswer = progress.match === message.index && progress.state.kind === 'probe';
+  if (!progress.acknowledge(message.index) && !isProbeAnswer) return;
+  settleProgress(core, progress, message.index);
+  if (maybeCommit(core)) {
+    broadcastAppend(core);
+  } else if (message.from !== core.id) {
+    if (wasPaused || progress.canBumpCommit(core.log.committed)) {
+      maybeSendAppend(core, message.from, true);
+    }
+  }
+  if (message.from !== core.id) {
+    while (maybeSendAppend(core, message.from, false)) {
+      // Everything that fits in the window goes now.
+    }
+  }
+  maybeFinishTransfer(core, message.from, progress);
+}
+
+function handleReject(core: RaftCore, message: AppendResponse, progress: Progress): void {
+  // Skip all of our entries of terms that the follower cannot have at the hinted place.
+  const hint =
+    message.logTerm > 0
+      ? core.log.findConflictByTerm(message.rejectHint, message.logTerm).index
+      : message.rejectHint;
+  if (!progress.reject(message.index, hint)) return;
+  if (progress.state.kind === 'replicate') progress.becomeProbe();
+  maybeSendAppend(core, message.from, true);
+}
+
+/** The member's log is known to match up to `index`: choose how to go on. */
+function settleProgress(core: RaftCore, progress: Progress, index: number): void {
+  switch (progress.state.kind) {
+    case 'probe':
+      progress.becomeReplicate();
+      return;
+    case 'snapshot':
+      // It reached the log by whatever way, even below the snapshot that is under way.
+      if (progress.match + 1 >= core.log.firstIndex) progress.becomeReplicate();
+      return;
+    case 'replicate':
+      progress.inflights.freeTo(index);
+  }
+}
+
+function maybeFinishTransfer(core: RaftCore, from: NodeId, progress: Progress): void {
+  if (from !== core.transferTarget || progress.match !== core.log.lastIndex) return;
+  core.send({ type: 'timeoutNow', to: from });
+}
+
+/** Takes a sign of life of a member, and its confirmation of read requests. */
+export function handleHeartbeatResponse(core: RaftCore, message: HeartbeatResponse): void {
+  const progress = core.tracker.get(message.from);
+  if (progress === undefined) return;
+  progress.recentActive = true;
+  progress.paused = false;
+  // With a full window this sends an empty append, whose answer frees or corrects the window.
+  if (progress.match < core.log.lastIndex || progress.state.kind === 'probe') {
+    maybeSendAppend(core, message.from, true);
+  }
+  if (message.context === '') return;
+  const read = core.reads.confirm(message.context, message.from);
+  if (read === undefined) return;
+  if (!hasMajority(core.tracker.voters, (id) => read.confirmedBy.has(id))) return;
+  for (const { context, from, index } of core.reads.takeThrough(message.context)) {
+    answerRead(core, context, from, index);
+  }
+}
+
+/** Hands leadership to a voter, once it has the whole log. */
+export function transferLeader(core: RaftCore, to: NodeId): void {
+  const progress = core.tracker.get(to);
+  if (core.role !== 'leader' || progress === undefined || progress.isLearner) return;
+  if (to === core.id || to === core.transferTarget) return;
+  // The transfer has one election timeout to succeed, from now.
+  core.electionElapsed = 0;
+  core.transferTarget = to;
+  if (progress.match === core.log.lastIndex) core.send({ type: 'timeoutNow', to });
+  else maybeSendAppend(core, to, true);
+}
+
+/** The shell could not reach a member: stop streaming to it blindly. */
+export function reportUnreachable(core: RaftCore, id: NodeId): void {
+  const progress = core.tracker.get(id);
+  if (core.role === 'leader' && progress?.state.kind === 'replicate') progress.becomeProbe();
+}
+
+/** The shell knows what became of a snapshot sent to a member. */
+export function reportSnapshot(core: RaftCore, id: NodeId, arrived: boolean): void {
+  const progress = core.tracker.get(id);
+  if (core.role !== 'leader' || progress?.state.kind !== 'snapshot') return;
+  if (arrived) progress.becomeProbe();
+  else progress.snapshotFailed();
+  // Its answer, or the next heartbeat's, resumes sending.
+  progress.paused = true;
+}
+
+/** Applied entries no longer count as uncommitted. */
+export function releaseUncommitted(core: RaftCore, bytes: number): void {
+  core.uncommittedBytes = Math.max(0, core.uncommittedBytes - bytes);
+}
+
+/** Bytes that entries count for in the uncommitted limit. */
+export function bytesOf(entries: readonly Entry[]): number {
+  return entries.reduce((sum, entry) => sum + entryBytes(entry), 0);
+}
