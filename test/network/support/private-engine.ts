@@ -13,6 +13,12 @@ import { importImages } from '../../testbed/images.js';
 const CGROUP_PARENT = '/skep-network-test';
 const START_TIMEOUT_MS = 30_000;
 
+/** Files and control groups of a scenario, once its namespaces (and with them its mounts) are gone. */
+export async function removeTraces(root: string): Promise<void> {
+  await removeCgroups(CGROUP_PARENT);
+  rmSync(root, { recursive: true, force: true });
+}
+
 /** The engine of one scenario. */
 export class PrivateEngine {
   readonly root: string;
@@ -55,7 +61,7 @@ export class PrivateEngine {
     });
   }
 
-  /** Removes every container, ends dockerd, and leaves no file or control group behind. */
+  /** Removes every container and ends dockerd; files go with {@link removeTraces}. */
   async cleanUp(): Promise<void> {
     try {
       const containers =
@@ -63,8 +69,6 @@ export class PrivateEngine {
       for (const { Id } of containers) await this.docker.getContainer(Id).remove({ force: true });
     } finally {
       await this.stop();
-      await removeCgroups(CGROUP_PARENT);
-      rmSync(this.root, { recursive: true, force: true });
     }
   }
 
