@@ -119,7 +119,7 @@ Napi::Function NativeGossip::Class(Napi::Env env) {
 
 NativeGossip::NativeGossip(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<NativeGossip>(info), link_(std::make_shared<Link>()) {
-  const Napi::Env env = info.Env();
+  Napi::Env env = info.Env();
   const auto object = info[0].As<Napi::Object>();
   RuntimeOptions options = OptionsOf(object);
   const Endpoint bind = options.bind;
