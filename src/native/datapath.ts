@@ -1,0 +1,176 @@
+/**
+ * The packet side of this node, over the native class: opens or takes over devices, maps, programs
+ * and links, and keeps the netfilter rules beside them.
+ */
+import { invariant } from '../model/errors.js';
+import { loadAddon } from './addon.js';
+import type {
+  BackendRow,
+  CounterRow,
+  Datapath,
+  DatapathOptions,
+  DatapathState,
+  LinkRow,
+  NetworkRow,
+  NodeRow,
+  RemoteEndpointRow,
+  ServiceKey,
+  ServiceRow,
+} from './datapath-types.js';
+import { installRules, removeRules } from './nft.js';
+
+/** What a program did with a packet in a test run. */
+export interface TestRunResult {
+  /** TC verdict: 0 ok, 2 shot, 7 redirect, -1 next. */
+  readonly verdict: number;
+  readonly packet: Uint8Array;
+}
+
+/** Options that only tests need. */
+export interface DatapathTestOptions {
+  /** Attaches with clsact filters although the kernel knows tcx. */
+  readonly forceClsact?: boolean;
+}
+
+interface NativeDatapath {
+  containerMtu(): number;
+  usesTcx(): boolean;
+  setNodeId(nodeId: string): void;
+  setLocalAddresses(addresses: readonly string[]): void;
+  putNodes(rows: readonly NodeRow[]): void;
+  removeNodes(nodeIds: readonly string[]): void;
+  putNetworks(rows: readonly NetworkRow[]): void;
+  removeNetworks(vnis: readonly number[]): void;
+  attachLink(row: LinkRow): void;
+  detachLink(interfaceName: string): void;
+  links(): readonly LinkRow[];
+  putRemoteEndpoints(rows: readonly RemoteEndpointRow[]): void;
+  removeRemoteEndpoints(rows: readonly { vni: number; address: string }[]): void;
+  putBackends(rows: readonly BackendRow[]): void;
+  removeBackends(rows: readonly { vni: number; address: string }[]): void;
+  putServices(rows: readonly ServiceRow[]): void;
+  removeServices(keys: readonly ServiceKey[]): void;
+  dump(): DatapathState;
+  sendEchoes(tunnelAddresses: readonly string[]): void;
+  echoReplies(): readonly (readonly [string, number])[];
+  counters(): readonly CounterRow[];
+  testRun(program: string, packet: Uint8Array, interfaceIndex: number): TestRunResult;
+  close(): void;
+  destroy(): void;
+}
+
+/** Opens the data path of this host, or takes over what a former process has pinned. @throws Node-like errors */
+export function openDatapath(options: DatapathOptions & DatapathTestOptions): KernelDatapath {
+  return new KernelDatapath(options);
+}
+
+/** {@link Datapath} in the kernel. */
+export class KernelDatapath implements Datapath {
+  readonly containerMtu: number;
+  readonly #native: NativeDatapath;
+
+  constructor(options: DatapathOptions & DatapathTestOptions) {
+    invariant(options.pinDirectory.startsWith('/'), 'the pin directory is an absolute path');
+    const { NativeDatapath: Native } = loadAddon() as {
+      NativeDatapath: new (options: DatapathOptions & DatapathTestOptions) => NativeDatapath;
+    };
+    this.#native = new Native(options);
+    this.containerMtu = this.#native.containerMtu();
+    installRules(options.tunnelPort);
+  }
+
+  /** True with tcx links, false with the clsact fallback of kernels before 6.6. */
+  get usesTcx(): boolean {
+    return this.#native.usesTcx();
+  }
+
+  setNodeId(nodeId: string): void {
+    this.#native.setNodeId(nodeId);
+  }
+
+  setLocalAddresses(addresses: readonly string[]): void {
+    this.#native.setLocalAddresses(addresses);
+  }
+
+  putNodes(rows: readonly NodeRow[]): void {
+    this.#native.putNodes(rows);
+  }
+
+  removeNodes(nodeIds: readonly string[]): void {
+    this.#native.removeNodes(nodeIds);
+  }
+
+  putNetworks(rows: readonly NetworkRow[]): void {
+    this.#native.putNetworks(rows);
+  }
+
+  removeNetworks(vnis: readonly number[]): void {
+    this.#native.removeNetworks(vnis);
+  }
+
+  attachLink(row: LinkRow): void {
+    this.#native.attachLink(row);
+  }
+
+  detachLink(interfaceName: string): void {
+    this.#native.detachLink(interfaceName);
+  }
+
+  links(): readonly LinkRow[] {
+    return this.#native.links();
+  }
+
+  putRemoteEndpoints(rows: readonly RemoteEndpointRow[]): void {
+    this.#native.putRemoteEndpoints(rows);
+  }
+
+  removeRemoteEndpoints(rows: readonly { readonly vni: number; readonly address: string }[]): void {
+    this.#native.removeRemoteEndpoints(rows);
+  }
+
+  putBackends(rows: readonly BackendRow[]): void {
+    this.#native.putBackends(rows);
+  }
+
+  removeBackends(rows: readonly { readonly vni: number; readonly address: string }[]): void {
+    this.#native.removeBackends(rows);
+  }
+
+  putServices(rows: readonly ServiceRow[]): void {
+    this.#native.putServices(rows);
+  }
+
+  removeServices(keys: readonly ServiceKey[]): void {
+    this.#native.removeServices(keys);
+  }
+
+  dump(): DatapathState {
+    return this.#native.dump();
+  }
+
+  sendEchoes(tunnelAddresses: readonly string[]): void {
+    this.#native.sendEchoes(tunnelAddresses);
+  }
+
+  echoReplies(): ReadonlyMap<string, number> {
+    return new Map(this.#native.echoReplies());
+  }
+
+  counters(): readonly CounterRow[] {
+    return this.#native.counters();
+  }
+
+  /** Runs one program on a packet without sending anything: for tests. */
+  testRun(program: string, packet: Uint8Array, interfaceIndex: number): TestRunResult {
+    return this.#native.testRun(program, packet, interfaceIndex);
+  }
+
+  close(): void {
+    this.#native.close();
+  }
+
+  destroy(): void {
+    this.#native.destroy();
+    removeRules();
+  }
+}

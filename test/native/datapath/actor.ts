@@ -1,0 +1,215 @@
+/**
+ * A process that lives inside one network namespace and does there what a test asks for over IPC:
+ * serve and ask over TCP and UDP, hold a connection open, or own a data path.
+ */
+import dgram from 'node:dgram';
+import net from 'node:net';
+import { hostname } from 'node:os';
+import { openDatapath, type KernelDatapath } from '../../../src/native/datapath.js';
+import type { DatapathOptions } from '../../../src/native/datapath-types.js';
+
+/** Answer of a server: who it is and which peer it saw. */
+export interface Seen {
+  readonly name: string;
+  readonly address: string;
+  readonly port: number;
+}
+
+/** What a kept-up connection has been through. */
+export interface Tally {
+  readonly answered: number;
+  readonly failure: string | undefined;
+}
+
+/** Where to connect to, and how. */
+export interface Target {
+  readonly host: string;
+  readonly port: number;
+  readonly localAddress?: string;
+  readonly localPort?: number;
+  readonly timeoutMs?: number;
+  readonly payloadBytes?: number;
+}
+
+type Request = { readonly id: number; readonly call: string; readonly args: readonly unknown[] };
+
+const TIMEOUT_MS = 3000;
+const REFRESH_MS = 5;
+
+let name = hostname();
+let datapath: KernelDatapath | undefined;
+let stream: { socket: net.Socket; answered: number; failure: string | undefined } | undefined;
+
+async function listening(server: net.Server, port: number, host: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+}
+
+/** Greets each connection with what it saw of its peer, then returns every byte. */
+async function serveTcp(port: number, host = '0.0.0.0'): Promise<void> {
+  const server = net.createServer((socket) => {
+    const seen: Seen = {
+      name,
+      address: socket.remoteAddress ?? '',
+      port: socket.remotePort ?? 0,
+    };
+    socket.on('error', () => socket.destroy());
+    socket.write(`${JSON.stringify(seen)}\n`);
+    socket.pipe(socket);
+  });
+  await listening(server, port, host);
+}
+
+/** Answers each datagram with what it saw of its peer, padded to the datagram's length. */
+async function serveUdp(port: number, host = '0.0.0.0'): Promise<void> {
+  const socket = dgram.createSocket('udp4');
+  socket.on('message', (message, peer) => {
+    const seen: Seen = { name, address: peer.address, port: peer.port };
+    socket.send(JSON.stringify(seen).padEnd(message.length), peer.port, peer.address);
+  });
+  await new Promise<void>((resolve, reject) => {
+    socket.once('error', reject);
+    socket.bind(port, host, resolve);
+  });
+}
+
+async function askTcp(target: Target): Promise<Seen & { readonly peer: string }> {
+  return await new Promise((resolve, reject) => {
+    const socket = net.connect({ ...target });
+    const timer = setTimeout(() => {
+      socket.destroy();
+      reject(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }));
+    }, target.timeoutMs ?? TIMEOUT_MS);
+    let text = '';
+    socket.on('data', (chunk) => {
+      text += chunk.toString();
+      if (!text.includes('\n')) return;
+      clearTimeout(timer);
+      const peer = `${socket.remoteAddress}:${socket.remotePort}`;
+      socket.destroy();
+      resolve({ ...(JSON.parse(text) as Seen), peer });
+    });
+    socket.on('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+  });
+}
+
+async function askUdp(target: Target): Promise<Seen & { readonly peer: string; bytes: number }> {
+  const socket = dgram.createSocket('udp4');
+  try {
+    return await new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => reject(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' })),
+        target.timeoutMs ?? TIMEOUT_MS,
+      );
+      socket.on('error', (error) => {
+        clearTimeout(timer);
+        reject(error);
+      });
+      socket.on('message', (message, from) => {
+        clearTimeout(timer);
+        const seen = JSON.parse(message.toString()) as Seen;
+        resolve({ ...seen, peer: `${from.address}:${from.port}`, bytes: message.length });
+      });
+      socket.bind(target.localPort ?? 0, target.localAddress ?? '0.0.0.0', () => {
+        const payload = Buffer.alloc(target.payloadBytes ?? 100, 0x20);
+        socket.send(payload, target.port, target.host);
+      });
+    });
+  } finally {
+    socket.close();
+  }
+}
+
+/** Opens one connection and keeps a byte going round on it. */
+async function startStream(target: Target): Promise<Seen> {
+  const socket = net.connect({ ...target });
+  const state: NonNullable<typeof stream> = { socket, answered: 0, failure: undefined };
+  stream = state;
+  return await new Promise<Seen>((resolve, reject) => {
+    let greeted = false;
+    socket.on('data', (chunk) => {
+      if (!greeted) {
+        greeted = true;
+        resolve(JSON.parse(chunk.toString()) as Seen);
+      } else {
+        state.answered += 1;
+      }
+      setTimeout(() => socket.write('.'), REFRESH_MS);
+    });
+    socket.on('error', (error) => {
+      state.failure = error.message;
+      reject(error);
+    });
+    socket.on('end', () => {
+      state.failure = 'ended by the peer';
+    });
+  });
+}
+
+function tally(): Tally {
+  return { answered: stream?.answered ?? 0, failure: stream?.failure };
+}
+
+function stopStream(): Tally {
+  const result = tally();
+  stream?.socket.destroy();
+  stream = undefined;
+  return result;
+}
+
+function open(options: DatapathOptions & { readonly forceClsact?: boolean }): number {
+  datapath = openDatapath(options);
+  return datapath.containerMtu;
+}
+
+/** Calls a method of the data path; maps become plain objects, since IPC carries JSON only. */
+function callDatapath(method: string, args: readonly unknown[]): unknown {
+  if (datapath === undefined) throw new Error('no data path is open');
+  const target = datapath as unknown as Record<string, (...args: readonly unknown[]) => unknown>;
+  const result = target[method]?.(...args);
+  if (result instanceof Map) return Object.fromEntries(result);
+  if (method === 'counters') {
+    return Object.fromEntries(
+      datapath.counters().map((row) => [row.reason, Number(row.packets)] as const),
+    );
+  }
+  return result;
+}
+
+const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
+  serveTcp,
+  serveUdp,
+  askTcp,
+  askUdp,
+  startStream,
+  stopStream,
+  tally,
+  open,
+  datapath: callDatapath,
+  setName: (value: string) => {
+    name = value;
+  },
+};
+
+async function answer(request: Request): Promise<void> {
+  try {
+    const call = CALLS[request.call] as ((...args: readonly unknown[]) => unknown) | undefined;
+    if (call === undefined) throw new Error(`no such call: ${request.call}`);
+    const result: unknown = await call(...request.args);
+    process.send?.({ id: request.id, result });
+  } catch (error) {
+    const failure = error as NodeJS.ErrnoException;
+    process.send?.({ id: request.id, error: { message: failure.message, code: failure.code } });
+  }
+}
+
+process.on('message', (message) => {
+  void answer(message as Request);
+});
+process.on('disconnect', () => process.exit(0));
+process.send?.({ id: 0 });

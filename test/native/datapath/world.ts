@@ -1,0 +1,247 @@
+/**
+ * A small cluster out of network namespaces: nodes with their own bpffs and data path, containers
+ * behind veth pairs, and a client outside. Every namespace belongs to an actor process, so that
+ * nothing is left once the actors have ended, also when a test fails.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, rmdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Seen, Tally, Target } from './actor.js';
+import type { DatapathState, LinkRow } from '../../../src/native/datapath-types.js';
+
+const ACTOR = path.join(path.dirname(fileURLToPath(import.meta.url)), 'actor.js');
+/** Address of the service DNS in these tests. */
+export const DNS_ADDRESS = '169.254.75.2';
+export const TUNNEL_PORT = 4789;
+const LIMITS = {
+  services: 256,
+  backends: 1024,
+  endpoints: 1024,
+  nodes: 64,
+  links: 64,
+  connections: 4096,
+};
+
+/** An actor as the test sees it. */
+export class Actor {
+  readonly #child: ChildProcess;
+  readonly #waiting = new Map<
+    number,
+    { resolve: (value: unknown) => void; reject: (error: Error) => void }
+  >();
+  #next = 1;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    child.on('message', (message) => {
+      const { id, result, error } = message as {
+        id: number;
+        result?: unknown;
+        error?: { message: string; code?: string };
+      };
+      const waiting = this.#waiting.get(id);
+      this.#waiting.delete(id);
+      if (error === undefined) waiting?.resolve(result);
+      else waiting?.reject(Object.assign(new Error(error.message), { code: error.code }));
+    });
+    child.on('exit', () => {
+      for (const { reject } of this.#waiting.values()) reject(new Error('the actor has ended'));
+      this.#waiting.clear();
+    });
+  }
+
+  /** Starts one behind a command prefix, e.g. `unshare --net`. */
+  static async start(prefix: readonly string[]): Promise<Actor> {
+    const [command = '', ...args] = [...prefix, process.execPath, ACTOR];
+    const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const actor = new Actor(child);
+    await new Promise((resolve, reject) => {
+      actor.#waiting.set(0, { resolve, reject });
+    });
+    return actor;
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  async call(call: string, ...args: readonly unknown[]): Promise<unknown> {
+    return await new Promise((resolve, reject) => {
+      const id = this.#next++;
+      this.#waiting.set(id, { resolve, reject });
+      this.#child.send({ id, call, args });
+    });
+  }
+
+  async serve(port: number): Promise<void> {
+    await this.call('serveTcp', port);
+    await this.call('serveUdp', port);
+  }
+
+  async askTcp(target: Target): Promise<Seen & { readonly peer: string }> {
+    return (await this.call('askTcp', target)) as Seen & { readonly peer: string };
+  }
+
+  async askUdp(target: Target): Promise<Seen & { readonly peer: string; readonly bytes: number }> {
+    const seen = await this.call('askUdp', target);
+    return seen as Seen & { readonly peer: string; readonly bytes: number };
+  }
+
+  async tally(): Promise<Tally> {
+    return (await this.call('tally')) as Tally;
+  }
+
+  /** Ends it the hard way and waits until it is gone. */
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const gone = new Promise((resolve) => this.#child.once('exit', resolve));
+    this.#child.kill('SIGKILL');
+    await gone;
+  }
+}
+
+/** A host: a network and mount namespace held by one actor, and the actor that owns the data path. */
+export class WorldNode {
+  constructor(
+    readonly holder: Actor,
+    readonly directory: string,
+    readonly address: string,
+    public agent: Actor,
+  ) {}
+
+  /** Calls a method of the data path. */
+  async datapath(method: string, ...args: readonly unknown[]): Promise<unknown> {
+    return await this.agent.call('datapath', method, args);
+  }
+
+  async dump(): Promise<DatapathState> {
+    return (await this.datapath('dump')) as DatapathState;
+  }
+
+  /** Packets by counter name. */
+  async counters(): Promise<Record<string, number>> {
+    return (await this.datapath('counters')) as Record<string, number>;
+  }
+
+  /** Command prefix that enters the node's namespaces. */
+  enter(): string[] {
+    return ['nsenter', '-t', String(this.holder.pid), '-n', '-m', '--'];
+  }
+
+  run(...command: readonly string[]): string {
+    const [program = '', ...args] = [...this.enter(), ...command];
+    return execFileSync(program, args, { encoding: 'utf8' });
+  }
+}
+
+/** Options of a node's data path beyond the address. */
+export interface NodeOptions {
+  readonly forceClsact?: boolean;
+}
+
+/** Builds and removes everything. */
+export class World {
+  readonly #actors: Actor[] = [];
+  readonly #directories: string[] = [];
+  #interfaces = 0;
+
+  async actor(prefix: readonly string[]): Promise<Actor> {
+    const actor = await Actor.start(prefix);
+    this.#actors.push(actor);
+    return actor;
+  }
+
+  /** An outside client or switch: only a network namespace. */
+  async outside(): Promise<Actor> {
+    const actor = await this.actor(['unshare', '--net']);
+    inside(actor, 'ip', 'link', 'set', 'lo', 'up');
+    return actor;
+  }
+
+  /** A host on the underlay that `outside` switches, with a data path open on it. */
+  async node(outside: Actor, address: string, options: NodeOptions = {}): Promise<WorldNode> {
+    const holder = await this.actor(['unshare', '--net', '--mount', '--propagation', 'private']);
+    const directory = mkdtempSync(path.join(tmpdir(), 'skep-datapath-'));
+    this.#directories.push(directory);
+    const node = new WorldNode(holder, directory, address, holder);
+    node.run('mount', '-t', 'bpf', 'bpf', directory);
+    node.run('ip', 'link', 'set', 'lo', 'up');
+    const port = `port${this.#interfaces++}`;
+    node.run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', port);
+    node.run('ip', 'link', 'set', port, 'netns', String(outside.pid));
+    node.run('ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0');
+    node.run('ip', 'link', 'set', 'eth0', 'up');
+    inside(outside, 'ip', 'link', 'set', port, 'master', 'br0', 'up');
+    await this.openAgent(node, options);
+    return node;
+  }
+
+  /** Starts a process that opens (or takes over) the node's data path. */
+  async openAgent(node: WorldNode, options: NodeOptions = {}): Promise<void> {
+    node.agent = await this.actor(node.enter());
+    await node.agent.call('open', {
+      pinDirectory: `${node.directory}/skep`,
+      underlayInterfaces: ['eth0'],
+      tunnelAddress: node.address,
+      tunnelPort: TUNNEL_PORT,
+      dnsAddress: DNS_ADDRESS,
+      limits: LIMITS,
+      ...options,
+    });
+  }
+
+  /** A container on a node, with one interface per attachment; the first is the default route. */
+  async container(
+    node: WorldNode,
+    name: string,
+    attachments: readonly { readonly vni: number; readonly address: string }[],
+  ): Promise<Actor> {
+    const actor = await this.actor(['unshare', '--net']);
+    await actor.call('setName', name);
+    inside(actor, 'ip', 'link', 'set', 'lo', 'up');
+    for (const [index, attachment] of attachments.entries()) {
+      const interfaceName = `c${this.#interfaces++}`;
+      const mac = macOf(attachment.address);
+      const device = `eth${index}`;
+      const peer = ['peer', 'name', `${interfaceName}p`, 'address', mac, 'mtu', '1450'];
+      node.run('ip', 'link', 'add', interfaceName, 'mtu', '1450', 'type', 'veth', ...peer);
+      node.run('ip', 'link', 'set', `${interfaceName}p`, 'netns', String(actor.pid));
+      node.run('ip', 'link', 'set', interfaceName, 'up');
+      inside(actor, 'ip', 'link', 'set', `${interfaceName}p`, 'name', device);
+      inside(actor, 'ip', 'addr', 'add', `${attachment.address}/24`, 'dev', device);
+      inside(actor, 'ip', 'link', 'set', device, 'up');
+      if (index === 0) {
+        inside(actor, 'ip', 'route', 'add', 'default', 'via', gatewayOf(attachment.address));
+      }
+      const row: LinkRow = { interfaceName, mac, ...attachment };
+      await node.datapath('attachLink', row);
+    }
+    return actor;
+  }
+
+  /** Ends all actors; namespaces, devices, mounts and pins go with them. */
+  async close(): Promise<void> {
+    await Promise.all(this.#actors.map(async (actor) => await actor.kill()));
+    for (const directory of this.#directories) rmdirSync(directory);
+  }
+}
+
+/** Runs a command in an actor's network namespace. */
+export function inside(actor: Actor, ...command: readonly string[]): string {
+  return execFileSync('nsenter', ['-t', String(actor.pid), '-n', '--', ...command], {
+    encoding: 'utf8',
+  });
+}
+
+/** Docker's MAC for an overlay address. */
+export function macOf(address: string): string {
+  const bytes = address.split('.').map((part) => Number(part).toString(16).padStart(2, '0'));
+  return `02:42:${bytes.join(':')}`;
+}
+
+/** First address of the /24. */
+export function gatewayOf(address: string): string {
+  return address.replace(/\.\d+$/, '.1');
+}
