@@ -16,7 +16,7 @@ import {
 import {
   type NodeDescription,
   NodeStatusSchema,
-  type NodeStatus_State,
+  NodeStatus_State,
   type TaskStatus,
   TaskStatusSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
@@ -159,5 +159,5 @@ function changeNode(nodeId: string, change: NodeChange): (write: WriteTransactio
 }
 
 function stateOf(node: Node): NodeStatus_State {
-  return node.status?.state ?? 0;
+  return node.status?.state ?? NodeStatus_State.UNKNOWN;
 }
