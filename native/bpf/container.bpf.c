@@ -87,7 +87,7 @@ static __always_inline int handle_container(struct __sk_buff *skb)
       return DROP(SKEP_MULTICAST);
     return leave_network(skb, config, &packet, link);
   }
-  if (endpoint->kind == SKEP_ENDPOINT_REMOTE)
+  if (is_behind_tunnel(endpoint))
     return to_tunnel(skb, config, vni, endpoint->tunnel);
   if (endpoint->kind == SKEP_ENDPOINT_VIP)
     return to_virtual(skb, config, &packet, vni);

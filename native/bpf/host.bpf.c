@@ -33,7 +33,7 @@ static __always_inline int handle_host(struct __sk_buff *skb)
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
   if (!endpoint)
     return DROP(SKEP_UNKNOWN_DESTINATION);
-  if (endpoint->kind == SKEP_ENDPOINT_REMOTE)
+  if (is_behind_tunnel(endpoint))
     return to_tunnel(skb, config, *vni, endpoint->tunnel);
   if (endpoint->kind == SKEP_ENDPOINT_VIP)
     return to_virtual(skb, config, &packet, *vni);

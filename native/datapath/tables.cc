@@ -73,9 +73,19 @@ void Tables::UpdateIngressNetwork() {
   for (const auto& [key, row] : services_) {
     if (vni == 0 && key.published() && !row.backends.empty()) vni = row.backends.front().first;
   }
-  if (vni == 0 || vni == config.ingress_vni) return;
-  config.ingress_vni = vni;
-  SetConfig(config);
+  if (vni != 0 && vni != config.ingress_vni) {
+    config.ingress_vni = vni;
+    SetConfig(config);
+  }
+  for (const NodeRow& node : Nodes()) PutPeer(config, node.node_id, node.tunnel);
+}
+
+void Tables::PutPeer(const skep_config& config, uint32_t node_id, uint32_t tunnel) {
+  if (config.ingress_vni == 0 || node_id == config.node_id_be) return;
+  skep_endpoint peer{};
+  peer.kind = SKEP_ENDPOINT_PEER;
+  peer.tunnel = ntohl(tunnel);
+  PutEndpoint({config.ingress_vni, node_id}, peer);
 }
 
 void Tables::SetLocalAddresses(const std::map<uint32_t, uint32_t>& addresses) {
@@ -92,6 +102,7 @@ void Tables::PutNode(const NodeRow& row) {
     }
   }
   maps_.sw_node().Put(ntohl(row.tunnel), {row.node_id});
+  PutPeer(Config(), row.node_id, row.tunnel);
 }
 
 void Tables::RemoveNode(uint32_t node_id) {
@@ -99,6 +110,7 @@ void Tables::RemoveNode(uint32_t node_id) {
     if (node.node_id_be == node_id) {
       maps_.sw_node().Remove(tunnel);
       maps_.sw_echo().Remove(tunnel);
+      RemoveEndpoint({Config().ingress_vni, node_id}, SKEP_ENDPOINT_PEER);
     }
   }
 }

@@ -113,8 +113,9 @@ class Tables {
   void RebuildUsersOf(const std::vector<Place>& places);
   void RemoveSlots(const skep_service& service);
   bool IsActive(const Place& place) const;
-  /// Works out which network carries published backends.
+  /// Works out which network carries published backends, and who else has an address there.
   void UpdateIngressNetwork();
+  void PutPeer(const skep_config& config, uint32_t node_id, uint32_t tunnel);
 
   const MapSet& maps_;
   std::map<ServiceKey, ServiceRow> services_;

@@ -28,7 +28,7 @@ export function ruleset(tunnelPort: number): string {
     `    oifname "${HOST_DEVICE}" ct state established,related accept`,
     `    oifname "${HOST_DEVICE}" drop`,
     '  }',
-    '  chain masquerade {',
+    '  chain outgoing {',
     '    type nat hook postrouting priority srcnat; policy accept;',
     `    meta nfproto ipv4 iifname "${HOST_DEVICE}" oifname != "${HOST_DEVICE}" masquerade`,
     '  }',

@@ -5,6 +5,12 @@
 #include "forward.h"
 #include "rewrite.h"
 
+/* True for what is reached through another node's tunnel. */
+static __always_inline int is_behind_tunnel(struct skep_endpoint *endpoint)
+{
+  return endpoint->kind == SKEP_ENDPOINT_REMOTE || endpoint->kind == SKEP_ENDPOINT_PEER;
+}
+
 /* Sends a packet to an address of network `vni` without looking at services or replies any more. */
 static __always_inline int to_endpoint(struct __sk_buff *skb, struct skep_config *config,
                                        __u32 vni, __u32 address_be)
@@ -15,7 +21,7 @@ static __always_inline int to_endpoint(struct __sk_buff *skb, struct skep_config
     return DROP(SKEP_UNKNOWN_DESTINATION);
   if (endpoint->kind == SKEP_ENDPOINT_LOCAL)
     return to_container(skb, endpoint);
-  if (endpoint->kind == SKEP_ENDPOINT_REMOTE)
+  if (is_behind_tunnel(endpoint))
     return to_tunnel(skb, config, vni, endpoint->tunnel);
   if (endpoint->kind == SKEP_ENDPOINT_NODE && endpoint->ifindex)
     return to_host(skb, config);

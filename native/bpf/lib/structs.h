@@ -55,6 +55,7 @@ enum skep_endpoint_kind {
   SKEP_ENDPOINT_REMOTE = 2, /* a container behind a tunnel */
   SKEP_ENDPOINT_VIP = 3,    /* virtual address of a service */
   SKEP_ENDPOINT_NODE = 4,   /* this host's own address on the network */
+  SKEP_ENDPOINT_PEER = 5,   /* another host's own address on the ingress network */
 };
 
 struct skep_endpoint {
