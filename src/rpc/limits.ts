@@ -46,8 +46,8 @@ export const PING_TIMEOUT_MS = 5_000;
 /** How long `stop` lets calls finish before connections are cut. */
 export const DRAIN_TIMEOUT_MS = 2_000;
 
-/** An idle client connection is closed after this; streams keep it open. */
-export const CLIENT_IDLE_TIMEOUT_MS = 60_000;
+/** How long the rest of a request is read away after its answer was sent. */
+export const DISCARD_TIMEOUT_MS = 1_000;
 
 /** Opening a connection to a manager, TLS included. */
 export const CLIENT_CONNECT_TIMEOUT_MS = 5_000;

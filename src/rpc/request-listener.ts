@@ -7,6 +7,7 @@ import {
   constants,
   type Http2ServerRequest,
   type Http2ServerResponse,
+  type IncomingHttpHeaders,
   type ServerHttp2Stream,
 } from 'node:http2';
 import {
@@ -21,11 +22,19 @@ import {
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from '@connectrpc/connect-node';
+import type { Clock } from '../model/environment.js';
 import type { Logger } from '../observe/logger.js';
 import { errorInterceptor } from './errors.js';
-import { CALL_TIMEOUT_MS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX } from './limits.js';
+import {
+  CALL_TIMEOUT_MS_MAX,
+  DISCARD_TIMEOUT_MS,
+  REQUEST_BYTES_MAX,
+  RESPONSE_BYTES_MAX,
+} from './limits.js';
 import { type CallContext, callContextKey, type PeerIdentity } from './peer.js';
 import type { RpcRoutes } from './types.js';
+
+const TIMEOUT_HEADER = 'grpc-timeout';
 
 /** Answers one request of a connection whose peer is known. */
 export type RequestListener = (
@@ -37,19 +46,22 @@ export type RequestListener = (
 /** Makes the listener that serves `routes` as gRPC. `shutdown` ends calls with its reason. */
 export function createRequestListener(options: {
   routes: RpcRoutes;
+  clock: Clock;
   logger: Logger;
   shutdown: AbortSignal;
 }): RequestListener {
-  const { routes, logger, shutdown } = options;
+  const { routes, clock, logger, shutdown } = options;
   const handlers = collectHandlers(routes, logger, shutdown);
   return (peer, request, response) => {
     const { stream } = request;
     stream.on('error', (error) => logger.debug({ error: error.message }, 'call stream failed'));
+    stream.once('finish', () => discardRest(stream, clock));
     const handler = handlers.get(request.url.split('?', 1)[0] ?? '');
     if (handler === undefined) {
       refuseUnknownMethod(stream, request.url);
       return;
     }
+    limitTimeout(request.headers);
     try {
       serve(handler, request, response, contextValues(peer, stream), logger);
     } catch (error) {
@@ -108,6 +120,33 @@ function serve(
     });
 }
 
+const TIMEOUT_UNITS_MS: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1_000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
+
+/** A deadline too far for a timer is none; the library would warn and fire at once. */
+function limitTimeout(headers: IncomingHttpHeaders): void {
+  const [, number, unit] = /^(\d{1,8})([HMSmun])$/.exec(String(headers[TIMEOUT_HEADER])) ?? [];
+  if (number === undefined || unit === undefined) return;
+  const timeoutMs = Number(number) * (TIMEOUT_UNITS_MS[unit] ?? 1);
+  if (timeoutMs > CALL_TIMEOUT_MS_MAX) delete headers[TIMEOUT_HEADER];
+}
+
+/** An answered call whose client still sends: the rest is read away for a while, then refused. */
+function discardRest(stream: ServerHttp2Stream, clock: Clock): void {
+  if (stream.readableEnded || stream.destroyed) return;
+  stream.resume();
+  const refuse = clock.setTimer(DISCARD_TIMEOUT_MS, () => {
+    stream.close(constants.NGHTTP2_NO_ERROR);
+  });
+  stream.once('close', () => refuse.cancel());
+}
+
 /** gRPC's answer to a method that is not served; a plain 404 confuses Go's client. */
 function refuseUnknownMethod(stream: ServerHttp2Stream, url: string): void {
   if (stream.destroyed || stream.headersSent) return;
@@ -121,5 +160,4 @@ function refuseUnknownMethod(stream: ServerHttp2Stream, url: string): void {
     },
     { endStream: true },
   );
-  stream.resume();
 }

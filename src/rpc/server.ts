@@ -69,6 +69,7 @@ export class RpcServer {
     this.#options = options;
     this.#listener = createRequestListener({
       routes: options.routes,
+      clock: options.env.clock,
       logger: options.logger,
       shutdown: this.#shutdown.signal,
     });
@@ -226,7 +227,8 @@ function serverOptions(identity: TlsIdentity, protocols: string[]): SecureServer
     ...tlsOptions(identity),
     requestCert: true,
     rejectUnauthorized: false,
-    ALPNProtocols: protocols,
+    // Node would replace a plain list by its own.
+    ALPNCallback: ({ protocols: offered }) => protocols.find((name) => offered.includes(name)),
     allowHTTP1: false,
     handshakeTimeout: limits.TLS_HANDSHAKE_TIMEOUT_MS,
     maxSessionMemory: limits.SESSION_MEMORY_MIB_MAX,
