@@ -97,6 +97,11 @@ export class Liveness {
     return watch === undefined || this.clock.monotonicMs() - watch.heardMs < ECHO_SILENCE_MS;
   }
 
+  /** True while some tunnel of a member is not known to be silent; false if none is known. */
+  isDataPathAlive(owner: string): boolean {
+    return this.tunnelsOf(owner).some((tunnel) => this.answers(tunnel));
+  }
+
   private tunnelsOf(owner: string): readonly string[] {
     return this.entries.tunnelsOf(owner);
   }

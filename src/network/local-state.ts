@@ -28,6 +28,8 @@ export interface LocalEndpoint {
   readonly sandbox?: string;
   /** This endpoint carries its container's default route. */
   readonly defaultRoute: boolean;
+  /** This endpoint, of an internal network, carries the way to the name server. */
+  readonly nameRoute?: boolean;
 }
 
 /** An address a manager gave to a task that is about to start here. */

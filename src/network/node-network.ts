@@ -144,7 +144,7 @@ export class NodeNetwork implements NodeNetworking {
     const containers = this.containers;
     this.sweeper = new TwinSweeper({ networks, state, clock, logger });
     this.driver = new NetworkDriver({
-      ...{ state, datapath, netlink, logger },
+      ...{ state, datapath, netlink, logger, dnsAddress: options.dnsAddress },
       onChange: (endpoint) => this.onEndpoint(endpoint),
     });
     const containerWaitingFor = containers.containerWaitingFor.bind(containers);
@@ -321,6 +321,11 @@ export class NodeNetwork implements NodeNetworking {
       this.sweeper.touch(info.id);
       return this.twins.ensure(info);
     });
+  }
+
+  /** Whether the data path of another node, by its swarm id, is not known to be silent. */
+  isDataPathAlive(nodeId: string): boolean {
+    return this.liveness.isDataPathAlive(nodeId);
   }
 
   /** Networks of the engine's own among the attachments (`--network host`). */

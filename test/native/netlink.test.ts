@@ -30,7 +30,7 @@ async function inNamespace(body: string): Promise<unknown> {
 
 const PAIR = `n.createVethPair({ name: 'skv1', peer: 'skp1', peerMac: '02:42:0a:00:01:05', mtu: 1450 })`;
 
-t.test('makes, lists and deletes a veth pair', async (t) => {
+void t.test('makes, lists and deletes a veth pair', async (t) => {
   t.same(
     await inNamespace(
       `[${PAIR}, n.linkNames().sort(), n.deleteLink('skv1'), n.deleteLink('skv1'), n.linkNames()]`,
@@ -39,14 +39,14 @@ t.test('makes, lists and deletes a veth pair', async (t) => {
   );
 });
 
-t.test('lists addresses and finds routes', async (t) => {
+void t.test('lists addresses and finds routes', async (t) => {
   t.same(await inNamespace(`[n.addresses(), n.routeTo('127.0.0.1')]`), [
     [{ interfaceName: 'lo', address: '127.0.0.1', prefixLength: 8 }],
     { interfaceName: 'lo', source: '127.0.0.1', mtu: 65_536 },
   ]);
 });
 
-t.test('errors look like Node errors', async (t) => {
+void t.test('errors look like Node errors', async (t) => {
   const codes = (await inNamespace(`[
     attempt(() => n.setLinkUp('nothing')),
     attempt(() => n.routeTo('192.0.2.1')),

@@ -24,6 +24,8 @@ export interface NetworkDriverParts {
   readonly state: LocalState;
   readonly datapath: Pick<Datapath, 'containerMtu' | 'attachLink' | 'detachLink'>;
   readonly netlink: Netlink;
+  /** Of the name server, for containers that have no default route. */
+  readonly dnsAddress: string;
   readonly logger: Logger;
   /** An endpoint joined or left its container. */
   readonly onChange: (endpoint: LocalEndpoint) => void;
@@ -149,6 +151,7 @@ export class NetworkDriver {
       interfaceName: hostSide,
       sandbox,
       defaultRoute: this.carriesDefaultRoute(endpoint, info, sandbox),
+      nameRoute: info.internal && this.needsNameRoute(endpoint, sandbox),
     };
     try {
       netlink.setLinkUp(hostSide);
@@ -165,6 +168,7 @@ export class NetworkDriver {
     return {
       InterfaceName: { SrcName: containerSide, DstPrefix: 'eth' },
       ...(joined.defaultRoute ? { Gateway: subnet?.gateway ?? '' } : {}),
+      ...(joined.nameRoute ? { StaticRoutes: [nameRoute(this.parts.dnsAddress)] } : {}),
       // The engine would otherwise add a leg on docker_gwbridge.
       DisableGatewayService: true,
     };
@@ -185,6 +189,19 @@ export class NetworkDriver {
     });
   }
 
+  /** A container on internal networks only reaches the name server over one of them. */
+  private needsNameRoute(endpoint: LocalEndpoint, sandbox: string): boolean {
+    const { state } = this.parts;
+    const planned = [...state.planned.values()];
+    const own = state.planned.get(placeKey(endpoint.networkId, endpoint.address));
+    if (own !== undefined && own.taskId !== '') {
+      if (planned.some((plan) => plan.taskId === own.taskId && plan.defaultRoute)) return false;
+    }
+    return !state.endpointsIn(sandbox).some((other) => {
+      return other.id !== endpoint.id && (other.defaultRoute || other.nameRoute === true);
+    });
+  }
+
   private async leave(request: PluginRequest): Promise<Record<string, unknown>> {
     const endpoint = this.parts.state.endpoints.get(endpointId(request));
     if (endpoint === undefined) return {};
@@ -194,7 +211,7 @@ export class NetworkDriver {
 
   private async release(endpoint: LocalEndpoint): Promise<void> {
     const { state, onChange } = this.parts;
-    const { interfaceName: _device, sandbox: _sandbox, ...rest } = endpoint;
+    const { interfaceName: _device, sandbox: _sandbox, nameRoute: _route, ...rest } = endpoint;
     const left: LocalEndpoint = { ...rest, defaultRoute: false };
     const place = placeKey(endpoint.networkId, endpoint.address);
     if (![...state.tasks.values()].some((task) => hasPlace(task, place))) {
@@ -242,6 +259,11 @@ function endpointId(request: PluginRequest): string {
     throw new SkepError('invalid_argument', 'EndpointID is malformed');
   }
   return id;
+}
+
+/** `RouteType` 1: on the link, without a next hop; the data path answers its ARP. */
+function nameRoute(dnsAddress: string): Record<string, unknown> {
+  return { Destination: `${dnsAddress}/32`, RouteType: 1 };
 }
 
 function deviceNames(id: string): { readonly hostSide: string; readonly containerSide: string } {

@@ -74,10 +74,10 @@ export class PluginServer {
     } catch (error) {
       const failure = SkepError.from(error);
       this.logger.warn({ err: failure.message }, 'plugin request refused');
-      respond(response, failure.code === 'resource_exhausted' ? 413 : 400, {
-        Err: failure.message,
-      });
-      request.destroy();
+      const oversized = failure.code === 'resource_exhausted';
+      // The rest of an oversized body is never read.
+      if (oversized) response.once('finish', () => request.destroy());
+      respond(response, oversized ? 413 : 400, { Err: failure.message });
     }
   }
 

@@ -148,10 +148,10 @@ async function scenario(): Promise<void> {
     assert.deepEqual(again, networking);
     containerId = await run('web.1.task1', networking);
     const links = datapath.links();
-    assert.deepEqual(links.map(({ address, vni, mac }) => [address, vni, mac]).sort(), [
-      ['10.0.0.5', 4096, '02:42:0a:00:00:05'],
-      ['10.0.1.5', 4097, '02:42:0a:00:01:05'],
-      ['10.0.2.5', 4098, '02:42:0a:00:02:05'],
+    assert.deepEqual(links.map(({ address, vni, mac }) => `${address} ${vni} ${mac}`).toSorted(), [
+      '10.0.0.5 4096 02:42:0a:00:00:05',
+      '10.0.1.5 4097 02:42:0a:00:01:05',
+      '10.0.2.5 4098 02:42:0a:00:02:05',
     ]);
     const devices = new Set(netlink.linkNames());
     assert.ok(links.every((each) => devices.has(each.interfaceName)));

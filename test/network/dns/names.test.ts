@@ -1,0 +1,87 @@
+/**
+ * Which addresses a name means for whom, as tables.
+ */
+import t from 'tap';
+import { buildNameTables, lookUp, lookUpPointer } from '../../../src/network/dns/names.js';
+import type { NetworkInfo } from '../../../src/network/network-info.js';
+import type { EndpointView } from '../../../src/network/view.js';
+
+function network(id: string, name: string, ingress = false) {
+  const info: NetworkInfo = {
+    ...{ id, name, subnets: [], internal: false, attachable: false, ingress },
+  };
+  return { info, nodeAddresses: [] };
+}
+
+function endpoint(
+  networkId: string,
+  endpointIp: string,
+  more: Partial<EndpointView>,
+): EndpointView {
+  return {
+    ...{ networkId, key: endpointIp, owner: 'n2', name: '', serviceName: '', serviceId: '' },
+    ...{ virtualIp: '', endpointIp, ingressPorts: [], aliases: [], taskAliases: [] },
+    disabled: false,
+    ...more,
+  };
+}
+
+const web = { serviceName: 'Web', serviceId: 'w', virtualIp: '10.0.1.9', aliases: ['www'] };
+const rr = { serviceName: 'rr', serviceId: 'r' };
+
+const tables = buildNameTables(
+  [network('1', 'front'), network('2', 'lab.net'), network('0', 'ingress', true)],
+  [
+    endpoint('1', '10.0.1.5', { ...web, name: 'web.1.abc', taskAliases: ['0123456789ab', 'box'] }),
+    endpoint('1', '10.0.1.6', { ...web, name: 'web.2.def' }),
+    endpoint('1', '10.0.1.7', { ...web, name: 'web.3.ghi', disabled: true }),
+    endpoint('1', '10.0.1.11', { ...rr, name: 'rr.1.x' }),
+    endpoint('1', '10.0.1.12', { ...rr, name: 'rr.2.y' }),
+    endpoint('2', '10.0.2.5', { name: 'plain' }),
+    endpoint('2', '10.0.2.6', { ...web, virtualIp: '10.0.2.9', name: 'web.1.abc' }),
+    endpoint('0', '10.0.0.5', { ...web, virtualIp: '10.0.0.9', name: 'hidden' }),
+  ],
+);
+const front = [...tables.values()].filter((table) => table.networkName === 'front');
+const all = [...tables.values()];
+
+const CASES: readonly (readonly [string, string, readonly string[] | undefined])[] = [
+  ['service', 'web', ['10.0.1.9']],
+  ['case does not matter', 'WEB.', ['10.0.1.9']],
+  ['service alias', 'www', ['10.0.1.9']],
+  ['tasks of a service, without the draining', 'tasks.web', ['10.0.1.5', '10.0.1.6']],
+  ['tasks of an alias', 'tasks.www', ['10.0.1.5', '10.0.1.6']],
+  ['dnsrr service', 'rr', ['10.0.1.11', '10.0.1.12']],
+  ['tasks of a dnsrr service', 'tasks.rr', ['10.0.1.11', '10.0.1.12']],
+  ['task name', 'web.1.abc', ['10.0.1.5']],
+  ['short container id', '0123456789ab', ['10.0.1.5']],
+  ['host name', 'box', ['10.0.1.5']],
+  ['qualified with the network', 'web.front', ['10.0.1.9']],
+  ['task name qualified', 'web.1.abc.front', ['10.0.1.5']],
+  ['draining task', 'web.3.ghi', undefined],
+  ['a name of another network', 'plain', undefined],
+  ['another network by suffix', 'plain.lab.net', undefined],
+  ['names on ingress do not exist', 'hidden', undefined],
+  ['unknown', 'example.com', undefined],
+  ['empty', '.', undefined],
+];
+
+void t.test('names on one network', async (t) => {
+  for (const [name, question, answer] of CASES) {
+    const found = lookUp(front, question);
+    t.same(found === undefined ? undefined : [...found].sort(), answer, name);
+  }
+});
+
+void t.test('names on several networks', async (t) => {
+  t.same([...(lookUp(all, 'web') ?? [])], ['10.0.1.9'], 'the first network wins');
+  t.same([...(lookUp(all, 'web.lab.net') ?? [])], ['10.0.2.9']);
+  t.same([...(lookUp(all, 'plain') ?? [])], ['10.0.2.5']);
+});
+
+void t.test('pointers', async (t) => {
+  t.equal(lookUpPointer(front, '5.1.0.10.in-addr.arpa'), 'web.1.abc.front');
+  t.equal(lookUpPointer(front, '9.1.0.10.in-addr.arpa'), undefined, 'virtual addresses have none');
+  t.equal(lookUpPointer(front, '5.2.0.10.in-addr.arpa'), undefined, 'not on this network');
+  t.equal(lookUpPointer(front, 'web'), undefined);
+});

@@ -1,0 +1,242 @@
+/**
+ * The name server over real sockets on loopback: own names, forwarding, hostile messages, bounds.
+ */
+import { createSocket, type Socket } from 'node:dgram';
+import { connect, createServer } from 'node:net';
+import {
+  type DecodedPacket,
+  decode,
+  encode,
+  type OptAnswer,
+  type Packet,
+  type RecordType,
+} from 'dns-packet';
+import t, { type Test } from 'tap';
+import { DnsForwarder, framed, parseResolvConf } from '../../../src/network/dns/forwarder.js';
+import { buildNameTables, type NameTable } from '../../../src/network/dns/names.js';
+import { DnsServer } from '../../../src/network/dns/server.js';
+import { silentLogger } from '../../../src/observe/logger.js';
+import { systemEnvironment } from '../../../src/observe/system-environment.js';
+
+const { random } = systemEnvironment;
+
+function namesOf(count: number, internal = false): readonly NameTable[] {
+  const info = { id: '1', name: 'front', subnets: [], internal, attachable: false, ingress: false };
+  const endpoints = Array.from({ length: count }, (_, index) => ({
+    ...{ networkId: '1', key: String(index), owner: 'n', name: `rr.${index}.x` },
+    ...{ serviceName: 'rr', serviceId: 'r', virtualIp: '', endpointIp: `10.0.1.${index + 2}` },
+    ...{ ingressPorts: [], aliases: [], taskAliases: [], disabled: false },
+  }));
+  return [...buildNameTables([{ info, nodeAddresses: [] }], endpoints).values()];
+}
+
+/** An upstream that answers every A question with 203.0.113.7, over UDP and TCP. */
+async function startUpstream(reply: (query: Packet) => Buffer | undefined) {
+  const udp = createSocket('udp4');
+  let asked = 0;
+  udp.on('message', (message, from) => {
+    asked += 1;
+    const answer = reply(decode(message));
+    if (answer !== undefined) udp.send(answer, from.port, from.address);
+  });
+  await new Promise<void>((resolve) => udp.bind(0, '127.0.0.1', resolve));
+  const { port } = udp.address();
+  const tcp = createServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (chunk: Buffer) => {
+      const answer = reply(decode(chunk.subarray(2)));
+      if (answer !== undefined) socket.end(framed(answer));
+    });
+  });
+  await new Promise<void>((resolve) => tcp.listen(port, '127.0.0.1', resolve));
+  const close = async () => {
+    await new Promise<void>((resolve) => udp.close(() => resolve()));
+    await new Promise<void>((resolve) => tcp.close(() => resolve()));
+  };
+  return { upstream: { address: '127.0.0.1', port }, close, asked: () => asked };
+}
+
+const honest = (query: Packet) =>
+  encode({
+    ...{ type: 'response', id: query.id ?? 0, flags: 0x80, questions: query.questions ?? [] },
+    answers: [{ type: 'A', name: query.questions?.[0]?.name ?? '', ttl: 5, data: '203.0.113.7' }],
+  });
+
+interface Setup {
+  readonly names?: readonly NameTable[] | undefined;
+  readonly reply?: (query: Packet) => Buffer | undefined;
+  readonly upstreams?: number;
+}
+
+async function setUp(t: Test, setup: Setup = {}) {
+  const upstream = await startUpstream(setup.reply ?? honest);
+  const upstreams = Array.from({ length: setup.upstreams ?? 1 }, () => upstream.upstream);
+  const server = new DnsServer({
+    bindAddress: '127.0.0.1',
+    port: 0,
+    namesFor: () => ('names' in setup ? setup.names : namesOf(3)),
+    forwarder: new DnsForwarder({ upstreams: async () => upstreams, random, timeoutMs: 300 }),
+    random,
+    logger: silentLogger,
+  });
+  await server.start();
+  t.teardown(async () => {
+    await server.stop();
+    await upstream.close();
+  });
+  return { server, asked: upstream.asked };
+}
+
+async function sendUdp(port: number, message: Uint8Array): Promise<Buffer> {
+  const socket: Socket = createSocket('udp4');
+  try {
+    return await new Promise<Buffer>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.once('message', resolve);
+      socket.send(message, port, '127.0.0.1');
+    });
+  } finally {
+    socket.close();
+  }
+}
+
+function question(name: string, type: RecordType, payload = 0): Buffer {
+  const opt: OptAnswer = {
+    ...{ type: 'OPT', name: '.', udpPayloadSize: payload, flags: 0, options: [] },
+    ...{ extendedRcode: 0, ednsVersion: 0, flag_do: false },
+  };
+  return encode({
+    ...{ type: 'query', id: 4711, flags: 0x100, questions: [{ name, type }] },
+    additionals: payload === 0 ? [] : [opt],
+  });
+}
+
+/** The name of the response code; the types lack it. */
+function rcodeOf(packet: DecodedPacket): string {
+  return 'rcode' in packet ? String(packet.rcode) : '';
+}
+
+async function ask(port: number, name: string, type: RecordType, payload = 0) {
+  const answer = decode(await sendUdp(port, question(name, type, payload)));
+  const data = (answer.answers ?? []).map((row) =>
+    'data' in row && typeof row.data === 'string' ? row.data : '',
+  );
+  const rcode = rcodeOf(answer);
+  return {
+    rcode,
+    data,
+    id: answer.id,
+    truncated: answer.flag_tc,
+    name: answer.questions?.[0]?.name,
+  };
+}
+
+void t.test('answers own names, shuffled', async (t) => {
+  const { server, asked } = await setUp(t);
+  const firsts = new Set<string>();
+  for (let turn = 0; turn < 60; turn += 1) {
+    const { data, rcode, id } = await ask(server.port, 'RR', 'A');
+    t.same([...data].sort(), ['10.0.1.2', '10.0.1.3', '10.0.1.4']);
+    t.same([rcode, id], ['NOERROR', 4711]);
+    firsts.add(data[0] ?? '');
+  }
+  t.equal(firsts.size, 3, 'each of three comes first at times');
+  const aaaa = await ask(server.port, 'rr', 'AAAA');
+  t.same([aaaa.rcode, aaaa.data], ['NOERROR', []], 'known, but has no IPv6 address');
+  t.same((await ask(server.port, '2.1.0.10.in-addr.arpa', 'PTR')).data, ['rr.0.x.front']);
+  t.equal(asked(), 0, 'nothing of this was asked outside');
+});
+
+void t.test('forwards the rest, over UDP and TCP', async (t) => {
+  const { server, asked } = await setUp(t);
+  const answer = await ask(server.port, 'Example.COM', 'A');
+  t.same([answer.data, answer.id, answer.name], [['203.0.113.7'], 4711, 'Example.COM']);
+  t.equal(asked(), 1);
+  const socket = connect(server.port, '127.0.0.1');
+  t.teardown(() => socket.destroy());
+  const stream = Buffer.concat([framed(question('rr', 'A')), framed(question('x.y', 'A'))]);
+  // Byte by byte, two questions on one connection.
+  for (const byte of stream) socket.write(Buffer.from([byte]));
+  let received = Buffer.alloc(0);
+  const answers: number[] = [];
+  for await (const chunk of socket as AsyncIterable<Buffer>) {
+    received = Buffer.concat([received, chunk]);
+    while (received.length >= 2 && received.length >= received.readUInt16BE(0) + 2) {
+      const length = received.readUInt16BE(0);
+      answers.push(decode(received.subarray(2, length + 2)).answers?.length ?? 0);
+      received = received.subarray(length + 2);
+    }
+    if (answers.length === 2) break;
+  }
+  t.same(answers, [3, 1]);
+});
+
+void t.test('marks what does not fit', async (t) => {
+  const { server } = await setUp(t, { names: namesOf(100) });
+  const small = await ask(server.port, 'rr', 'A');
+  t.ok(small.truncated);
+  t.ok(small.data.length > 10 && small.data.length < 100, `${small.data.length} of 100`);
+  const large = await ask(server.port, 'rr', 'A', 4096);
+  t.same([large.truncated, large.data.length], [false, 100]);
+});
+
+void t.test('refusals', async (t) => {
+  const strangers = await setUp(t, { names: undefined });
+  t.equal(
+    (await ask(strangers.server.port, 'rr', 'A')).rcode,
+    'REFUSED',
+    'not a container of ours',
+  );
+  const internal = await setUp(t, { names: namesOf(1, true) });
+  t.equal((await ask(internal.server.port, 'example.com', 'A')).rcode, 'SERVFAIL');
+  t.equal(internal.asked(), 0, 'internal networks ask nobody outside');
+  const none = await setUp(t, { upstreams: 0 });
+  t.equal((await ask(none.server.port, 'example.com', 'A')).rcode, 'SERVFAIL');
+});
+
+void t.test('believes only answers to its own question', async (t) => {
+  const forgeries: readonly ((query: Packet) => Buffer | undefined)[] = [
+    (query) => honest({ ...query, id: ((query.id ?? 0) + 1) & 0xffff }),
+    (query) => honest({ ...query, questions: [{ name: 'evil.example', type: 'A' }] }),
+    () => Buffer.from([1, 2, 3]),
+    () => undefined,
+  ];
+  for (const reply of forgeries) {
+    const { server } = await setUp(t, { reply });
+    t.equal((await ask(server.port, 'example.com', 'A')).rcode, 'SERVFAIL');
+  }
+});
+
+void t.test('survives hostile messages', async (t) => {
+  const { server } = await setUp(t);
+  const plain = question('rr', 'A');
+  const pointer = Buffer.concat([plain.subarray(0, 12), Buffer.from([0xc0, 12, 0, 1, 0, 1])]);
+  const many = Buffer.from(plain);
+  many.writeUInt16BE(0xffff, 6);
+  const two = Buffer.from(plain);
+  two.writeUInt16BE(2, 4);
+  const update = Buffer.from(plain);
+  update.writeUInt16BE(0x2800, 2);
+  for (const message of [pointer, many, two, update, plain.subarray(0, plain.length - 3)]) {
+    t.equal(rcodeOf(decode(await sendUdp(server.port, message))), 'FORMERR');
+  }
+  const socket = createSocket('udp4');
+  t.teardown(() => new Promise<void>((resolve) => socket.close(() => resolve())));
+  const response = Buffer.from(plain);
+  response.writeUInt16BE(0x8000, 2);
+  for (const message of [response, Buffer.alloc(0), Buffer.alloc(5), Buffer.alloc(3000, 0xff)]) {
+    socket.send(message, server.port, '127.0.0.1');
+  }
+  for (let seed = 1; seed < 200; seed += 1) {
+    const garbage = Buffer.from(plain);
+    garbage[(seed * 7) % garbage.length] = (seed * 31) & 0xff;
+    socket.send(garbage, server.port, '127.0.0.1');
+  }
+  t.equal((await ask(server.port, 'rr', 'A')).rcode, 'NOERROR');
+});
+
+void t.test('reads resolv.conf', async (t) => {
+  const text =
+    '# x\nnameserver 192.0.2.1\n nameserver\tfe80::1%eth0 \nnameserver nonsense\nsearch a b\n';
+  t.same(parseResolvConf(text), ['192.0.2.1', 'fe80::1%eth0']);
+});

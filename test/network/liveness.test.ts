@@ -1,0 +1,138 @@
+/**
+ * Tables and liveness under a virtual clock: who is dead, who is only silent.
+ */
+import t from 'tap';
+import type { GossipEvent, GossipMember } from '../../src/native/gossip-types.js';
+import { RecordingDatapath } from '../../src/native/recording-datapath.js';
+import { ECHO_PERIOD_MS, ECHO_SILENCE_MS, REFRESH_MS } from '../../src/network/limits.js';
+import { Liveness } from '../../src/network/liveness.js';
+import {
+  encodeEndpoint,
+  encodePeer,
+  ENDPOINT_TABLE,
+  PEER_TABLE,
+} from '../../src/network/records.js';
+import { EndpointTables } from '../../src/network/tables.js';
+import { SimulatedClock } from '../support/simulated-environment.js';
+
+const TUNNEL = '192.0.2.2';
+
+function peerEntry(key = 'k'): GossipEvent & { type: 'entry' } {
+  const mac = '02:42:0a:00:01:05';
+  const value = encodePeer({ address: '10.0.1.5', prefixLength: 24, mac, tunnelAddress: TUNNEL });
+  return { type: 'entry', networkId: 'n', table: PEER_TABLE, key, owner: 'two', value };
+}
+
+function removal(
+  reason: 'deleted' | 'owner-failed' | 'owner-left',
+  owner = 'two',
+): GossipEvent & { type: 'entry-removed' } {
+  return { type: 'entry-removed', networkId: 'n', table: PEER_TABLE, key: 'k', owner, reason };
+}
+
+function member(state: GossipMember['state']): GossipMember {
+  return { name: 'two', address: TUNNEL, port: 7946, state };
+}
+
+/** A cluster view with one remote entry, and time passing in echo periods. */
+function setUp() {
+  const clock = new SimulatedClock();
+  const datapath = new RecordingDatapath();
+  const withdrawn: string[] = [];
+  const tables = new EndpointTables(({ address }) => withdrawn.push(address));
+  const liveness = new Liveness(clock, datapath, tables);
+  liveness.member(member('alive'));
+  tables.apply(peerEntry());
+  const pass = (ms: number) => {
+    for (let left = ms; left > 0; left -= ECHO_PERIOD_MS) {
+      clock.advance(ECHO_PERIOD_MS);
+      liveness.tick(new Set());
+    }
+  };
+  return { datapath, tables, liveness, pass, withdrawn };
+}
+
+void t.test('a dead node goes: gossip failed and its data path silent', async (t) => {
+  const { tables, liveness, pass, withdrawn } = setUp();
+  liveness.member(member('failed'));
+  tables.apply(removal('owner-failed'));
+  t.equal(tables.peers().length, 1, 'held at first');
+  pass(2 * ECHO_PERIOD_MS);
+  t.equal(tables.peers().length, 1, 'echoes are on their way');
+  pass(ECHO_SILENCE_MS + ECHO_PERIOD_MS);
+  t.same(tables.peers(), []);
+  t.same(withdrawn, ['10.0.1.5']);
+});
+
+void t.test('time spent as a suspect counts', async (t) => {
+  const { tables, liveness, pass } = setUp();
+  liveness.member(member('suspect'));
+  pass(ECHO_SILENCE_MS + ECHO_PERIOD_MS);
+  t.equal(tables.peers().length, 1, 'a suspicion takes nothing out');
+  liveness.member(member('failed'));
+  tables.apply(removal('owner-failed'));
+  pass(ECHO_PERIOD_MS);
+  t.same(tables.peers(), []);
+});
+
+void t.test('a stopped agent alone takes nothing out', async (t) => {
+  const { tables, liveness, pass, datapath } = setUp();
+  datapath.answering.add(TUNNEL);
+  liveness.member(member('failed'));
+  tables.apply(removal('owner-failed'));
+  pass(60_000);
+  t.equal(tables.peers().length, 1);
+  t.equal(tables.peers()[0]?.held, true);
+  datapath.answering.clear();
+  pass(ECHO_SILENCE_MS + 2 * ECHO_PERIOD_MS);
+  t.same(tables.peers(), [], 'until its host dies too');
+});
+
+void t.test('who comes back is refreshed; what it does not announce again goes', async (t) => {
+  const { tables, liveness, pass, datapath } = setUp();
+  datapath.answering.add(TUNNEL);
+  tables.apply(peerEntry('other'));
+  liveness.member(member('failed'));
+  tables.apply(removal('owner-failed'));
+  tables.apply({ ...removal('owner-failed'), key: 'other' });
+  pass(3000);
+  liveness.member(member('alive'));
+  tables.apply(peerEntry('k'));
+  pass(REFRESH_MS - 1000);
+  t.equal(tables.peers().length, 2);
+  pass(2000);
+  t.same(
+    tables.peers().map(({ key, held }) => [key, held]),
+    [['k', false]],
+  );
+});
+
+void t.test('explicit removals count at once; a stranger cannot remove', async (t) => {
+  const { tables } = setUp();
+  t.notOk(tables.apply(removal('deleted', 'three')), 'not the owner');
+  t.equal(tables.peers().length, 1);
+  t.ok(tables.apply(removal('owner-left')));
+  t.same(tables.peers(), []);
+});
+
+void t.test('malformed entries are refused and counted', async (t) => {
+  const { tables } = setUp();
+  const entry = { ...peerEntry(), key: 'bad' };
+  const sample = {
+    ...{ name: 'a', serviceName: '', serviceId: '', virtualIp: '', endpointIp: '10.0.1.5' },
+    ...{ ingressPorts: [], aliases: [], taskAliases: [], disabled: false },
+  };
+  const values: readonly (readonly [string, Uint8Array])[] = [
+    [PEER_TABLE, new Uint8Array([0xff, 0xff])],
+    [PEER_TABLE, new Uint8Array(1 << 16)],
+    [PEER_TABLE, new Uint8Array()],
+    [ENDPOINT_TABLE, encodeEndpoint({ ...sample, endpointIp: 'hello' })],
+    [ENDPOINT_TABLE, encodeEndpoint({ ...sample, virtualIp: '::1' })],
+    [ENDPOINT_TABLE, encodeEndpoint({ ...sample, name: 'x'.repeat(300) })],
+    [ENDPOINT_TABLE, encodeEndpoint({ ...sample, aliases: Array<string>(200).fill('a') })],
+  ];
+  for (const [table, value] of values) t.notOk(tables.apply({ ...entry, table, value }));
+  t.notOk(tables.apply({ ...entry, table: 'unknown_table' }));
+  t.equal(tables.refused, values.length);
+  t.equal(tables.peers().length, 1);
+});
