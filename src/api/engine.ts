@@ -4,7 +4,6 @@
  * through here but through the proxy, which does not read them.
  */
 import { type IncomingHttpHeaders, request as httpRequest } from 'node:http';
-import { connect } from 'node:net';
 import { ApiError } from './http/api-error.js';
 import { JsonSyntaxError, type JsonValue, parseJsonString } from './http/go-json.js';
 import { readBody } from './http/request.js';
@@ -68,7 +67,7 @@ export class Engine {
         options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]);
       const request = httpRequest({
         agent: false,
-        createConnection: () => connect(this.socketPath),
+        socketPath: this.socketPath,
         method,
         path,
         headers: {

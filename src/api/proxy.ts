@@ -55,7 +55,7 @@ export class EngineProxy {
       const headers = requestHeaders(message, options.body);
       const upstream = httpRequest({
         agent: false,
-        createConnection: () => connect(this.socketPath),
+        socketPath: this.socketPath,
         method: message.method ?? 'GET',
         path: options.path ?? message.url ?? '/',
         headers,

@@ -74,7 +74,10 @@ export function networkResourceFields(network: Network, containers: JsonOut = nu
     ConfigFrom: { Network: spec?.configFrom.case === 'network' ? spec.configFrom.value : '' },
     ConfigOnly: false,
     Containers: containers,
-    Options: driverState === undefined ? null : (mapUnlessEmpty(driverState.options) ?? null),
+    Options:
+      driverState === undefined
+        ? null
+        : (mapUnlessEmpty({ ...spec?.driverConfig?.options, ...driverState.options }) ?? null),
     Labels: Object.keys(labels).length === 0 ? null : sortedMap(labels),
   };
 }

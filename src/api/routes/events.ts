@@ -3,7 +3,6 @@
  * seen on managers only and from the time of the request on.
  */
 import { type IncomingMessage, request as httpRequest, type ServerResponse } from 'node:http';
-import { connect } from 'node:net';
 import type { Timer } from '../../model/environment.js';
 import type { Store } from '../../store/types.js';
 import { engineUnreachable } from '../engine.js';
@@ -27,7 +26,7 @@ function events(context: RouteContext, request: ApiRequest): Promise<Reply> {
   return new Promise((resolve) => {
     const upstream = httpRequest({
       agent: false,
-      createConnection: () => connect(context.engine.socketPath),
+      socketPath: context.engine.socketPath,
       path: request.message.url ?? '/events',
       headers: { Host: 'docker' },
     });

@@ -139,8 +139,8 @@ async function createNetwork(context: RouteContext, request: ApiRequest): Promis
     throw new ApiError(403, `operation is not permitted on predefined ${name} network `);
   }
   if (manager === undefined) throw creationRefused(context);
-  const network = await manager.createNetwork(networkSpecFromJson(body));
   const local = await listEngineNetworks(context);
+  const network = await manager.createNetwork(networkSpecFromJson(body));
   const sameName = local.some((other) => other.name === name && other.swarmId === '');
   const warning = sameName ? `network with name ${name} already exists` : '';
   return json({ Id: network.id, Warning: warning }, 201);
