@@ -25,12 +25,15 @@ static __always_inline int leave_network(struct __sk_buff *skb, struct skep_conf
     return DROP(SKEP_INTERNAL_NETWORK);
   if (packet->destination_be == config->frontend_be)
     return DROP(SKEP_ISOLATION);
-  if (is_publishable(packet) && bpf_map_lookup_elem(&sw_local, &packet->destination_be)) {
+  if (is_publishable(packet)) {
     int bad = read_ports(skb, packet, link->vni);
     if (bad)
       return bad;
+    /* Masqueraded it would look like ours, and other nodes would let it in. */
+    if (packet->protocol == IPPROTO_UDP && packet->destination_port_be == config->tunnel_port_be)
+      return DROP(SKEP_CONTAINER_TUNNEL);
     struct skep_service *service = published_service(packet);
-    if (service) {
+    if (service && bpf_map_lookup_elem(&sw_local, &packet->destination_be)) {
       struct entry entry = { .route = SKEP_ROUTE_ENDPOINT, .vni = link->vni };
       return to_published(skb, config, packet, service, &entry);
     }

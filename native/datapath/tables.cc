@@ -215,11 +215,8 @@ uint32_t Tables::RemoveLink(const std::string& name) {
 void Tables::PutRemoteEndpoint(const EndpointRow& row) {
   skep_endpoint former{};
   const Place place{row.vni, row.address};
-  // What runs here wins over what somebody else says about it.
-  if (maps_.sw_endpoint().Get(KeyOf(place), &former) &&
-      (former.kind == SKEP_ENDPOINT_LOCAL || former.kind == SKEP_ENDPOINT_NODE)) {
-    return;
-  }
+  // This host's own address never is elsewhere; a container's may have moved.
+  if (maps_.sw_endpoint().Get(KeyOf(place), &former) && former.kind == SKEP_ENDPOINT_NODE) return;
   skep_endpoint endpoint{};
   endpoint.kind = SKEP_ENDPOINT_REMOTE;
   endpoint.tunnel = ntohl(row.tunnel);

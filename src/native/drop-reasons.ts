@@ -27,6 +27,7 @@ export const DATAPATH_REASONS = {
   'drop-dns-port': 22,
   'drop-not-configured': 23,
   'drop-connection-table': 24,
+  'drop-tunnel-from-container': 25,
   'forward-container': 40,
   'forward-tunnel': 41,
   'forward-host': 42,

@@ -125,6 +125,18 @@ async function askUdp(target: Target): Promise<Seen & { readonly peer: string; b
   }
 }
 
+/** Sends one datagram with raw bytes, given as hex. */
+async function sendUdp(host: string, port: number, hex: string): Promise<void> {
+  const socket = dgram.createSocket('udp4');
+  await new Promise<void>((resolve, reject) => {
+    socket.send(Buffer.from(hex, 'hex'), port, host, (error) => {
+      if (error === null) resolve();
+      else reject(error);
+    });
+  });
+  socket.close();
+}
+
 /** Opens one connection and keeps a byte going round on it. */
 async function startStream(target: Target): Promise<Seen> {
   const socket = net.connect({ ...target });
@@ -186,11 +198,13 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   serveUdp,
   askTcp,
   askUdp,
+  sendUdp,
   startStream,
   stopStream,
   tally,
   open,
   datapath: callDatapath,
+  usesTcx: () => datapath?.usesTcx,
   setName: (value: string) => {
     name = value;
   },

@@ -1,0 +1,150 @@
+/**
+ * The data plane outlives the process that owns it: killed, absent, taken over, and finally removed
+ * without a trace. Also the echo that tells a dead node from a dead agent.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import {
+  backendRows,
+  type Cluster,
+  INGRESS,
+  PUBLISHED_PORT,
+  serviceRows,
+  startCluster,
+  TARGET_PORT,
+  VIP,
+} from './cluster.js';
+import { inside, World } from './world.js';
+
+const PATIENCE_MS = 5000;
+
+/** Waits until `check` holds. */
+async function until(check: () => Promise<boolean>, what: string): Promise<void> {
+  const end = Date.now() + PATIENCE_MS;
+  while (!(await check())) {
+    if (Date.now() > end) throw new Error(`not within ${PATIENCE_MS} ms: ${what}`);
+    await sleep(10);
+  }
+}
+
+async function withCluster(
+  t: Test,
+  run: (cluster: Cluster) => Promise<void>,
+  options: { readonly forceClsact?: boolean } = {},
+): Promise<void> {
+  const world = new World();
+  t.teardown(async () => await world.close());
+  await run(await startCluster(world, options));
+}
+
+for (const forceClsact of [false, true]) {
+  const how = forceClsact ? 'clsact' : 'tcx';
+  t.test(`killed and taken over (${how})`, async (t) => {
+    await withCluster(
+      t,
+      async ({ world, client, a, plainA, webA }) => {
+        const published = { host: a.address, port: PUBLISHED_PORT };
+        await client.call('startStream', published);
+        await plainA.call('startStream', { host: VIP, port: TARGET_PORT });
+        await webA.call('startStream', { host: '10.0.1.12', port: TARGET_PORT });
+        const before = await a.dump();
+
+        await a.agent.kill();
+        for (const actor of [client, plainA, webA]) {
+          const { answered } = await actor.tally();
+          await until(async () => (await actor.tally()).answered > answered + 5, 'traffic goes on');
+        }
+        await t.resolves(client.askTcp(published), 'new connections too');
+        await t.resolves(a.holder.askTcp({ ...published, host: '127.0.0.1' }));
+
+        await world.openAgent(a, { forceClsact });
+        t.same(await a.dump(), before, 'the new process finds every row');
+        t.equal(await a.agent.call('usesTcx'), !forceClsact);
+        for (const actor of [client, plainA, webA]) {
+          const { answered } = await actor.tally();
+          await until(async () => (await actor.tally()).answered > answered + 5, 'and on');
+          t.equal(((await actor.call('stopStream')) as { failure?: string }).failure, undefined);
+        }
+        await t.resolves(client.askTcp(published));
+      },
+      { forceClsact },
+    );
+  });
+}
+
+t.test('a container deleted while no process watched', async (t) => {
+  await withCluster(t, async ({ world, a }) => {
+    const gone = await world.container(a, 'gone', [{ vni: INGRESS, address: '10.0.0.50' }]);
+    const names = async () => (await a.dump()).links.map((link) => link.address);
+    const link = (await a.dump()).links.find(({ address }) => address === '10.0.0.50');
+    t.ok(link);
+    await a.agent.kill();
+    await gone.kill();
+    await until(
+      async () => !a.run('ip', '-o', 'link').includes(` ${link?.interfaceName}@`),
+      'the device follows its namespace',
+    );
+    await world.openAgent(a);
+    t.notOk((await names()).includes('10.0.0.50'));
+    const pins = a.run('ls', `${a.directory}/skep/links`);
+    t.equal(pins.match(/container-/g)?.length, 3, 'its pin is gone too');
+  });
+});
+
+t.test('draining keeps connections and gets no new ones', async (t) => {
+  await withCluster(t, async ({ client, a, b }) => {
+    const published = { host: a.address, port: PUBLISHED_PORT };
+    let seen = (await client.call('startStream', published)) as { name: string };
+    if (seen.name !== 'web-b') {
+      await client.call('stopStream');
+      seen = (await client.call('startStream', published)) as { name: string };
+    }
+    t.equal(seen.name, 'web-b');
+    const rows = backendRows(11, b.address).map((row) =>
+      row.address.endsWith('.12') ? { ...row, state: 'draining' } : row,
+    );
+    await a.datapath('putBackends', rows);
+    for (let i = 0; i < 6; i++) t.equal((await client.askTcp(published)).name, 'web-a');
+    const { answered } = await client.tally();
+    await until(async () => (await client.tally()).answered > answered + 5, 'it goes on');
+    t.same((await a.dump()).services.length, 3);
+
+    await a.datapath('putServices', serviceRows([11]));
+    await a.datapath('removeBackends', [{ vni: INGRESS, address: '10.0.0.12' }]);
+    t.equal((await client.askTcp(published)).name, 'web-a');
+    await a.datapath('putServices', serviceRows([]));
+    await t.rejects(client.askTcp(published), { code: 'ECONNREFUSED' }, 'nobody left: refused');
+  });
+});
+
+t.test('echo is answered by the kernel of a node whose process is gone', async (t) => {
+  await withCluster(t, async ({ a, b }) => {
+    await b.agent.kill();
+    await a.datapath('sendEchoes', [b.address, '192.168.77.99']);
+    const replies = async () => (await a.datapath('echoReplies')) as Record<string, number>;
+    await until(async () => (await replies())[b.address] !== undefined, 'the echo comes back');
+    t.equal((await replies())['192.168.77.99'], undefined);
+    const first = (await replies())[b.address] ?? 0;
+    await a.datapath('sendEchoes', [b.address]);
+    await until(async () => ((await replies())[b.address] ?? 0) > first, 'a later one');
+    b.run('ip', 'link', 'set', 'sw-vx0', 'down');
+    await a.datapath('sendEchoes', [b.address]);
+  });
+});
+
+t.test('destroy leaves nothing', async (t) => {
+  const world = new World();
+  t.teardown(async () => await world.close());
+  const { a, webA } = await startCluster(world);
+  await a.datapath('destroy');
+  t.equal(a.run('ls', a.directory).trim(), 'maps.debug\nprogs.debug');
+  const links = a.run('ip', '-o', 'link');
+  t.notMatch(links, /sw-/);
+  t.equal(a.run('nft', 'list', 'ruleset').trim(), '');
+  t.notMatch(a.run('ip', 'route'), /10\.0\./);
+  t.notMatch(a.run('bpftool', 'net', 'show'), /from_/);
+  await t.rejects(webA.askUdp({ host: '10.0.1.12', port: TARGET_PORT, timeoutMs: 100 }), {
+    code: 'ETIMEDOUT',
+  });
+  t.match(inside(webA, 'ip', '-o', 'link'), /eth0/);
+});
