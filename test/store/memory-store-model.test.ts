@@ -1,4 +1,5 @@
 /** The store against a naive model: any sequence of transactions leaves both in the same state. */
+import { deepStrictEqual, equal } from 'node:assert/strict';
 import { clone } from '@bufbuild/protobuf';
 import * as fc from 'fast-check';
 import t from 'tap';
@@ -99,7 +100,7 @@ void t.test('transactions agree with a map that is copied for each of them', asy
           refusal = SkepError.from(error).message;
         }
         model = expected.state;
-        t.equal(refusal, expected.refusal);
+        equal(refusal, expected.refusal);
         const found = store.view((tx) => tx.find('service', { by: 'all' }));
         const actual = found.map((one) => [
           one.id,
@@ -108,24 +109,23 @@ void t.test('transactions agree with a map that is copied for each of them', asy
         ]);
         const wanted = [...model].map(([id, one]) => [id, one.name, one.version]);
         wanted.sort((a, b) => String(a[0]).localeCompare(String(b[0])));
-        t.strictSame(actual, wanted);
-        t.strictSame(
+        deepStrictEqual(actual, wanted);
+        deepStrictEqual(
           [...replica].sort(([a], [b]) => a.localeCompare(b)),
           wanted.map(([id, name]) => [id, name]),
         );
         for (const [id, one] of model) {
           if (one.name === '') continue;
           const byName = store.view((tx) => tx.find('service', { by: 'name', name: one.name }));
-          t.strictSame(
+          deepStrictEqual(
             byName.map((other) => other.id),
             [id],
           );
         }
       }
-      return t.passing();
     },
   );
-  await fc.assert(property, { numRuns: 150, seed: 20260101 });
+  await t.resolves(fc.assert(property, { numRuns: 150, seed: 20260101 }));
 });
 
 function follow(replica: Map<string, string>, event: StoreEvent): void {

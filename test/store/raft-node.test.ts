@@ -29,7 +29,6 @@ void t.test('an only voter leads at once and comes back with everything', async 
   await node.store.update((tx) => tx.create('service', service('s1', 'web')));
   await addTasks(node.store, 0, 50);
   await node.readBarrier();
-  const hash = node.store.stateHash();
   const version = node.store.version();
   const { term } = node.status();
   await node.close();
@@ -40,9 +39,6 @@ void t.test('an only voter leads at once and comes back with everything', async 
   t.ok(node.status().term > term);
   t.equal(node.store.view((tx) => tx.get('service', 's1'))?.meta?.version?.index, 3n);
   await node.close();
-
-  // The state before the new leader's empty entry is the one before the restart.
-  t.not(hash, '');
 });
 
 void t.test('bootstrap refuses to overwrite, open refuses to invent', async (t) => {
@@ -79,10 +75,10 @@ void t.test('a stopped node refuses writes and tells its listeners', async (t) =
 
 void t.test('snapshots replace the log and are restored, also with segments cut', async (t) => {
   const directory = stateDirectory(t);
-  await bootstrap(directory);
-  const options = { snapshotIntervalEntries: 700, segmentBytes: 64 * 1024 };
+  const options = { snapshotIntervalEntries: 300, segmentBytes: 16 * 1024 };
+  await bootstrap(directory, options);
   let node = await openLeader(directory, options);
-  await addTasks(node.store, 0, 3000);
+  await addTasks(node.store, 0, 1200);
   const hash = (): string => {
     const ids = node.store.view((tx) => tx.find('task', { by: 'all' }));
     return ids.map((one) => `${one.id}@${one.meta?.version?.index}`).join();
@@ -93,12 +89,12 @@ void t.test('snapshots replace the log and are restored, also with segments cut'
   t.notOk(segments.includes('00000001.wal'), 'the first segment is gone');
   t.equal(readdirSync(join(directory, 'snap')).length, 1);
   node = await openLeader(directory, options);
-  t.equal(node.store.count('task'), 3000);
+  t.equal(node.store.count('task'), 1200);
   t.equal(hash(), before);
-  await addTasks(node.store, 3000, 10);
+  await addTasks(node.store, 1200, 10);
   await node.close();
   node = await openLeader(directory, options);
-  t.equal(node.store.count('task'), 3010);
+  t.equal(node.store.count('task'), 1210);
   await node.close();
 });
 

@@ -21,10 +21,14 @@ export function stateDirectory(t: Pick<Test, 'teardown'>): string {
 }
 
 /** Creates a one-voter cluster there. */
-export async function bootstrap(directory: string, keys = TEST_KEYS): Promise<number> {
+export async function bootstrap(
+  directory: string,
+  options: Partial<StorageOptions> = {},
+): Promise<number> {
   return bootstrapRaft({
     directory,
-    keys,
+    keys: TEST_KEYS,
+    ...options,
     environment: systemEnvironment,
     nodeId: 'node1',
     address: '127.0.0.1:2377',
