@@ -3,6 +3,7 @@
  * peer that vanished without a FIN would keep its streams for ever.
  */
 import type { Http2Session } from 'node:http2';
+import { Code, ConnectError } from '@connectrpc/connect';
 import type { Clock, Timer } from '../model/environment.js';
 
 /** When to ping, and how long an answer may take. */
@@ -28,7 +29,8 @@ export function keepAlive(session: Http2Session, clock: Clock, options: Keepaliv
   const ping = (): void => {
     if (session.destroyed) return;
     deadline = clock.setTimer(options.timeoutMs, () => {
-      if (!session.destroyed) session.destroy(new Error('peer does not answer pings'));
+      const reason = new ConnectError('peer does not answer pings', Code.Unavailable);
+      if (!session.destroyed) session.destroy(reason);
     });
     const sent = session.ping((error) => {
       if (error !== null) return;

@@ -143,7 +143,7 @@ export class Dispatcher {
     this.#sessions.get(nodeId, sessionId);
     const { periodMs, graceMs } = this.#plan(nodeId);
     this.#sessions.expect(nodeId, graceMs);
-    return create(HeartbeatResponseSchema, { period: durationFromMs(Math.round(periodMs)) });
+    return create(HeartbeatResponseSchema, { period: durationFromMs(periodMs) });
   }
 
   /** UpdateTaskStatus; resolves once the reports are stored. */

@@ -12,7 +12,7 @@ import {
   HEARTBEAT_PERIOD_MS,
 } from './constants.js';
 
-/** One choice of a heartbeat period. */
+/** One choice of a heartbeat period, in whole milliseconds. */
 export interface HeartbeatPlan {
   readonly periodMs: number;
   /** Silence after which the node counts as gone. */
@@ -43,7 +43,7 @@ export function planHeartbeat(
     (nodeCount * 1000) / AGENT_HEARTBEATS_PER_SECOND_MAX,
   );
   const baseMs = isFast ? Math.min(clusterMs, fastMs) : clusterMs;
-  const periodMs = baseMs * (1 + (random.next() * 2 - 1) * HEARTBEAT_JITTER);
+  const periodMs = Math.round(baseMs * (1 + (random.next() * 2 - 1) * HEARTBEAT_JITTER));
   const periods = isFast ? AGENT_GRACE_PERIODS : HEARTBEAT_GRACE_PERIODS;
   return { periodMs, graceMs: Math.min(periodMs * periods, clusterMs * HEARTBEAT_GRACE_PERIODS) };
 }

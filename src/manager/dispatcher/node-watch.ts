@@ -107,7 +107,7 @@ export class NodeWatch {
   /** Tasks that may have made progress unseen are given up, so that their resources are free. */
   async #orphanTasks(nodeId: string): Promise<void> {
     const tasks = this.#store.view((read) => read.find('task', { by: 'node', nodeId }));
-    await this.#store.batch(
+    const outcomes = await this.#store.batch(
       tasks.filter(isOnNode).map(({ id }) => (write) => {
         const task = write.get('task', id);
         if (task === undefined || !isOnNode(task)) return;
@@ -117,5 +117,7 @@ export class NodeWatch {
         write.update('task', copy);
       }),
     );
+    const failed = outcomes.find((outcome) => outcome !== undefined);
+    if (failed !== undefined) throw failed;
   }
 }
