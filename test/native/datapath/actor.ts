@@ -193,6 +193,11 @@ function callDatapath(method: string, args: readonly unknown[]): unknown {
   return result;
 }
 
+function testRun(program: string, packet: readonly number[], interfaceIndex: number): unknown {
+  const result = datapath?.testRun(program, Uint8Array.from(packet), interfaceIndex);
+  return { verdict: result?.verdict, packet: [...(result?.packet ?? [])] };
+}
+
 const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   serveTcp,
   serveUdp,
@@ -204,6 +209,7 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   tally,
   open,
   datapath: callDatapath,
+  testRun,
   usesTcx: () => datapath?.usesTcx,
   setName: (value: string) => {
     name = value;

@@ -3,7 +3,14 @@
  * service `web` with a task on each node, published on 8080, and a client container without a
  * published port.
  */
-import { type Actor, inside, macOf, World, type NodeOptions, type WorldNode } from './world.js';
+import {
+  type Actor,
+  inside,
+  macOf,
+  type NodeOptions,
+  type World,
+  type WorldNode,
+} from './world.js';
 
 export const INGRESS = 4096;
 export const OVERLAY = 4097;

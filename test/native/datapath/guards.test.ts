@@ -18,7 +18,7 @@ function tunnelFrame(vni: number, destination: readonly number[]): string {
   return Buffer.from([...vxlan, ...ethernet, ...ip, ...udp]).toString('hex');
 }
 
-t.test('guards', async (t) => {
+await t.test('guards', async (t) => {
   const world = new World();
   t.teardown(async () => await world.close());
   const { client, a, b, webA, webB, plainA } = await startCluster(world);

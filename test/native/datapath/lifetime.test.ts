@@ -39,7 +39,7 @@ async function withCluster(
 
 for (const forceClsact of [false, true]) {
   const how = forceClsact ? 'clsact' : 'tcx';
-  t.test(`killed and taken over (${how})`, async (t) => {
+  await t.test(`killed and taken over (${how})`, async (t) => {
     await withCluster(
       t,
       async ({ world, client, a, plainA, webA }) => {
@@ -72,7 +72,7 @@ for (const forceClsact of [false, true]) {
   });
 }
 
-t.test('a container deleted while no process watched', async (t) => {
+await t.test('a container deleted while no process watched', async (t) => {
   await withCluster(t, async ({ world, a }) => {
     const gone = await world.container(a, 'gone', [{ vni: INGRESS, address: '10.0.0.50' }]);
     const names = async () => (await a.dump()).links.map((link) => link.address);
@@ -91,7 +91,7 @@ t.test('a container deleted while no process watched', async (t) => {
   });
 });
 
-t.test('draining keeps connections and gets no new ones', async (t) => {
+await t.test('draining keeps connections and gets no new ones', async (t) => {
   await withCluster(t, async ({ client, a, b }) => {
     const published = { host: a.address, port: PUBLISHED_PORT };
     let seen = (await client.call('startStream', published)) as { name: string };
@@ -117,7 +117,7 @@ t.test('draining keeps connections and gets no new ones', async (t) => {
   });
 });
 
-t.test('echo is answered by the kernel of a node whose process is gone', async (t) => {
+await t.test('echo is answered by the kernel of a node whose process is gone', async (t) => {
   await withCluster(t, async ({ a, b }) => {
     await b.agent.kill();
     await a.datapath('sendEchoes', [b.address, '192.168.77.99']);
@@ -132,7 +132,7 @@ t.test('echo is answered by the kernel of a node whose process is gone', async (
   });
 });
 
-t.test('destroy leaves nothing', async (t) => {
+await t.test('destroy leaves nothing', async (t) => {
   const world = new World();
   t.teardown(async () => await world.close());
   const { a, webA } = await startCluster(world);

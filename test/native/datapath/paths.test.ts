@@ -13,7 +13,7 @@ import {
 } from './cluster.js';
 import { World } from './world.js';
 
-t.test('paths', async (t) => {
+await t.test('paths', async (t) => {
   const world = new World();
   t.teardown(async () => await world.close());
   const { client, a, b, webA, webB, plainA } = await startCluster(world);

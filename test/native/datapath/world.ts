@@ -53,8 +53,8 @@ export class Actor {
   }
 
   /** Starts one behind a command prefix, e.g. `unshare --net`. */
-  static async start(prefix: readonly string[]): Promise<Actor> {
-    const [command = '', ...args] = [...prefix, process.execPath, ACTOR];
+  static async start(prefix: readonly [string, ...string[]]): Promise<Actor> {
+    const [command, ...args] = [...prefix, process.execPath, ACTOR];
     const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     const actor = new Actor(child);
     await new Promise((resolve, reject) => {
@@ -126,13 +126,13 @@ export class WorldNode {
   }
 
   /** Command prefix that enters the node's namespaces. */
-  enter(): string[] {
+  enter(): [string, ...string[]] {
     return ['nsenter', '-t', String(this.holder.pid), '-n', '-m', '--'];
   }
 
   run(...command: readonly string[]): string {
-    const [program = '', ...args] = [...this.enter(), ...command];
-    return execFileSync(program, args, { encoding: 'utf8' });
+    const [program, ...args] = this.enter();
+    return execFileSync(program, [...args, ...command], { encoding: 'utf8' });
   }
 }
 
@@ -147,7 +147,7 @@ export class World {
   readonly #directories: string[] = [];
   #interfaces = 0;
 
-  async actor(prefix: readonly string[]): Promise<Actor> {
+  async actor(prefix: readonly [string, ...string[]]): Promise<Actor> {
     const actor = await Actor.start(prefix);
     this.#actors.push(actor);
     return actor;
