@@ -168,9 +168,10 @@ function checkPortFree(
   );
 }
 
-/** An already_exists of the store in the words of the Control API. */
+/** An already_exists of the store in the words of the Control API, which differ by kind. */
 export function nameConflict(kind: string, name: string, error: unknown): SkepError {
   const known = SkepError.from(error);
   if (known.code !== 'already_exists') return known;
-  return new SkepError('already_exists', `${known.message}: ${kind} ${name} already exists`);
+  const text = `${kind} ${name} already exists`;
+  return new SkepError('already_exists', kind === 'service' ? `${known.message}: ${text}` : text);
 }

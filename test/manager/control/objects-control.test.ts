@@ -250,7 +250,7 @@ void t.test(
     t.equal(control.listSecrets()[0]?.spec?.data.length, 0);
     t.equal(
       await refusalOf(() => control.createSecret(spec('s', 1))),
-      'already_exists: name conflicts with an existing object: secret s already exists',
+      'already_exists: secret s already exists',
     );
     const labels = 'invalid_argument: only updates to Labels are allowed';
     t.equal(
