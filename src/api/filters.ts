@@ -4,6 +4,7 @@
  */
 import { badRequest } from './http/api-error.js';
 import { JsonSyntaxError, type JsonValue, parseJsonString } from './http/go-json.js';
+import { kindOf } from './http/go-struct.js';
 import { FILTER_VALUES_MAX } from './limits.js';
 
 /** Patterns longer than this match as plain text. */
@@ -28,7 +29,7 @@ export class Filters {
       throw error;
     }
     if (parsed === null) return new Filters(new Map());
-    if (!(parsed instanceof Map)) throw badShape();
+    if (!(parsed instanceof Map)) throw badShape(parsed, 'map[string]map[string]bool');
     const values = new Map<string, readonly string[]>();
     let count = 0;
     for (const [key, value] of parsed) {
@@ -82,16 +83,16 @@ export class Filters {
   }
 }
 
-function badShape(): Error {
-  return badRequest('json: cannot unmarshal filters into Go value of type map[string][]string');
+function badShape(value: JsonValue, goType = 'map[string]bool'): Error {
+  return badRequest(`json: cannot unmarshal ${kindOf(value)} into Go value of type ${goType}`);
 }
 
 function valuesOf(value: JsonValue): readonly string[] {
   if (value === null) return [];
   if (value instanceof Map) return [...value].filter(([, on]) => on === true).map(([name]) => name);
-  if (!Array.isArray(value)) throw badShape();
+  if (!Array.isArray(value)) throw badShape(value);
   return value.map((item) => {
-    if (typeof item !== 'string') throw badShape();
+    if (typeof item !== 'string') throw badShape(item, 'string');
     return item;
   });
 }

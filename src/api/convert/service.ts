@@ -145,15 +145,17 @@ function endpointSpecFields(spec: EndpointSpec): JsonFields {
   };
 }
 
+/** Without ports and addresses the engine shows an empty spec, whatever the mode. */
 function endpointFields(endpoint: Endpoint | undefined): JsonFields {
+  if (!endpoint?.ports.length && !endpoint?.virtualIps.length) return { Spec: {} };
   return {
-    Spec: endpoint?.spec === undefined ? {} : endpointSpecFields(endpoint.spec),
-    Ports: unlessEmpty(endpoint?.ports.map(portFields) ?? []),
+    Spec: endpoint.spec === undefined ? {} : endpointSpecFields(endpoint.spec),
+    Ports: unlessEmpty(endpoint.ports.map(portFields)),
     VirtualIPs: unlessEmpty(
-      endpoint?.virtualIps.map(({ networkId, addr }) => ({
+      endpoint.virtualIps.map(({ networkId, addr }) => ({
         NetworkID: unlessZero(networkId),
         Addr: unlessZero(addr),
-      })) ?? [],
+      })),
     ),
   };
 }

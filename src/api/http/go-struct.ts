@@ -9,7 +9,7 @@ import { JsonNumber, type JsonObject, type JsonValue } from './go-json.js';
 const EMPTY: JsonObject = new Map();
 
 /** Go's name for the kind of a JSON value. */
-function kindOf(value: JsonValue): string {
+export function kindOf(value: JsonValue): string {
   if (typeof value === 'string') return 'string';
   if (typeof value === 'boolean') return 'bool';
   if (value instanceof JsonNumber) return 'number';

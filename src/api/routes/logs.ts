@@ -126,7 +126,10 @@ function tailOf(text: string): bigint {
 function sinceOf(text: string): Timestamp | undefined {
   if (text === '') return undefined;
   const match = /^(-?[0-9]{1,18})(?:\.([0-9]{1,9})[0-9]*)?$/.exec(text);
-  if (match === null) throw new ApiError(500, `could not parse since timestamp: ${text}`);
+  if (match === null) {
+    const cause = `strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`;
+    throw new ApiError(500, `could not parse since timestamp: ${cause}`);
+  }
   return create(TimestampSchema, {
     seconds: BigInt(match[1] ?? '0'),
     nanos: Number((match[2] ?? '').padEnd(9, '0')),

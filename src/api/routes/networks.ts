@@ -2,6 +2,7 @@
  * `/networks`: the swarm's and the engine's in one list. Overlay networks belong to the swarm, all
  * other drivers to the engine; requests about the engine's own pass through.
  */
+import { isIP } from 'node:net';
 import type { Control } from '../../manager/control/types.js';
 import type { Network } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { isPredefined, networkResourceFields, networkSpecFromJson } from '../convert/network.js';
@@ -23,6 +24,11 @@ import {
 } from './engine-networks.js';
 
 const FILTER_KEYS = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'];
+
+/** Networks of every swarm, twins of the engine's own of that name. */
+const SWARM_PREDEFINED = new Set(['bridge', 'host']);
+/** Other names that the engine keeps for itself. */
+const ENGINE_PREDEFINED = new Set(['none', 'default']);
 
 /** The routes. */
 export function networkRoutes(context: RouteContext): readonly Route[] {
@@ -85,7 +91,7 @@ function passes(network: Filterable, filters: Filters): boolean {
   }
   for (const type of filters.get('type')) {
     if (type !== 'custom' && type !== 'builtin') {
-      throw badRequest(`invalid filter: 'type'='${type}'`);
+      throw new ApiError(500, `invalid filter: 'type'='${type}'`);
     }
   }
   return (
@@ -128,22 +134,43 @@ async function createNetwork(context: RouteContext, request: ApiRequest): Promis
   const manager = controlIfManager(context);
   const name = body.string('Name');
   const taken = manager?.listNetworks().some((network) => {
-    return network.spec?.annotations?.name === name && !isPredefined(network);
+    return network.spec?.annotations?.name === name;
   });
-  if (taken) throw new ApiError(409, `network with name ${name} already exists`);
+  // Every swarm has these two, whether or not they are stored.
+  if (taken || (manager !== undefined && SWARM_PREDEFINED.has(name)))
+    throw new ApiError(409, `network with name ${name} already exists`);
   if (!isSwarmScoped(body)) {
     await context.proxy.pass(request.message, request.response, { body: raw });
     return DONE;
   }
-  if (['bridge', 'host', 'none', 'default'].includes(name)) {
-    throw new ApiError(403, `operation is not permitted on predefined ${name} network `);
-  }
   if (manager === undefined) throw creationRefused(context);
+  checkLocally(body, name);
   const local = await listEngineNetworks(context);
   const network = await manager.createNetwork(networkSpecFromJson(body));
   const sameName = local.some((other) => other.name === name && other.swarmId === '');
   const warning = sameName ? `network with name ${name} already exists` : '';
   return json({ Id: network.id, Warning: warning }, 201);
+}
+
+/** What the engine itself checks before it asks the manager; its errors here are 500 and 403. */
+function checkLocally(body: GoStruct, name: string): void {
+  if (ENGINE_PREDEFINED.has(name)) {
+    throw new ApiError(403, `operation is not permitted on predefined ${name} network `);
+  }
+  if (name.trim() === '') throw new ApiError(500, `invalid name: ${name}`);
+  const ipam = body.nested('IPAM', 'network.IPAM');
+  for (const config of ipam.structs('Config', 'network.IPAMConfig')) {
+    const subnet = config.string('Subnet');
+    if (isCidr(subnet)) continue;
+    throw new ApiError(500, `Invalid subnet ${subnet} : invalid CIDR address: ${subnet}`);
+  }
+}
+
+function isCidr(text: string): boolean {
+  const [address = '', bits = '', ...rest] = text.split('/');
+  if (rest.length > 0 || !/^[0-9]{1,3}$/.test(bits)) return false;
+  const family = isIP(address);
+  return family !== 0 && Number(bits) <= (family === 4 ? 32 : 128);
 }
 
 /** Overlay networks and whatever asks for swarm scope go to the swarm. */
