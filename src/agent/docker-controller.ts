@@ -46,6 +46,7 @@ export interface ControllerContext {
 export class DockerController implements TaskController {
   private state: ContainerState | undefined;
   private networked = false;
+  private networking: ContainerNetworking | undefined;
   private active = false;
   private drained = false;
 
@@ -83,11 +84,7 @@ export class DockerController implements TaskController {
 
   async start(signal: AbortSignal): Promise<void> {
     const state = await this.expect();
-    if (hasEnded(state)) {
-      await this.leaveNetwork();
-      throw endError(state);
-    }
-    if (!state.running) {
+    if (!state.running && !hasEnded(state)) {
       const networking = await this.prepareNetworks();
       await this.connectOthers(networking);
       await this.context.operations.run(signal, () => this.context.client.start(state.id));
@@ -98,11 +95,13 @@ export class DockerController implements TaskController {
       await this.shutdown(signal);
       throw new SkepError('unknown', UNHEALTHY);
     }
-    if (!started.running) {
+    if (started.running) {
+      await this.enterNetwork(started);
+    } else if (started.health !== 'none' && started.exitCode !== 0) {
       await this.leaveNetwork();
-      throw endError(started);
+      throw exitError(started.exitCode, started.error);
     }
-    await this.enterNetwork(started);
+    // Without a health check one that ended already did start: the wait tells how it ended.
   }
 
   async wait(signal: AbortSignal): Promise<void> {
@@ -185,7 +184,8 @@ export class DockerController implements TaskController {
     const attachments = this.attachments();
     if (attachments.length === 0) return undefined;
     this.networked = true;
-    return this.context.network.prepareTask(attachments);
+    this.networking ??= await this.context.network.prepareTask(attachments);
+    return this.networking;
   }
 
   private async create(body: Parameters<EngineClient['create']>[1]): Promise<void> {
@@ -230,6 +230,7 @@ export class DockerController implements TaskController {
     if (!this.networked && this.attachments().length === 0) return;
     await this.context.network.deactivate(this.task.id);
     this.networked = false;
+    this.networking = undefined;
     this.active = false;
   }
 
@@ -266,11 +267,6 @@ export class DockerController implements TaskController {
 /** Whether a container ran and ended; a created one has not run. */
 function hasEnded(state: ContainerState): boolean {
   return !state.running && (state.status === 'exited' || state.status === 'dead');
-}
-
-/** Why a container that should have started did not stay. */
-function endError(state: ContainerState): SkepError {
-  return exitError(state.exitCode, state.error);
 }
 
 /** Started and healthy, or over. */

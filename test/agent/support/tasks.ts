@@ -1,0 +1,97 @@
+/** Tasks and other parts for the agent's tests. */
+import { create } from '@bufbuild/protobuf';
+import { type Task, TaskSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
+import { type PortConfig, TaskState } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import type {
+  ContainerNetworking,
+  NodeNetworkConfig,
+  NodeNetworking,
+  TaskEndpoint,
+} from '../../../src/network/types.js';
+
+let counter = 0;
+
+/** A fresh task id. */
+export function newTaskId(): string {
+  counter += 1;
+  return `task${String(process.pid)}x${String(counter)}`.padEnd(25, '0');
+}
+
+/** An assigned container task; `container` and `parts` replace what they name. */
+export function containerTask(container: object, parts: object = {}): Task {
+  const id = newTaskId();
+  return create(TaskSchema, {
+    id,
+    nodeId: 'node1',
+    serviceId: 'service1',
+    slot: 1n,
+    serviceAnnotations: { name: 'web' },
+    desiredState: TaskState.RUNNING,
+    status: { state: TaskState.ASSIGNED },
+    spec: {
+      runtime: { case: 'container', value: { image: 'skep-test/web:1', ...container } },
+    },
+    ...parts,
+  });
+}
+
+/** The same task with another desired state. */
+export function desiring(task: Task, desiredState: TaskState): Task {
+  return { ...task, desiredState };
+}
+
+/** Networking that only remembers what it was asked, for tasks on no network or on none real. */
+export class RecordedNetworking implements NodeNetworking {
+  readonly calls: string[] = [];
+  readonly endpoints = new Map<string, TaskEndpoint>();
+  configs: NodeNetworkConfig[] = [];
+  networking: ContainerNetworking = { endpoints: [], dnsServers: [] };
+
+  start(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  stop(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  configure(config: NodeNetworkConfig): Promise<void> {
+    this.configs.push(config);
+    return Promise.resolve();
+  }
+
+  leave(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  prepareTask(): Promise<ContainerNetworking> {
+    this.calls.push('prepare');
+    return Promise.resolve(this.networking);
+  }
+
+  activate(endpoint: TaskEndpoint): Promise<void> {
+    this.calls.push(`activate ${endpoint.taskId}`);
+    this.endpoints.set(endpoint.taskId, endpoint);
+    return Promise.resolve();
+  }
+
+  drain(taskId: string): Promise<void> {
+    this.calls.push(`drain ${taskId}`);
+    return Promise.resolve();
+  }
+
+  deactivate(taskId: string): Promise<void> {
+    this.calls.push(`deactivate ${taskId}`);
+    this.endpoints.delete(taskId);
+    return Promise.resolve();
+  }
+
+  updatePorts(taskId: string, ports: readonly PortConfig[]): Promise<void> {
+    this.calls.push(`ports ${taskId} ${ports.length}`);
+    return Promise.resolve();
+  }
+
+  ensureAttachable(): Promise<string> {
+    return Promise.resolve('');
+  }
+}
