@@ -33,15 +33,15 @@ export class LeaderLoops {
 
   constructor(options: LeaderLoopsOptions) {
     this.#supervisor = new RestartSupervisor(options);
-    const parts = { ...options, supervisor: this.#supervisor };
-    this.#updates = new UpdateSupervisor(parts);
+    this.#updates = new UpdateSupervisor({ ...options, supervisor: this.#supervisor });
+    const parts = { ...options, supervisor: this.#supervisor, updates: this.#updates };
     this.allocator = new Allocator(options);
     this.scheduler = new Scheduler(options);
     this.#loops = [
       this.allocator,
       this.scheduler,
-      new ReplicatedOrchestrator({ ...parts, updates: this.#updates }),
-      new GlobalOrchestrator({ ...parts, updates: this.#updates }),
+      new ReplicatedOrchestrator(parts),
+      new GlobalOrchestrator(parts),
       new TaskReaper(options),
       new ConstraintEnforcer(options),
     ];

@@ -12,19 +12,16 @@ import {
 import { NodeDescriptionSchema, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isInvalidNode, isOver, isWanted } from '../../model/task-state.js';
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
-import type { UpdateSupervisor } from '../updater/update-supervisor.js';
 import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
 import { type OrchestratorParts, ServiceOrchestrator } from './service-orchestrator.js';
 import { isTaskDirty, raiseDesiredState, type SlotKey } from './task.js';
 
 /** Keeps global services on all their nodes. */
 export class GlobalOrchestrator extends ServiceOrchestrator {
-  readonly #updates: UpdateSupervisor;
   readonly #dirtyNodes = new Set<string>();
 
-  constructor(parts: OrchestratorParts & { readonly updates: UpdateSupervisor }) {
+  constructor(parts: OrchestratorParts) {
     super(parts, 'global');
-    this.#updates = parts.updates;
   }
 
   protected override hasWork(): boolean {
@@ -33,7 +30,7 @@ export class GlobalOrchestrator extends ServiceOrchestrator {
 
   protected observe(event: StoreEvent): void {
     if (event.table === 'service') {
-      if (event.kind === 'remove') this.#updates.cancel(event.object.id);
+      if (event.kind === 'remove') this.updates.cancel(event.object.id);
       else this.dirtyServices.add(event.object.id);
     } else if (event.table === 'node') {
       if (event.kind !== 'update' || placementChanged(event.old, event.object)) {
@@ -86,7 +83,7 @@ export class GlobalOrchestrator extends ServiceOrchestrator {
           if (this.#reconcilePlace(transaction, place, writes))
             update.push(slotOn(service, nodeId));
         }
-        if (update.length > 0) this.#updates.update(service, update);
+        if (update.length > 0) this.updates.update(service, update);
       }
     });
     await commitGroups(this.store, writes);

@@ -12,10 +12,9 @@ import {
   observedState,
 } from '../../model/task-state.js';
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
-import type { UpdateSupervisor } from '../updater/update-supervisor.js';
 import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
 import { type OrchestratorParts, ServiceOrchestrator } from './service-orchestrator.js';
-import { byCreation, isTaskDirty, raiseDesiredState, type SlotKey, tasksInSlot } from './task.js';
+import { raiseDesiredState, type SlotKey, tasksInSlot } from './task.js';
 
 /** A slot in use, with the tasks an update must look at. */
 interface UsedSlot {
@@ -25,22 +24,13 @@ interface UsedSlot {
 
 /** Keeps replicated services at their number of replicas. */
 export class ReplicatedOrchestrator extends ServiceOrchestrator {
-  readonly #updates: UpdateSupervisor;
-  /** Slots in which a task came up; key is the task's id. */
-  readonly #cameUp = new Set<string>();
-
-  constructor(parts: OrchestratorParts & { readonly updates: UpdateSupervisor }) {
+  constructor(parts: OrchestratorParts) {
     super(parts, 'replicated');
-    this.#updates = parts.updates;
-  }
-
-  protected override hasWork(): boolean {
-    return super.hasWork() || this.#cameUp.size > 0;
   }
 
   protected observe(event: StoreEvent): void {
     if (event.table === 'service') {
-      if (event.kind === 'remove') this.#updates.cancel(event.object.id);
+      if (event.kind === 'remove') this.updates.cancel(event.object.id);
       else this.dirtyServices.add(event.object.id);
     } else if (event.table === 'task') {
       this.#observeTask(event.object, event.kind === 'remove');
@@ -77,22 +67,12 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
     for (const serviceId of serviceIds) await this.#reconcile(serviceId);
   }
 
-  protected override async reconcileRest(): Promise<void> {
-    const taskIds = [...this.#cameUp].sort();
-    this.#cameUp.clear();
-    await commitGroups(
-      this.store,
-      taskIds.map((id) => (transaction) => this.#settleSlot(transaction, id)),
-    );
-  }
-
   #observeTask(task: Task, removed: boolean): void {
     if (task.serviceId === '' || !isWanted(task)) return;
     this.store.view((transaction) => {
       if (!this.isMine(transaction.get('service', task.serviceId))) return;
       if (removed) this.dirtyServices.add(task.serviceId);
       else if (this.#lostItsPlace(transaction, task)) this.endedTasks.add(task.id);
-      else if (observedState(task) === TaskState.RUNNING) this.#cameUp.add(task.id);
     });
   }
 
@@ -118,7 +98,7 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
     for (const slot of plan.remove)
       writes.push((transaction) => this.#removeSlot(transaction, slot));
     for (const task of plan.sweep) writes.push((transaction) => sweepTask(transaction, task.id));
-    if (plan.keep.length > 0) this.#updates.update(plan.service, plan.keep);
+    if (plan.keep.length > 0) this.updates.update(plan.service, plan.keep);
     await commitGroups(this.store, writes);
   }
 
@@ -165,29 +145,6 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
   #removeSlot(transaction: WriteTransaction, slot: SlotKey): void {
     for (const task of tasksInSlot(transaction, slot)) {
       raiseDesiredState(transaction, task.id, TaskState.REMOVE);
-    }
-  }
-
-  /**
-   * A slot can hold two wanted tasks after an update ended in between (start-first, new task
-   * failed and was restarted). Once the better one runs, the other has to go.
-   */
-  #settleSlot(transaction: WriteTransaction, taskId: string): void {
-    const task = transaction.get('task', taskId);
-    const service = task && transaction.get('service', task.serviceId);
-    if (task === undefined || !this.isMine(service)) return;
-    if (this.#updates.isActive(service.id)) return;
-    const slot = { serviceId: service.id, slot: task.slot, nodeId: '' };
-    const wanted = tasksInSlot(transaction, slot).filter(isWanted);
-    if (wanted.length < 2) return;
-    const rank = (candidate: Task): number => {
-      const running = observedState(candidate) === TaskState.RUNNING ? 2 : 0;
-      const node = transaction.get('node', candidate.nodeId);
-      return running + (isTaskDirty(service, candidate, node) ? 0 : 1);
-    };
-    wanted.sort((a, b) => rank(a) - rank(b) || byCreation(a, b));
-    for (const surplus of wanted.slice(0, -1)) {
-      raiseDesiredState(transaction, surplus.id, TaskState.SHUTDOWN);
     }
   }
 }

@@ -9,13 +9,21 @@ import { InvariantError, invariant } from '../../model/errors.js';
 import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import { NodeStatus_State, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { isOver, isWanted, observedState } from '../../model/task-state.js';
+import { isOnNode, isWanted, observedState } from '../../model/task-state.js';
 import type { Logger } from '../../observe/logger.js';
 import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
 import type { AfterCommit, Group } from './commit-groups.js';
 import { OLD_TASK_TIMEOUT_MS, RETRY_DELAY_MS_MAX } from './limits.js';
 import { RestartHistory } from './restart-history.js';
-import { byTimestamp, findCluster, isJob, newTask, slotOf } from './task.js';
+import {
+  byTimestamp,
+  findCluster,
+  isJob,
+  newTask,
+  type SlotKey,
+  slotOf,
+  tasksInSlot,
+} from './task.js';
 import { Cancellation, sleep, waitUntil } from './wait-until.js';
 
 interface PendingStart {
@@ -29,8 +37,8 @@ interface PendingStart {
 /** How long a task waits before it is started, and for what. */
 export interface StartCondition {
   readonly delayMs: number;
-  /** Wait for this task to stop, at most {@link OLD_TASK_TIMEOUT_MS} from now. */
-  readonly afterTask: Task | undefined;
+  /** Wait until no earlier task of this slot runs, at most {@link OLD_TASK_TIMEOUT_MS} from now. */
+  readonly freeSlot: SlotKey | undefined;
 }
 
 /** Restarts and delayed starts of all services. */
@@ -103,7 +111,7 @@ export class RestartSupervisor {
     const delayMs = durationMs(task.spec?.restart?.delay) ?? DEFAULT_RESTART_DELAY_MS;
     return () => {
       this.history.record(slot, replacement);
-      void this.startLater(replacement.id, { delayMs: drained ? 0 : delayMs, afterTask: task });
+      void this.startLater(replacement.id, { delayMs: drained ? 0 : delayMs, freeSlot: slot });
     };
   }
 
@@ -162,11 +170,11 @@ export class RestartSupervisor {
     const forget = cancellation.onCancel(() => deadline.cancel());
     try {
       await sleep(this.#environment.clock, condition.delayMs, cancellation);
-      const old = condition.afterTask;
-      if (old !== undefined && !cancellation.cancelled) {
+      const slot = condition.freeSlot;
+      if (slot !== undefined && !cancellation.cancelled) {
         await waitUntil(this.#store, {
-          reached: (transaction) => hasStopped(transaction, old),
-          concerns: (event) => concernsTask(event, old),
+          reached: (transaction) => isFree(transaction, slot),
+          concerns: (event) => concernsSlot(event, slot),
           cancellation: deadline,
         });
       }
@@ -213,18 +221,16 @@ export class RestartSupervisor {
   }
 }
 
-/** Whether a task can no longer disturb its replacement. */
-function hasStopped(transaction: ReadTransaction, old: Task): boolean {
-  const task = transaction.get('task', old.id);
-  if (task === undefined || isOver(task)) return true;
-  // Told to stop before any node had it: it will never run.
-  if (observedState(task) < TaskState.ASSIGNED && !isWanted(task)) return true;
-  if (task.nodeId === '') return false;
-  const node = transaction.get('node', task.nodeId);
-  return node === undefined || node.status?.state === NodeStatus_State.DOWN;
+/** Whether no task of the slot that was told to stop can still run. */
+function isFree(transaction: ReadTransaction, slot: SlotKey): boolean {
+  return tasksInSlot(transaction, slot).every((task) => {
+    if (isWanted(task) || !isOnNode(task)) return true;
+    const node = transaction.get('node', task.nodeId);
+    return node === undefined || node.status?.state === NodeStatus_State.DOWN;
+  });
 }
 
-function concernsTask(event: StoreEvent, task: Task): boolean {
-  if (event.table === 'task') return event.object.id === task.id;
+function concernsSlot(event: StoreEvent, slot: SlotKey): boolean {
+  if (event.table === 'task') return event.object.serviceId === slot.serviceId;
   return event.table === 'node';
 }

@@ -8,21 +8,25 @@ import type { Environment } from '../../model/environment.js';
 import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import {
-  isOver,
   isOnNode,
+  isOver,
   isWanted,
+  observedState,
   type ServiceMode,
   serviceMode,
 } from '../../model/task-state.js';
 import type { Logger } from '../../observe/logger.js';
 import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
-import type { AfterCommit } from './commit-groups.js';
+import type { UpdateSupervisor } from '../updater/update-supervisor.js';
+import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
 import { ReconcileLoop } from './reconcile-loop.js';
 import type { RestartSupervisor } from './restart-supervisor.js';
 import {
   byCreation,
   findCluster,
+  isTaskDirty,
   newTask,
+  raiseDesiredState,
   type SlotKey,
   slotKeyText,
   slotOf,
@@ -35,6 +39,7 @@ export interface OrchestratorParts {
   readonly environment: Environment;
   readonly logger: Logger;
   readonly supervisor: RestartSupervisor;
+  readonly updates: UpdateSupervisor;
 }
 
 /** Keeps the tasks of the services of one mode in line with their specs. */
@@ -43,11 +48,14 @@ export abstract class ServiceOrchestrator {
   protected readonly environment: Environment;
   protected readonly logger: Logger;
   protected readonly supervisor: RestartSupervisor;
+  protected readonly updates: UpdateSupervisor;
   /** Services whose set of tasks must be looked at. */
   protected readonly dirtyServices = new Set<string>();
   /** Tasks that ended, or lost their node, though wanted. */
   protected readonly endedTasks = new Set<string>();
   protected readonly loop: ReconcileLoop;
+  /** Services one of whose tasks came up, or whose update is over. */
+  readonly #unsettled = new Set<string>();
   readonly #mode: ServiceMode;
   #unsubscribe = (): void => undefined;
   #takenOver = false;
@@ -57,6 +65,11 @@ export abstract class ServiceOrchestrator {
     this.environment = parts.environment;
     this.logger = parts.logger.child({ loop: mode });
     this.supervisor = parts.supervisor;
+    this.updates = parts.updates;
+    this.updates.onFinished((serviceId) => {
+      this.#unsettled.add(serviceId);
+      this.loop.trigger();
+    });
     this.#mode = mode;
     this.loop = new ReconcileLoop({
       environment: this.environment,
@@ -98,7 +111,7 @@ export abstract class ServiceOrchestrator {
   }
 
   protected hasWork(): boolean {
-    return this.dirtyServices.size > 0 || this.endedTasks.size > 0;
+    return this.dirtyServices.size + this.endedTasks.size + this.#unsettled.size > 0;
   }
 
   /** Whether this orchestrator is the one for `service`. */
@@ -119,16 +132,16 @@ export abstract class ServiceOrchestrator {
   ): AfterCommit | undefined {
     const present = tasksInSlot(transaction, slot);
     if (present.some(isWanted)) return undefined;
-    const stopping = present.filter(isOnNode).sort(byCreation).at(-1);
+    const stopping = present.some(isOnNode);
     const task = newTask(this.environment, {
       cluster: findCluster(transaction),
       service,
       slot,
-      desiredState: stopping === undefined ? desiredState : TaskState.READY,
+      desiredState: stopping ? TaskState.READY : desiredState,
     });
     transaction.create('task', task);
-    if (stopping === undefined) return undefined;
-    return () => void this.supervisor.startLater(task.id, { delayMs: 0, afterTask: stopping });
+    if (!stopping) return undefined;
+    return () => void this.supervisor.startLater(task.id, { delayMs: 0, freeSlot: slot });
   }
 
   #observe(event: StoreEvent): void {
@@ -136,8 +149,10 @@ export abstract class ServiceOrchestrator {
       if (!this.isMine(event.object)) return;
       if (event.kind === 'remove') this.supervisor.history.forget(event.object.id);
     }
-    if (event.table === 'task' && event.kind === 'remove') {
-      this.supervisor.cancelStart(event.object.id);
+    if (event.table === 'task') {
+      const { id, serviceId } = event.object;
+      if (event.kind === 'remove') this.supervisor.cancelStart(id);
+      else if (observedState(event.object) === TaskState.RUNNING) this.#unsettled.add(serviceId);
     }
     this.observe(event);
   }
@@ -150,6 +165,25 @@ export abstract class ServiceOrchestrator {
     await this.#drain(this.endedTasks, (ids) => this.replaceEnded(ids));
     await this.#drain(this.dirtyServices, (ids) => this.reconcileServices(ids));
     await this.reconcileRest();
+    await this.#drain(this.#unsettled, (ids) => this.#settle(ids));
+  }
+
+  /**
+   * A slot can be left with two wanted tasks when an update ends in between (start-first, the new
+   * task failed and was restarted). Once the right one runs, the others have to go.
+   */
+  #settle(serviceIds: readonly string[]): Promise<void> {
+    const groups: Group[] = [];
+    this.store.view((transaction) => {
+      for (const serviceId of serviceIds) {
+        const service = transaction.get('service', serviceId);
+        if (!this.isMine(service) || this.updates.isActive(serviceId)) continue;
+        for (const key of crowdedSlots(transaction, service)) {
+          groups.push((write) => settleSlot(write, key));
+        }
+      }
+    });
+    return commitGroups(this.store, groups);
   }
 
   /** Works off a set; what it held comes back if that fails. */
@@ -186,15 +220,44 @@ export abstract class ServiceOrchestrator {
     const newest = versions.reduce((a, b) => (a > b ? a : b), 0n);
     const current = tasks.filter((task) => (task.specVersion?.index ?? 0n) === newest);
     for (const task of current.sort(byCreation).slice(1)) this.supervisor.history.record(key, task);
-    const stopping = tasks.filter((task) => isOnNode(task) && !isWanted(task));
     for (const task of tasks) {
       if (task.desiredState !== TaskState.READY || isOver(task)) continue;
       const delayMs = durationMs(task.spec?.restart?.delay) ?? DEFAULT_RESTART_DELAY_MS;
       const sinceMs = this.environment.clock.nowMs() - (taskTimestampMs(task) ?? 0);
       void this.supervisor.startLater(task.id, {
         delayMs: Math.min(Math.max(0, delayMs - sinceMs), delayMs),
-        afterTask: [...stopping].sort(byCreation).at(-1),
+        freeSlot: key,
       });
     }
+  }
+}
+
+/** Slots with more than one wanted task. */
+function crowdedSlots(transaction: ReadTransaction, service: Service): readonly SlotKey[] {
+  const slots = new Map<string, { readonly key: SlotKey; tasks: number }>();
+  for (const task of transaction.find('task', { by: 'service', serviceId: service.id })) {
+    if (!isWanted(task)) continue;
+    const key = slotOf(service, task);
+    const slot = slots.get(slotKeyText(key));
+    if (slot === undefined) slots.set(slotKeyText(key), { key, tasks: 1 });
+    else slot.tasks += 1;
+  }
+  return [...slots.values()].filter(({ tasks }) => tasks > 1).map(({ key }) => key);
+}
+
+/** Keeps the newest up-to-date task that runs; while none does, nothing is taken away. */
+function settleSlot(transaction: WriteTransaction, key: SlotKey): void {
+  const service = transaction.get('service', key.serviceId);
+  if (service === undefined) return;
+  const wanted = tasksInSlot(transaction, key).filter(isWanted);
+  const running = wanted.filter((task) => observedState(task) === TaskState.RUNNING);
+  const current = running.filter(
+    (task) => !isTaskDirty(service, task, transaction.get('node', task.nodeId)),
+  );
+  const candidates = current.length > 0 || running.length < wanted.length ? current : running;
+  const kept = candidates.sort(byCreation).at(-1);
+  if (kept === undefined) return;
+  for (const task of wanted) {
+    if (task !== kept) raiseDesiredState(transaction, task.id, TaskState.SHUTDOWN);
   }
 }

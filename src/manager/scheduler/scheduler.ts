@@ -110,9 +110,10 @@ export class Scheduler {
 
   #setTask(task: Task): void {
     const state = observedState(task);
-    if (state < TaskState.PENDING) return;
+    // A task told to stop before the allocator saw it must end, too.
+    if (state < TaskState.PENDING && isWanted(task)) return;
     if (isOver(task)) return this.#forgetTask(task.id);
-    if (state === TaskState.PENDING) {
+    if (state <= TaskState.PENDING) {
       const isNew = this.#waiting.get(task.id)?.desiredState !== task.desiredState;
       this.#waiting.set(task.id, task);
       if (isNew) this.#loop.trigger();
@@ -242,14 +243,14 @@ export class Scheduler {
   /** Returns false when the decision no longer holds. */
   #apply(transaction: WriteTransaction, decision: Decision): boolean {
     const task = transaction.get('task', decision.task.id);
-    if (task === undefined || observedState(task) !== TaskState.PENDING) return false;
+    if (task === undefined || observedState(task) > TaskState.PENDING) return false;
     if (decision.kind === 'end') {
       if (isWanted(task)) return false;
       const over = { state: TaskState.SHUTDOWN, message: 'shutdown', err: '' };
       transaction.update('task', withObservedState(this.#environment, task, over));
       return true;
     }
-    if (!isWanted(task)) return false;
+    if (!isWanted(task) || observedState(task) !== TaskState.PENDING) return false;
     if (decision.kind === 'wait') {
       const { err } = decision;
       if (task.status?.err === err) return true;

@@ -155,8 +155,8 @@ export class UpdateRun {
       }
       if (!startFirst) shutDown(transaction, plan.others);
       if (plan.task.desiredState < TaskState.RUNNING) {
-        const afterTask = startFirst ? undefined : plan.others.at(-1);
-        started = supervisor.startLater(plan.task.id, { delayMs: 0, afterTask });
+        const freeSlot = startFirst ? undefined : slot;
+        started = supervisor.startLater(plan.task.id, { delayMs: 0, freeSlot });
       }
       return plan;
     });

@@ -15,12 +15,15 @@ import { isPaused } from './update-status.js';
 interface ActiveRun {
   readonly run: UpdateRun;
   readonly done: Promise<void>;
+  /** Slots asked for meanwhile, to be looked at when the run is over. */
+  later: readonly SlotKey[];
 }
 
 /** Updates of all services. */
 export class UpdateSupervisor {
   readonly #parts: UpdateParts;
   readonly #active = new Map<string, ActiveRun>();
+  readonly #finishListeners: ((serviceId: string) => void)[] = [];
   #stopped = false;
 
   constructor(parts: UpdateParts) {
@@ -41,12 +44,20 @@ export class UpdateSupervisor {
     const active = this.#active.get(service.id);
     if (active !== undefined) {
       const goesOn = !active.run.failed || isPaused(service);
-      if (goesOn && sameSpec(active.run.service.spec, service.spec)) return;
+      if (goesOn && sameSpec(active.run.service.spec, service.spec)) {
+        active.later = slots;
+        return;
+      }
       active.run.cancel();
     }
     const run = new UpdateRun(this.#parts, service);
     const done = this.#run(run, slots, active?.done);
-    this.#active.set(service.id, { run, done });
+    this.#active.set(service.id, { run, done, later: [] });
+  }
+
+  /** Calls `listener` whenever an update of a service is over, however it ended. */
+  onFinished(listener: (serviceId: string) => void): void {
+    this.#finishListeners.push(listener);
   }
 
   /** Ends the update of a service, if there is one. */
@@ -73,9 +84,20 @@ export class UpdateSupervisor {
         await sleep(this.#parts.environment.clock, RETRY_DELAY_MS_MAX, run.cancellation);
       }
     } finally {
-      const serviceId = run.service.id;
-      if (this.#active.get(serviceId)?.run === run) this.#active.delete(serviceId);
+      this.#finished(run);
     }
+  }
+
+  #finished(run: UpdateRun): void {
+    const serviceId = run.service.id;
+    const active = this.#active.get(serviceId);
+    if (active?.run !== run) return;
+    this.#active.delete(serviceId);
+    if (this.#stopped) return;
+    for (const listener of this.#finishListeners) listener(serviceId);
+    if (active.later.length === 0 || run.cancellation.cancelled) return;
+    const service = this.#parts.store.view((transaction) => transaction.get('service', serviceId));
+    if (service !== undefined) this.update(service, active.later);
   }
 
   /** Returns false when the store failed and the run must be taken up again. */

@@ -1,0 +1,185 @@
+/** A random life of a cluster: what users do to services and nodes, and what fails meanwhile. */
+import { create } from '@bufbuild/protobuf';
+import type { Service } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
+import { NodeSpec_Availability } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
+import {
+  NodeStatus_State,
+  RestartPolicy_RestartCondition,
+  UpdateConfig_FailureAction,
+  UpdateConfig_UpdateOrder,
+  UpdateConfigSchema,
+} from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import { makeNetwork, makeNode, makeService } from './objects.js';
+import { World } from './world.js';
+import { InvariantChecker } from './invariants.js';
+
+const NODES = ['n1', 'n2', 'n3', 'n4', 'n5'];
+const OPERATIONS = 40;
+/** Long enough for every restart delay, monitoring period and stop to pass several times. */
+const QUIET_MS = 240_000;
+
+/** One seeded run; its violations are empty if all held. */
+export async function runScenario(seed: number): Promise<readonly string[]> {
+  const world = new World(seed, {
+    stepMs: 300,
+    stopMs: 3000,
+    rejectChance: 0.05,
+    startFailChance: 0.05,
+    failChance: 0.15,
+  });
+  const checker = new InvariantChecker(world);
+  const nodes = NODES.map((id, index) =>
+    makeNode(id, { spec: { annotations: { labels: { zone: index < 3 ? 'a' : 'b' } } } }),
+  );
+  await world.start(nodes);
+  try {
+    await world.put('network', makeNetwork('net'));
+    const scenario = new Scenario(world);
+    for (let step = 0; step < OPERATIONS; step++) {
+      await scenario.operate();
+      await world.run(world.environment.random.integer(0, 8000));
+    }
+    await scenario.heal();
+    await world.run(QUIET_MS);
+    checker.checkQuiescent();
+  } finally {
+    await world.stop();
+  }
+  return checker.violations;
+}
+
+class Scenario {
+  readonly #world: World;
+  #services = 0;
+  #revision = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** Does one random thing. */
+  async operate(): Promise<void> {
+    const { random } = this.#world.environment;
+    const services = this.#world.all('service');
+    if (services.length < 2) return this.#create();
+    const service = random.pick(services);
+    const node = random.pick(NODES);
+    const operations: (() => Promise<void>)[] = [
+      () => this.#create(),
+      () => this.#scale(service),
+      () => this.#scale(service),
+      () => this.#updateImage(service),
+      () => this.#updateImage(service),
+      () => this.#updateImage(service),
+      () => this.#toggleConstraint(service),
+      () => this.#world.remove('service', service.id),
+      () => this.#world.setAvailability(node, NodeSpec_Availability.DRAIN),
+      () => this.#world.setAvailability(node, NodeSpec_Availability.PAUSE),
+      () => this.#world.setAvailability(node, NodeSpec_Availability.ACTIVE),
+      () => this.#world.setNodeState(node, NodeStatus_State.DOWN),
+      () => this.#world.setNodeState(node, NodeStatus_State.READY),
+      () => this.#world.setNodeState(node, NodeStatus_State.READY),
+      () => this.#relabel(node),
+      () => this.#world.changeLeader(),
+    ];
+    await random.pick(operations)();
+  }
+
+  /** Ends all faults. */
+  async heal(): Promise<void> {
+    const { behaviour } = this.#world.agents;
+    Object.assign(behaviour, { rejectChance: 0, startFailChance: 0, failChance: 0 });
+    for (const id of NODES) {
+      await this.#world.setNodeState(id, NodeStatus_State.READY);
+      if (id !== 'n2') await this.#world.setAvailability(id, NodeSpec_Availability.ACTIVE);
+      else await this.#world.setAvailability(id, NodeSpec_Availability.DRAIN);
+    }
+  }
+
+  async #create(): Promise<void> {
+    const { random } = this.#world.environment;
+    const id = `s${(this.#services += 1)}`;
+    const isGlobal = random.chance(0.3);
+    const config = () =>
+      create(UpdateConfigSchema, {
+        parallelism: BigInt(random.integer(0, 3)),
+        delay: { seconds: BigInt(random.integer(0, 3)) },
+        monitor: { seconds: BigInt(random.integer(1, 5)) },
+        failureAction: random.pick([
+          UpdateConfig_FailureAction.PAUSE,
+          UpdateConfig_FailureAction.CONTINUE,
+          UpdateConfig_FailureAction.ROLLBACK,
+        ]),
+        order: random.chance(0.4)
+          ? UpdateConfig_UpdateOrder.START_FIRST
+          : UpdateConfig_UpdateOrder.STOP_FIRST,
+        maxFailureRatio: random.pick([0, 0, 0.3]),
+      });
+    const condition = random.chance(0.8)
+      ? RestartPolicy_RestartCondition.ANY
+      : RestartPolicy_RestartCondition.ON_FAILURE;
+    const maxAttempts = condition === RestartPolicy_RestartCondition.ANY ? 0n : 2n;
+    await this.#world.put(
+      'service',
+      makeService(id, {
+        mode: isGlobal
+          ? { case: 'global', value: {} }
+          : { case: 'replicated', value: { replicas: BigInt(random.integer(0, 8)) } },
+        update: config(),
+        rollback: config(),
+        endpoint: random.chance(0.5) ? { ports: [{ targetPort: 80 }] } : {},
+        task: {
+          runtime: { case: 'container', value: { image: 'image:0' } },
+          networks: random.chance(0.5) ? [{ target: 'net' }] : [],
+          restart: { condition, maxAttempts, delay: { seconds: BigInt(random.integer(0, 5)) } },
+        },
+      }),
+    );
+  }
+
+  #scale(service: Service): Promise<void> {
+    const replicas = BigInt(this.#world.environment.random.integer(0, 10));
+    return this.#world.updateService(service.id, (spec) =>
+      spec.mode.case === 'replicated'
+        ? { ...spec, mode: { ...spec.mode, value: { ...spec.mode.value, replicas } } }
+        : spec,
+    );
+  }
+
+  #updateImage(service: Service): Promise<void> {
+    const image = `image:${(this.#revision += 1)}`;
+    return this.#world.updateService(service.id, (spec) => {
+      const task = spec.task;
+      if (task?.runtime.case !== 'container') return spec;
+      const runtime = { ...task.runtime, value: { ...task.runtime.value, image } };
+      return { ...spec, task: { ...task, runtime } };
+    });
+  }
+
+  #toggleConstraint(service: Service): Promise<void> {
+    const { random } = this.#world.environment;
+    const constraints = random.pick([[], ['node.labels.zone==a'], ['node.labels.zone!=a']]);
+    return this.#world.updateService(service.id, (spec) => {
+      if (spec.task === undefined) return spec;
+      const old = makeService('x').spec?.task?.placement ?? spec.task.placement;
+      const placement = {
+        $typeName: 'docker.swarmkit.v1.Placement' as const,
+        preferences: [],
+        platforms: [],
+        maxReplicas: 0n,
+        ...old,
+        constraints,
+      };
+      return { ...spec, task: { ...spec.task, placement } };
+    });
+  }
+
+  #relabel(nodeId: string): Promise<void> {
+    const zone = this.#world.environment.random.pick(['a', 'b']);
+    return this.#world.change('node', nodeId, (node) => {
+      if (node.spec?.annotations === undefined) return node;
+      const annotations = { ...node.spec.annotations, labels: { zone } };
+      return { ...node, spec: { ...node.spec, annotations } };
+    });
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * A simulated cluster around the leader's loops: a local store, virtual time, and what the API,
+ * the dispatcher and the agents do to the store.
+ */
+import { LeaderLoops } from '../../../src/manager/leader-loops.js';
+import type { Node, Service, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
+import type {
+  NodeSpec_Availability,
+  ServiceSpec,
+} from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
+import type { NodeStatus_State } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import { silentLogger } from '../../../src/observe/logger.js';
+import { createLocalStore, type MemoryStore } from '../../../src/store/memory-store.js';
+import type { Tables, TableName } from '../../../src/store/types.js';
+import {
+  type SimulatedEnvironment,
+  simulatedEnvironment,
+} from '../../support/simulated-environment.js';
+import { makeCluster } from './objects.js';
+import { type AgentBehaviour, SimulatedAgents } from './agents.js';
+
+/** Store, time, loops and agents of one seed. */
+export class World {
+  readonly environment: SimulatedEnvironment;
+  readonly store: MemoryStore;
+  readonly agents: SimulatedAgents;
+  loops: LeaderLoops;
+
+  constructor(seed: number, behaviour?: Partial<AgentBehaviour>) {
+    this.environment = simulatedEnvironment(seed);
+    this.store = createLocalStore(this.environment, { freezeObjects: true }).store;
+    this.agents = new SimulatedAgents(this.store, this.environment, behaviour);
+    this.loops = this.#newLoops();
+  }
+
+  /** Starts everything, with a cluster object and these nodes. */
+  async start(nodes: readonly Node[] = []): Promise<void> {
+    await this.put('cluster', makeCluster());
+    for (const node of nodes) await this.put('node', node);
+    this.agents.start();
+    this.loops.start();
+    await this.run(0);
+  }
+
+  /** Ends the loops and agents. */
+  async stop(): Promise<void> {
+    this.agents.stop();
+    await this.loops.stop();
+  }
+
+  /** Lets time pass. */
+  run(durationMs: number): Promise<void> {
+    return this.environment.clock.advanceAsync(durationMs);
+  }
+
+  /** Another manager becomes leader. */
+  async changeLeader(): Promise<void> {
+    await this.loops.stop();
+    this.loops = this.#newLoops();
+    this.loops.start();
+    await this.run(0);
+  }
+
+  /** Stores a new object. */
+  async put<T extends TableName>(table: T, object: Tables[T]): Promise<void> {
+    await this.store.update((transaction) => transaction.create(table, object));
+  }
+
+  /** Changes a stored object; does nothing if it is gone. */
+  async change<T extends TableName>(
+    table: T,
+    id: string,
+    change: (object: Tables[T]) => Tables[T],
+  ): Promise<void> {
+    await this.store.update((transaction) => {
+      const object = transaction.get(table, id);
+      if (object !== undefined) transaction.update(table, change(object));
+    });
+  }
+
+  async remove(table: TableName, id: string): Promise<void> {
+    await this.store.update((transaction) => transaction.delete(table, id));
+  }
+
+  /** What the control API does on `service update`. */
+  updateService(id: string, edit: (spec: ServiceSpec) => ServiceSpec): Promise<void> {
+    return this.change('service', id, (service) => {
+      const spec = service.spec as ServiceSpec;
+      return {
+        ...service,
+        spec: edit(spec),
+        specVersion: service.meta?.version,
+        previousSpec: spec,
+        previousSpecVersion: service.specVersion,
+        updateStatus: undefined,
+      };
+    });
+  }
+
+  setNodeState(id: string, state: NodeStatus_State): Promise<void> {
+    return this.change('node', id, (node) => ({
+      ...node,
+      status: { ...(node.status as NonNullable<Node['status']>), state },
+    }));
+  }
+
+  setAvailability(id: string, availability: NodeSpec_Availability): Promise<void> {
+    return this.change('node', id, (node) => ({
+      ...node,
+      spec: { ...(node.spec as NonNullable<Node['spec']>), availability },
+    }));
+  }
+
+  all<T extends TableName>(table: T): readonly Tables[T][] {
+    return this.store.view((transaction) => transaction.find(table, { by: 'all' }));
+  }
+
+  get<T extends TableName>(table: T, id: string): Tables[T] | undefined {
+    return this.store.view((transaction) => transaction.get(table, id));
+  }
+
+  tasksOf(serviceId: string): readonly Task[] {
+    return this.store.view((transaction) => transaction.find('task', { by: 'service', serviceId }));
+  }
+
+  service(id: string): Service {
+    const service = this.get('service', id);
+    if (service === undefined) throw new Error(`no service ${id}`);
+    return service;
+  }
+
+  #newLoops(): LeaderLoops {
+    const { store, environment } = this;
+    return new LeaderLoops({ store, environment, logger: silentLogger });
+  }
+}
