@@ -10,6 +10,7 @@ import { Agent } from '../../src/agent/agent.js';
 import { DockerExecutor } from '../../src/agent/docker-executor.js';
 import { SubscriptionMessageSchema } from '../../src/model/gen/docker/swarmkit/v1/logbroker_pb.js';
 import {
+  EndpointSchema,
   SecretSchema,
   type Task,
   TaskSchema,
@@ -467,7 +468,7 @@ void t.test('logs are published: streams, tail, follow, close', async (t) => {
   const node = await startNode(t);
   const task = containerTask(
     {
-      args: ['sh', '-c', 'echo one; echo two >&2; echo three; sleep 1000'],
+      args: ['sh', '-c', 'echo two >&2; sleep 0.3; echo one; echo three; sleep 1000'],
       ...{ stopGracePeriod: { seconds: 1n } },
     },
     { nodeId: node.manager.nodeId },
@@ -486,6 +487,12 @@ void t.test('logs are published: streams, tail, follow, close', async (t) => {
     (node.manager.published.get(id)?.messages ?? []).map(
       (message) => `${message.stream} ${Buffer.from(message.data).toString()}`,
     );
+  await waitFor('all lines to be written', 10_000, async () => {
+    const log = await engine.docker
+      .getContainer(containerId(node, task))
+      .logs({ stdout: true, stderr: true });
+    return log.toString().includes('three') ? true : undefined;
+  });
   subscribe('all', {});
   await waitFor(
     'the end of a log',
