@@ -57,9 +57,8 @@ void t.test('renewal: new calls on the new certificate, open streams go on', asy
   const identity = new TestIdentity(await cluster.identity(cluster.founding.node.id, 'manager'));
   const connection = await founderConnection(t, cluster, identity);
   const abort = new AbortController();
-  const session = connection.dispatcher
-    .session({}, { signal: abort.signal })
-    [Symbol.asyncIterator]();
+  const stream = connection.dispatcher.session({}, { signal: abort.signal });
+  const session = stream[Symbol.asyncIterator]();
   const first = await session.next();
   const sessionId = first.done === true ? '' : first.value.sessionId;
   t.equal(cluster.server.peers().length, 1);

@@ -47,8 +47,12 @@ export class AssignmentSet {
   /** Looks at a task again: it may be new, changed, gone, or none of this node's. */
   look(taskId: string, read: ReadTransaction): void {
     const task = read.get('task', taskId);
-    if (task === undefined || task.nodeId !== this.#nodeId) this.#remove(taskId);
-    else if (observedState(task) >= TaskState.ASSIGNED) this.#put(task, read);
+    const isOurs =
+      task !== undefined &&
+      task.nodeId === this.#nodeId &&
+      observedState(task) >= TaskState.ASSIGNED;
+    if (isOurs) this.#put(task, read);
+    else this.#remove(taskId);
   }
 
   /** The changes since the last call: dependencies before tasks, removals last. */

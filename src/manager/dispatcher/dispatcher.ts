@@ -64,6 +64,7 @@ export class Dispatcher {
   readonly #taskStreams = new NodeStreams();
   /** Nodes that were unknown when this leader began and have not come back. */
   readonly #unknown = new Set<string>();
+  #nodeCount = 0;
   #state: 'stopped' | 'starting' | 'running' = 'stopped';
   #unsubscribe: (() => void) | undefined;
 
@@ -89,9 +90,14 @@ export class Dispatcher {
   async start(): Promise<void> {
     if (this.#state !== 'stopped') return;
     this.#state = 'starting';
-    this.#unsubscribe = this.#store.subscribe((events) => this.#onEvents(events));
+    const { result: nodes, unsubscribe } = this.#store.viewAndSubscribe(
+      (read) => read.find('node', { by: 'all' }),
+      (events) => this.#onEvents(events),
+    );
+    this.#unsubscribe = unsubscribe;
+    this.#nodeCount = nodes.length;
     try {
-      await this.#markUnknown();
+      await this.#markUnknown(nodes);
       this.#state = 'running';
     } catch (error) {
       await this.stop();
@@ -222,7 +228,7 @@ export class Dispatcher {
       planHeartbeat(
         read.get('cluster', this.#options.clusterId),
         read.get('node', nodeId),
-        read.find('node', { by: 'all' }).length,
+        this.#nodeCount,
         this.#options.env.random,
       ),
     );
@@ -292,8 +298,7 @@ export class Dispatcher {
     return !stream.signal.aborted;
   }
 
-  async #markUnknown(): Promise<void> {
-    const nodes = this.#store.view((read) => read.find('node', { by: 'all' }));
+  async #markUnknown(nodes: readonly Node[]): Promise<void> {
     const writes: Promise<void>[] = [];
     for (const node of nodes) {
       if (node.status?.state === NodeStatus_State.DOWN) {
@@ -333,7 +338,9 @@ export class Dispatcher {
 
   #onNodeEvent(event: Extract<StoreEvent, { table: 'node' }>): void {
     const { id } = event.object;
+    if (event.kind === 'create') this.#nodeCount++;
     if (event.kind === 'remove') {
+      this.#nodeCount--;
       this.#unknown.delete(id);
       this.#watch.forget(id);
       this.#sessions.close(id, new SkepError('not_found', 'node not found'));

@@ -23,6 +23,8 @@ import { connectManager, grpcTransport } from '../../../src/rpc/manager-connecti
 import type { TlsIdentity } from '../../../src/rpc/types.js';
 import { startTestCluster, type TestCluster } from '../../rpc/test-cluster.js';
 
+const UNKNOWN_AVAILABILITY = JSON.parse('99') as NodeSpec_Availability;
+
 async function start(t: { teardown(end: () => unknown): unknown }): Promise<TestCluster> {
   const cluster = await startTestCluster();
   t.teardown(() => cluster.stop());
@@ -190,8 +192,10 @@ void t.test('a bad request is marked failed, not retried for ever', async (t) =>
     state: IssuanceStatus_State.FAILED,
     err: 'certificate request does not parse',
   });
-  await t.rejects(client.issueNodeCertificate({ token }), { message: '[invalid_argument] InvalidArgument' });
-  await t.rejects(client.issueNodeCertificate({ csr, token, availability: 99 as NodeSpec_Availability }));
+  await t.rejects(client.issueNodeCertificate({ token }), {
+    message: '[invalid_argument] InvalidArgument',
+  });
+  await t.rejects(client.issueNodeCertificate({ csr, token, availability: UNKNOWN_AVAILABILITY }));
   await t.rejects(client.issueNodeCertificate({ csr: Buffer.alloc(17_000), token }));
 });
 

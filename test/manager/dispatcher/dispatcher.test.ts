@@ -17,6 +17,7 @@ import {
 } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   NodeDescriptionSchema,
+  NodeRole,
   NodeStatus_State,
   TaskState,
   TaskStatusSchema,
@@ -36,6 +37,9 @@ interface World {
   node(id: string): Node | undefined;
   task(id: string): Task | undefined;
 }
+
+/** A number that no task state has. */
+const UNKNOWN_STATE = JSON.parse('513') as TaskState;
 
 const SELF = { nodeId: 'manager', addr: '10.0.0.1:2377' };
 
@@ -142,7 +146,11 @@ void t.test('a session tells at once who manages, and registers the node', async
   await w.store.update((write) => {
     write.create(
       'node',
-      create(NodeSchema, { id: 'm2', role: 1, managerStatus: { addr: '10.0.0.2:2377' } }),
+      create(NodeSchema, {
+        id: 'm2',
+        role: NodeRole.MANAGER,
+        managerStatus: { addr: '10.0.0.2:2377' },
+      }),
     );
   });
   const second = (await next).value as SessionMessage;
@@ -317,7 +325,7 @@ void t.test('reports are stored for own tasks only and never go back', async (t)
     code: 'permission_denied',
     message: 'cannot update a task not assigned this node',
   });
-  await t.rejects(send('t1', 513 as TaskState), { code: 'invalid_argument' });
+  await t.rejects(send('t1', UNKNOWN_STATE), { code: 'invalid_argument' });
   await t.rejects(send('t1', TaskState.FAILED, 'x'.repeat(70_000)), { code: 'invalid_argument' });
   t.equal(w.task('t1')?.status?.state, TaskState.RUNNING);
 });

@@ -1,6 +1,6 @@
 /** Root, leaves, tokens and key files, held against OpenSSL (through Node) and SwarmKit's rules. */
 import { createHash, X509Certificate } from 'node:crypto';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import t from 'tap';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
 import { newJoinToken, parseJoinToken } from '../../../src/rpc/identity/join-token.js';

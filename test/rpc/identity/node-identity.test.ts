@@ -13,7 +13,7 @@ import { testIdentity } from '../test-cluster.js';
 interface Fixture {
   readonly state: string;
   readonly founding: NewCluster;
-  file(name: string): string;
+  readonly file: (name: string) => string;
 }
 
 async function setUp(t: { teardown(end: () => void): unknown }): Promise<Fixture> {
