@@ -175,6 +175,16 @@ export class RawNode {
     );
   }
 
+  /**
+   * Messages that may go at once, also while a Ready is out: they rest on nothing that is being
+   * persisted. So a leader whose disk is slow is still heard of.
+   */
+  takeMessages(): readonly Message[] {
+    const { messages } = this.#core;
+    this.#core.messages = [];
+    return messages;
+  }
+
   /** What is to be done now; `advance` must follow before the next. */
   ready(): Ready {
     invariant(this.#outstanding === undefined, 'advance comes before the next ready');

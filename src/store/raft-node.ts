@@ -43,8 +43,12 @@ import type { RaftStorage } from './wal/raft-storage.js';
 
 /** Carries messages to other members; may lose them, must not block or throw. */
 export interface RaftTransport {
-  /** For snapshots the sender must hear `reportSnapshot` in the end. */
-  send(message: Message, to: RaftMember): void;
+  /**
+   * `to` is undefined for a member that is not known here yet, as to one who joins everybody is:
+   * an answer then goes where the message came from. For a snapshot the sender must hear
+   * `reportSnapshot` in the end.
+   */
+  send(message: Message, to: RaftMember | undefined): void;
 }
 
 /** Hears of leadership: `true` once this node leads and has applied all that went before. */
@@ -317,6 +321,7 @@ export class RaftNode implements Proposer {
       while (!this.#isStopped && this.#persisting === undefined && this.#raw.hasReady()) {
         this.#handle(this.#raw.ready());
       }
+      for (const message of this.#raw.takeMessages()) this.#send(message);
     });
     this.#isPumping = false;
   }
@@ -365,7 +370,7 @@ export class RaftNode implements Proposer {
   #send(message: Message): void {
     const { transport } = this.#options;
     const to = this.#members.get(message.to);
-    if (transport === undefined || to === undefined) return;
+    if (transport === undefined) return;
     if (message.type !== 'snapshot') {
       transport.send(message, to);
       return;

@@ -249,6 +249,7 @@ export class SimulatedCluster {
       this.#maybeSnapshot(member, process);
       this.#persist(member, process, ready);
     }
+    for (const message of process.raw.takeMessages()) this.#send(message);
     this.#checkLeadership(member, process);
   }
 

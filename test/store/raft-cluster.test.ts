@@ -1,0 +1,209 @@
+/** Several raft nodes with real logs and a transport within the process. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { SkepError } from '../../src/model/errors.js';
+import { silentLogger } from '../../src/observe/logger.js';
+import { systemEnvironment } from '../../src/observe/system-environment.js';
+import { openRaft, prepareRaftMember } from '../../src/store/raft-cluster.js';
+import type { RaftNode } from '../../src/store/raft-node.js';
+import type { Message } from '../../src/raft/types.js';
+import { task } from './objects.js';
+import { bootstrap, leading, stateDirectory, TEST_KEYS } from './state-directory.js';
+
+/** Resolves once `condition` holds; the test's own timeout is the limit. */
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/** Nodes of one cluster and the wires between them. */
+class Cluster {
+  readonly nodes = new Map<number, RaftNode>();
+  readonly cut = new Set<number>();
+  readonly #base: string;
+
+  constructor(t: Test) {
+    this.#base = stateDirectory(t);
+    mkdirSync(this.#base);
+    t.teardown(async () => {
+      await Promise.all([...this.nodes.values()].map((node) => node.close()));
+    });
+  }
+
+  directory(name: string): string {
+    return join(this.#base, name);
+  }
+
+  async open(name: string): Promise<RaftNode> {
+    const node = await openRaft({
+      directory: this.directory(name),
+      keys: TEST_KEYS,
+      segmentBytes: 256 * 1024,
+      environment: systemEnvironment,
+      logger: silentLogger,
+      tickIntervalMs: 50,
+      snapshotIntervalEntries: 400,
+      freezeObjects: true,
+      transport: { send: (message) => this.#carry(message) },
+      onFatal: (error) => {
+        throw error;
+      },
+    });
+    this.nodes.set(node.status().id, node);
+    return node;
+  }
+
+  async close(node: RaftNode): Promise<void> {
+    this.nodes.delete(node.status().id);
+    await node.close();
+  }
+
+  /** Adds a member that begins with nothing. */
+  async join(leader: RaftNode, name: string, raftId: number): Promise<RaftNode> {
+    await prepareRaftMember({ directory: this.directory(name), keys: TEST_KEYS }, raftId);
+    const node = await this.open(name);
+    await leader.addMember({ raftId, nodeId: name, address: `${name}:2377` });
+    return node;
+  }
+
+  get leader(): RaftNode | undefined {
+    return [...this.nodes.values()].find(
+      (node) => node.isLeader && !this.cut.has(node.status().id),
+    );
+  }
+
+  /** Messages are copied, as bytes on a wire would be, and arrive in another turn. */
+  #carry(message: Message): void {
+    setImmediate(() => {
+      const to = this.nodes.get(message.to);
+      const lost = this.cut.has(message.from) || this.cut.has(message.to) || to === undefined;
+      if (!lost) to.step(structuredClone(message));
+      if (message.type === 'snapshot') {
+        this.nodes.get(message.from)?.reportSnapshot(message.to, !lost);
+      }
+    });
+  }
+}
+
+async function create(node: RaftNode, from: number, count: number): Promise<void> {
+  const numbers = Array.from({ length: count }, (_, at) => from + at);
+  const outcomes = await node.store.batch(
+    numbers.map((at) => (tx) => tx.create('task', task(`t${at}`, 's1'))),
+  );
+  const failed = outcomes.find((error) => error !== undefined);
+  if (failed !== undefined) throw failed;
+}
+
+async function threeManagers(t: Test): Promise<{ cluster: Cluster; first: RaftNode }> {
+  const cluster = new Cluster(t);
+  await bootstrap(cluster.directory('one'));
+  const first = await cluster.open('one');
+  await leading(first);
+  await create(first, 0, 300);
+  await cluster.join(first, 'two', 2);
+  await cluster.join(first, 'three', 3);
+  // Until the others have applied that they are three, two of them are no quorum to them.
+  await until(() => sameState(cluster.nodes.values()));
+  return { cluster, first };
+}
+
+function sameState(nodes: Iterable<RaftNode>): boolean {
+  return new Set(Array.from(nodes, (node) => node.store.stateHash())).size === 1;
+}
+
+void t.test('members join, follow, and take over when the leader is gone', async (t) => {
+  const { cluster, first } = await threeManagers(t);
+  await create(first, 300, 100);
+  await until(() => sameState(cluster.nodes.values()));
+  t.equal(first.members().length, 3);
+  const follower = [...cluster.nodes.values()].find((node) => !node.isLeader);
+  if (follower === undefined) throw new Error('no follower');
+  t.equal(follower.leader()?.nodeId, 'node1');
+  await follower.readBarrier();
+  t.equal(follower.store.count('task'), 400);
+  await t.rejects(
+    follower.store.update((tx) => tx.create('task', task('x', 's'))),
+    {
+      code: 'unavailable',
+    },
+  );
+
+  await cluster.close(first);
+  await until(() => cluster.leader !== undefined);
+  const second = cluster.leader as RaftNode;
+  t.equal(second.store.count('task'), 400);
+  await create(second, 400, 50);
+
+  const back = await cluster.open('one');
+  await until(() => sameState(cluster.nodes.values()));
+  t.equal(back.store.count('task'), 450);
+  t.notOk(back.isLeader);
+});
+
+void t.test('a cut-off leader stops answering, its unacknowledged writes fail', async (t) => {
+  const { cluster, first } = await threeManagers(t);
+  const events: boolean[] = [];
+  first.onLeadership((isLeader) => events.push(isLeader));
+  cluster.cut.add(first.status().id);
+  const write = first.store.update((tx) => tx.create('task', task('lost', 's1')));
+  const outcome = write.then(
+    () => 'applied',
+    (error: unknown) => SkepError.from(error).code,
+  );
+  t.equal(await outcome, 'unavailable');
+  t.same(events, [true, false]);
+  await until(() => cluster.leader !== undefined);
+  const second = cluster.leader as RaftNode;
+  await create(second, 1000, 10);
+  cluster.cut.clear();
+  await until(() => sameState(cluster.nodes.values()));
+  t.equal(
+    first.store.view((tx) => tx.get('task', 'lost')),
+    undefined,
+  );
+  t.equal(first.store.count('task'), 310);
+});
+
+void t.test('a member far behind gets a snapshot of the leader', async (t) => {
+  const { cluster, first } = await threeManagers(t);
+  const third = cluster.nodes.get(3);
+  if (third === undefined) throw new Error('no third member');
+  await cluster.close(third);
+  for (let round = 0; round < 10; round++) {
+    await Promise.all(
+      Array.from({ length: 100 }, (_, at) =>
+        first.store.update((tx) => tx.create('task', task(`r${round}x${at}`, 's1'))),
+      ),
+    );
+  }
+  const back = await cluster.open('three');
+  const version = back.store.version();
+  await until(() => sameState(cluster.nodes.values()));
+  t.equal(back.store.count('task'), 1300);
+  await cluster.close(back);
+  const again = await cluster.open('three');
+  t.ok(again.store.version() > version, 'the snapshot is on its disk');
+  await until(() => sameState(cluster.nodes.values()));
+});
+
+void t.test('leadership is handed over, members are removed', async (t) => {
+  const { cluster, first } = await threeManagers(t);
+  await until(() => sameState(cluster.nodes.values()));
+  first.transferLeadership(2);
+  await until(() => cluster.nodes.get(2)?.isLeader === true);
+  const second = cluster.leader as RaftNode;
+  await create(second, 500, 10);
+  await second.removeMember(first.status().id);
+  t.same(
+    second
+      .members()
+      .map((member) => member.raftId)
+      .sort((a, b) => a - b),
+    [2, 3],
+  );
+  await cluster.close(first);
+  await second.removeMember(3);
+  await cluster.close(cluster.nodes.get(3) as RaftNode);
+  await create(second, 600, 10);
+  t.equal(second.store.count('task'), 320);
+});
