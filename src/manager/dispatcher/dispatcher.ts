@@ -224,14 +224,11 @@ export class Dispatcher {
   }
 
   #plan(nodeId: string): HeartbeatPlan {
-    return this.#store.view((read) =>
-      planHeartbeat(
-        read.get('cluster', this.#options.clusterId),
-        read.get('node', nodeId),
-        this.#nodeCount,
-        this.#options.env.random,
-      ),
-    );
+    const { clusterId, env } = this.#options;
+    return this.#store.view((read) => {
+      const cluster = read.get('cluster', clusterId);
+      return planHeartbeat(cluster, read.get('node', nodeId), this.#nodeCount, env.random);
+    });
   }
 
   async #openSession(
