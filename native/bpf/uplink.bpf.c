@@ -7,12 +7,12 @@ static __always_inline int handle_uplink(struct __sk_buff *skb)
   if (skb->protocol != bpf_htons(ETH_P_IP))
     return NEXT;
   struct packet packet = {};
-  if (read_addresses(skb, &packet) || !is_publishable(&packet))
-    return NEXT;
-  if (read_ports(skb, &packet, 0))
-    return NEXT;
   struct skep_config *config = get_config();
-  if (!config)
+  if (!config || read_addresses(skb, &packet))
+    return NEXT;
+  if (packet.protocol == IPPROTO_ICMP)
+    return to_published_error(skb, config, &packet);
+  if (!is_publishable(&packet) || read_ports(skb, &packet, 0))
     return NEXT;
   /* Tunnel traffic is the bulk here, and from_overlay looks at it. */
   if (packet.protocol == IPPROTO_UDP && packet.destination_port_be == config->tunnel_port_be)

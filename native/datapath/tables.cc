@@ -110,9 +110,10 @@ void Tables::RemoveNode(uint32_t node_id) {
     if (node.node_id_be == node_id) {
       maps_.sw_node().Remove(tunnel);
       maps_.sw_echo().Remove(tunnel);
-      RemoveEndpoint({Config().ingress_vni, node_id}, SKEP_ENDPOINT_PEER);
     }
   }
+  // Also when the tunnel has gone over to another id.
+  RemoveEndpoint({Config().ingress_vni, node_id}, SKEP_ENDPOINT_PEER);
 }
 
 void Tables::PutNetwork(const NetworkRow& row) {

@@ -40,6 +40,8 @@ export const DATAPATH_REASONS = {
   'service-connection': 49,
   'service-port-borrowed': 50,
   'refused-by-host': 51,
+  'reset-sent': 52,
+  'icmp-error-rewritten': 53,
 } as const;
 
 /** One counter's name. */

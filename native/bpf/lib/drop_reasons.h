@@ -40,7 +40,9 @@
   SKEP_REASON(48, ECHO_RECEIVED, "echo-received")                       \
   SKEP_REASON(49, SERVICE_CHOSEN, "service-connection")                 \
   SKEP_REASON(50, PORT_BORROWED, "service-port-borrowed")               \
-  SKEP_REASON(51, REFUSED, "refused-by-host")
+  SKEP_REASON(51, REFUSED, "refused-by-host")                           \
+  SKEP_REASON(52, RESET_SENT, "reset-sent")                             \
+  SKEP_REASON(53, ICMP_ERROR, "icmp-error-rewritten")
 
 #define SKEP_REASON_ENUM(number, name, text) SKEP_##name = number,
 enum skep_reason { SKEP_REASONS(SKEP_REASON_ENUM) };

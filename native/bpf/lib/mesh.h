@@ -2,8 +2,7 @@
  * the data-path echo. */
 #pragma once
 
-#include "reply.h"
-#include "service.h"
+#include "published.h"
 
 /* Backend node: finds or files the way back; `port_be` is the client's port as the backend shall
  * see it (another one if a second front already uses it towards this backend). */
@@ -59,10 +58,33 @@ static __always_inline int admit(struct packet *packet, struct skep_endpoint_key
   return 0;
 }
 
+/* Backend node: an ICMP error about a flow of the backend whose id is in the MAC. */
+static __always_inline int mesh_error(struct __sk_buff *skb, struct skep_config *config,
+                                      struct packet *packet, __u32 backend_be)
+{
+  struct quote quote = {};
+  if (read_quote(skb, packet, &quote))
+    return DROP(SKEP_MALFORMED);
+  struct skep_service_key service_key = {
+    .port_be = quote.source_port_be,
+    .protocol = quote.ip.protocol,
+  };
+  struct skep_service *service = bpf_map_lookup_elem(&sw_service, &service_key);
+  if (!service)
+    return DROP(SKEP_NO_SERVICE);
+  struct skep_endpoint_key key = { config->ingress_vni, backend_be };
+  struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
+  if (!endpoint || endpoint->kind != SKEP_ENDPOINT_LOCAL)
+    return DROP(SKEP_MESH_BACKEND);
+  return give_error(skb, config, packet, &quote, &key, service->target_port_be);
+}
+
 /* Backend node: a client's packet, for the backend whose id is in the MAC. */
 static __always_inline int mesh_to_backend(struct __sk_buff *skb, struct skep_config *config,
                                            struct packet *packet, __u32 tunnel, __u32 backend_be)
 {
+  if (packet->protocol == IPPROTO_ICMP)
+    return mesh_error(skb, config, packet, backend_be);
   int bad = read_ports(skb, packet, SKEP_MESH_VNI);
   if (bad)
     return bad;

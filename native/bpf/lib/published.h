@@ -138,3 +138,40 @@ static __always_inline int to_published(struct __sk_buff *skb, struct skep_confi
     return bad;
   return to_endpoint(skb, config, key.vni, key.address_be);
 }
+
+/* Gives an ICMP error from the client's side to the backend of the quoted flow, with the addresses
+ * the backend knows. */
+static __always_inline int give_error(struct __sk_buff *skb, struct skep_config *config,
+                                      struct packet *packet, struct quote *quote,
+                                      struct skep_endpoint_key *backend, __u16 target_port_be)
+{
+  int bad = rewrite_quoted_source(skb, packet, quote, backend->address_be, target_port_be);
+  if (!bad)
+    bad = rewrite_destination(skb, packet, backend->address_be, 0);
+  if (bad)
+    return bad;
+  count(skb, SKEP_ICMP_ERROR);
+  return to_endpoint(skb, config, backend->vni, backend->address_be);
+}
+
+/* Entry node: an ICMP error about what a backend sent to a client, above all "fragmentation
+ * needed". Errors about anything else are the host's own. */
+static __always_inline int to_published_error(struct __sk_buff *skb, struct skep_config *config,
+                                              struct packet *packet)
+{
+  struct quote quote = {};
+  if (read_quote(skb, packet, &quote) || quote.ip.saddr != packet->destination_be)
+    return NEXT;
+  struct skep_flow flow = quoted_flow(&quote, 0, SKEP_FLOW_SERVICE, 1);
+  struct skep_connection *connection = bpf_map_lookup_elem(&sw_connection, &flow);
+  if (!connection || connection->other_port_be)
+    return NEXT;
+  struct skep_endpoint_key key = { connection->vni, connection->address_be };
+  __u16 target_port_be = connection->port_be;
+  struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, &key);
+  if (!backend)
+    return NEXT;
+  if (backend->tunnel)
+    return to_mesh(skb, config, SKEP_MAC_BACKEND, key.address_be, backend->tunnel);
+  return give_error(skb, config, packet, &quote, &key, target_port_be);
+}

@@ -3,6 +3,7 @@
 
 #include "connection.h"
 #include "forward.h"
+#include "icmp_error.h"
 #include "rewrite.h"
 
 /* True for what is reached through another node's tunnel. */
@@ -28,13 +29,12 @@ static __always_inline int to_endpoint(struct __sk_buff *skb, struct skep_config
   return DROP(SKEP_UNKNOWN_DESTINATION);
 }
 
-/* Applies a reply entry and sends the packet on. Ports must have been read. */
+/* Applies a reply entry and sends the packet on. Ports must have been read. `quote` is not NULL for
+ * an ICMP error about the flow. */
 static __always_inline int send_reply(struct __sk_buff *skb, struct skep_config *config,
-                                      struct packet *packet, struct skep_connection *reply)
+                                      struct packet *packet, struct skep_connection *reply,
+                                      struct quote *quote)
 {
-  track(reply, packet);
-  if (!reply->replied)
-    reply->replied = 1;
   __u8 route = reply->route;
   __u32 target = reply->target;
   __u32 vni = reply->vni;
@@ -47,7 +47,16 @@ static __always_inline int send_reply(struct __sk_buff *skb, struct skep_config 
     if (late)
       return late;
   }
-  int bad = rewrite_source(skb, packet, front_be, front_port_be);
+  int bad;
+  if (quote) {
+    bad = rewrite_quoted_destination(skb, packet, quote, front_be, front_port_be);
+    if (!bad && client_be)
+      bad = rewrite_quoted_source(skb, packet, quote, client_be, client_port_be);
+    if (bad)
+      return bad;
+    count(skb, SKEP_ICMP_ERROR);
+  }
+  bad = rewrite_source(skb, packet, front_be, front_port_be);
   if (bad)
     return bad;
   if (client_be) {
@@ -75,11 +84,21 @@ static __always_inline int try_reply(struct __sk_buff *skb, struct skep_config *
   int bad = read_ports(skb, packet, vni);
   if (bad)
     return bad == DROP(SKEP_FRAGMENT) ? 0 : bad;
-  struct skep_flow flow = flow_of(packet, vni, SKEP_FLOW_REPLY);
+  struct quote quote = {};
+  int is_error = read_quote(skb, packet, &quote) == 0;
+  struct skep_flow flow = is_error ? quoted_flow(&quote, vni, SKEP_FLOW_REPLY, 1)
+                                   : flow_of(packet, vni, SKEP_FLOW_REPLY);
   struct skep_connection *reply = bpf_map_lookup_elem(&sw_connection, &flow);
   if (!reply)
     return 0;
-  return send_reply(skb, config, packet, reply);
+  if (is_error) {
+    /* Routers on the way may complain too: only the quote tells whose flow it is. */
+    return send_reply(skb, config, packet, reply, &quote);
+  }
+  track(reply, packet);
+  if (!reply->replied)
+    reply->replied = 1;
+  return send_reply(skb, config, packet, reply, NULL);
 }
 
 /* Delivers to an address on network `vni` that was found in sw_endpoint, replies of services

@@ -125,6 +125,58 @@ async function askUdp(target: Target): Promise<Seen & { readonly peer: string; b
   }
 }
 
+/** Sends datagrams from a connected socket until an error comes back; its code, or `silence`. */
+async function probeUdp(host: string, port: number): Promise<string> {
+  const socket = dgram.createSocket('udp4');
+  try {
+    await new Promise<void>((resolve) => socket.connect(port, host, resolve));
+    return await new Promise((resolve) => {
+      const timer = setTimeout(() => resolve('silence'), 1000);
+      socket.on('error', (error: NodeJS.ErrnoException) => {
+        clearTimeout(timer);
+        resolve(error.code ?? error.message);
+      });
+      socket.send('?');
+    });
+  } finally {
+    socket.close();
+  }
+}
+
+/** Sends `bytes` to an echo server and counts what comes back. */
+async function fetchTcp(host: string, port: number, bytes: number): Promise<number> {
+  const socket = net.connect({ host, port });
+  return await new Promise((resolve, reject) => {
+    let received = 0;
+    let greeting = -1;
+    const timer = setTimeout(() => {
+      socket.destroy();
+      resolve(received - greeting);
+    }, TIMEOUT_MS);
+    socket.on('data', (chunk) => {
+      if (greeting < 0) {
+        greeting = chunk.indexOf('\n') + 1;
+        socket.write(Buffer.alloc(bytes, 0x2e));
+      }
+      received += chunk.length;
+      if (received - greeting < bytes) return;
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(received - greeting);
+    });
+    socket.on('error', reject);
+  });
+}
+
+/** Opens a connection and leaves it open; what the server saw. */
+async function hold(target: Target): Promise<Seen> {
+  const socket = net.connect({ ...target });
+  return await new Promise((resolve, reject) => {
+    socket.on('error', reject);
+    socket.once('data', (chunk) => resolve(JSON.parse(chunk.toString()) as Seen));
+  });
+}
+
 /** Sends one datagram with raw bytes, given as hex. */
 async function sendUdp(host: string, port: number, hex: string): Promise<void> {
   const socket = dgram.createSocket('udp4');
@@ -204,6 +256,9 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   askTcp,
   askUdp,
   sendUdp,
+  probeUdp,
+  fetchTcp,
+  hold,
   startStream,
   stopStream,
   tally,

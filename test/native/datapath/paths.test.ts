@@ -5,13 +5,15 @@
 import t from 'tap';
 import {
   CLIENT_ADDRESS,
+  INGRESS,
   names,
   PUBLISHED_PORT,
+  serviceRows,
   startCluster,
   TARGET_PORT,
   VIP,
 } from './cluster.js';
-import { World } from './world.js';
+import { inside, World } from './world.js';
 
 await t.test('paths', async (t) => {
   const world = new World();
@@ -103,5 +105,119 @@ await t.test('paths', async (t) => {
       'web-a',
       'web-b',
     ]);
+  });
+
+  await t.test('a service without tasks refuses at once', async (t) => {
+    await a.datapath('putServices', serviceRows([]));
+    const virtual = { host: VIP, port: TARGET_PORT };
+    await t.rejects(plainA.askTcp(virtual), { code: 'ECONNREFUSED' });
+    await t.rejects(a.holder.askTcp(virtual), { code: 'ECONNREFUSED' });
+    for (const host of ['127.0.0.1', a.address]) {
+      const target = { host, port: PUBLISHED_PORT };
+      await t.rejects(a.holder.askTcp(target), { code: 'ECONNREFUSED' });
+    }
+    await t.rejects(client.askTcp({ host: a.address, port: PUBLISHED_PORT }), {
+      code: 'ECONNREFUSED',
+    });
+    await a.datapath('putServices', serviceRows([11, 12]));
+  });
+
+  await t.test('errors about a flow reach its other end', async (t) => {
+    // Nobody listens on 81: the task's own stack refuses, and the quote must fit the asker's socket.
+    const rows = [11, 12].map((task) => ({
+      key: { kind: 'published', protocol: 'udp', port: 8081 + task },
+      targetPort: 81,
+      backends: [{ vni: INGRESS, address: `10.0.0.${task}` }],
+    }));
+    for (const node of [a, b]) await node.datapath('putServices', rows);
+    for (const port of [8092, 8093]) {
+      const refused = await client.call('probeUdp', a.address, port);
+      t.equal(refused, 'ECONNREFUSED', `published ${port}`);
+      t.equal(await a.holder.call('probeUdp', '127.0.0.1', port), 'ECONNREFUSED', `host ${port}`);
+    }
+    for (let i = 0; i < 2; i++) {
+      t.equal(await plainA.call('probeUdp', VIP, 81), 'ECONNREFUSED', 'virtual address');
+    }
+  });
+
+  await t.test('a smaller MTU on the way to a client is heard by the task', async (t) => {
+    const far = await world.outside();
+    inside(
+      client,
+      'ip',
+      'link',
+      'add',
+      'far',
+      'mtu',
+      '1200',
+      'type',
+      'veth',
+      'peer',
+      'name',
+      'eth0',
+      'mtu',
+      '1200',
+      'netns',
+      String(far.pid),
+    );
+    inside(client, 'ip', 'addr', 'add', '10.99.0.1/24', 'dev', 'far');
+    inside(client, 'ip', 'link', 'set', 'far', 'up');
+    inside(client, 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
+    inside(far, 'ip', 'addr', 'add', '10.99.0.2/24', 'dev', 'eth0');
+    inside(far, 'ip', 'link', 'set', 'eth0', 'up');
+    // A larger MTU at the client's own interface hides the narrow place from the handshake.
+    inside(far, 'ip', 'route', 'add', 'default', 'via', '10.99.0.1', 'advmss', '1400');
+    for (const node of [a, b])
+      node.run('ip', 'route', 'add', '10.99.0.0/24', 'via', CLIENT_ADDRESS);
+    for (let i = 0; i < 2; i++) {
+      const length = await far.call('fetchTcp', a.address, PUBLISHED_PORT, 200_000);
+      t.equal(length, 200_000);
+    }
+    for (const [node, task] of [
+      [a, webA],
+      [b, webB],
+    ] as const) {
+      t.ok(((await node.counters())['icmp-error-rewritten'] ?? 0) > 0);
+      t.match(inside(task, 'ip', 'route', 'get', '10.99.0.2'), /mtu 1200/);
+    }
+  });
+
+  await t.test('one client port, two fronts, one backend', async (t) => {
+    const rows = [
+      {
+        key: { kind: 'published', protocol: 'tcp', port: 8100 },
+        targetPort: TARGET_PORT,
+        backends: [{ vni: INGRESS, address: '10.0.0.12' }],
+      },
+    ];
+    for (const node of [a, b]) await node.datapath('putServices', rows);
+    const seen = new Set<number>();
+    const connections = [];
+    for (const host of [a.address, b.address]) {
+      connections.push(client.call('hold', { host, port: 8100, localPort: 45_678 }));
+    }
+    for (const each of await Promise.all(connections)) {
+      const { name, address, port } = each as { name: string; address: string; port: number };
+      t.match({ name, address }, { name: 'web-b', address: CLIENT_ADDRESS });
+      seen.add(port);
+    }
+    t.equal(seen.size, 2, 'the backend sees two client ports');
+    t.ok(seen.has(45_678));
+  });
+
+  await t.test('large datagrams in fragments', async (t) => {
+    const payloadBytes = 4000;
+    for (const ask of [
+      async () => await client.askUdp({ host: a.address, port: PUBLISHED_PORT, payloadBytes }),
+      async () => await plainA.askUdp({ host: VIP, port: TARGET_PORT, payloadBytes }),
+    ]) {
+      const found = new Set<string>();
+      for (let i = 0; i < 2; i++) {
+        const { name, bytes } = await ask();
+        t.equal(bytes, payloadBytes);
+        found.add(name);
+      }
+      t.same([...found].sort(), ['web-a', 'web-b']);
+    }
   });
 });
