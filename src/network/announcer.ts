@@ -2,13 +2,12 @@
  * Own entries in the gossip tables: computes what this node should be announcing and hands gossip
  * the differences.
  */
-import { createHash } from 'node:crypto';
 import type { Gossip } from '../native/gossip-types.js';
 import type { Logger } from '../observe/logger.js';
 import { macOf } from './addresses.js';
 import { ENTRY_BYTES_MAX } from './limits.js';
 import type { LocalEndpoint, LocalState, LocalTask } from './local-state.js';
-import { ENDPOINT_TABLE, encodeEndpoint, encodePeer, PEER_TABLE } from './records.js';
+import { ENDPOINT_TABLE, encodeEndpoint, encodePeer, nodeKey, PEER_TABLE } from './records.js';
 import type { EndpointView, HostPortView } from './view.js';
 
 /** An entry this node owns. */
@@ -17,11 +16,6 @@ export interface OwnEntry {
   readonly table: string;
   readonly key: string;
   readonly value: Uint8Array;
-}
-
-/** Table key of this node's own address on a network. */
-export function nodeKey(nodeId: string, networkId: string): string {
-  return createHash('sha256').update(`skep node ${nodeId} ${networkId}`).digest('hex');
 }
 
 /** Named endpoints of this node: tasks that are active or draining, and plain containers. */

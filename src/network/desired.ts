@@ -11,6 +11,7 @@ import type {
   ServiceKey,
   ServiceRow,
 } from '../native/datapath-types.js';
+import { nodeKey } from './records.js';
 import { type SubnetInfo, subnetOf } from './network-info.js';
 import type { ClusterView, EndpointView, NetworkView, PeerView } from './view.js';
 
@@ -51,16 +52,12 @@ export function desiredDatapath(view: ClusterView): DesiredDatapath {
     const subnet = network && subnetOf(network.info, port.address);
     if (subnet !== undefined) builder.addHostPort(port, subnet.vni);
   }
+  const nodes = nodeRows(view, peers, ingress);
   return {
     nodeId: ingress?.nodeAddresses[0],
-    nodes: nodeRows(view, peers, ingress),
+    nodes,
     networks: view.networks.flatMap(networkRows),
-    remoteEndpoints: [...peers.byAddress.values()].map(({ peer, vni }) => ({
-      vni,
-      address: peer.address,
-      mac: peer.mac,
-      tunnelAddress: peer.tunnelAddress,
-    })),
+    remoteEndpoints: remoteRows(peers, nodes, ingress),
     backends: builder.backendRows(),
     services: builder.serviceRows(),
   };
@@ -113,35 +110,54 @@ function outranks(peer: PeerView, rival: PeerView): boolean {
 }
 
 /**
- * Members of the mesh: the ingress addresses that belong to no task are the nodes' own. A tunnel
- * that has none (a stock worker without ingress, or not announced yet) is still a member, under
- * the lowest address behind it, because VXLAN from unknown sources is dropped.
+ * Members of the mesh, one address a tunnel. Nodes of ours say which ingress address is their own
+ * by the key of its entry; of a stock node it is the lowest ingress address that belongs to no
+ * task. A tunnel that has none of these is still a member, under the lowest address behind it,
+ * because VXLAN from unknown sources is dropped.
  */
 function nodeRows(
   view: ClusterView,
   peers: PeerIndex,
   ingress: NetworkView | undefined,
 ): readonly NodeRow[] {
-  const rows = new Map<string, NodeRow>();
-  const tunnels = new Set<string>();
   const ofTasks = new Set<string>();
   for (const endpoint of view.endpoints) {
     if (endpoint.networkId === ingress?.info.id && endpoint.serviceId !== '') {
       ofTasks.add(endpoint.endpointIp);
     }
   }
-  const placed = [...peers.byAddress.values()].sort((a, b) => compareAddresses(a.peer, b.peer));
-  for (const { peer } of placed) {
-    if (peer.networkId !== ingress?.info.id || ofTasks.has(peer.address)) continue;
-    rows.set(peer.address, { nodeId: peer.address, tunnelAddress: peer.tunnelAddress });
-    tunnels.add(peer.tunnelAddress);
+  const rank = (peer: PeerView): number => {
+    if (peer.networkId !== ingress?.info.id) return 2;
+    if (peer.key === nodeKey(peer.owner, peer.networkId)) return 0;
+    return ofTasks.has(peer.address) ? 2 : 1;
+  };
+  const ranked = [...peers.byAddress.values()].map(({ peer }) => ({ peer, rank: rank(peer) }));
+  ranked.sort((a, b) => a.rank - b.rank || compareAddresses(a.peer, b.peer));
+  const byTunnel = new Map<string, NodeRow>();
+  const taken = new Set<string>();
+  for (const { peer } of ranked) {
+    if (byTunnel.has(peer.tunnelAddress) || taken.has(peer.address)) continue;
+    byTunnel.set(peer.tunnelAddress, { nodeId: peer.address, tunnelAddress: peer.tunnelAddress });
+    taken.add(peer.address);
   }
-  for (const { peer } of placed) {
-    if (tunnels.has(peer.tunnelAddress) || rows.has(peer.address)) continue;
-    rows.set(peer.address, { nodeId: peer.address, tunnelAddress: peer.tunnelAddress });
-    tunnels.add(peer.tunnelAddress);
-  }
-  return [...rows.values()];
+  return [...byTunnel.values()];
+}
+
+/** Addresses of other nodes on the ingress network are known by their node rows. */
+function remoteRows(
+  peers: PeerIndex,
+  nodes: readonly NodeRow[],
+  ingress: NetworkView | undefined,
+): readonly RemoteEndpointRow[] {
+  const ids = new Set(nodes.map(({ nodeId }) => nodeId));
+  return [...peers.byAddress.values()]
+    .filter(({ peer }) => peer.networkId !== ingress?.info.id || !ids.has(peer.address))
+    .map(({ peer: { address, mac, tunnelAddress }, vni }) => ({
+      vni,
+      address,
+      mac,
+      tunnelAddress,
+    }));
 }
 
 function compareAddresses(a: PeerView, b: PeerView): number {

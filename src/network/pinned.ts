@@ -48,6 +48,9 @@ export class PinnedRows {
   merge(desired: DesiredDatapath, keep: KeepTunnel): DesiredDatapath {
     if (this.empty) return desired;
     drop(this.nodes, desired.nodes, (row) => row.nodeId);
+    // A tunnel has one node: the announced one.
+    const known = new Set(desired.nodes.map((row) => row.tunnelAddress));
+    refuse(this.nodes, (row) => !known.has(row.tunnelAddress));
     drop(this.networks, desired.networks, (row) => row.vni);
     drop(this.remoteEndpoints, desired.remoteEndpoints, addressKey);
     drop(this.backends, desired.backends, addressKey);

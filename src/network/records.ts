@@ -2,6 +2,7 @@
  * Values of the two gossip tables as plain objects. Decoding is for bytes other machines sent:
  * anything malformed or out of bounds yields `undefined`, never an exception.
  */
+import { createHash } from 'node:crypto';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
   EndpointRecordSchema,
@@ -18,6 +19,11 @@ import { ALIASES_PER_RECORD_MAX, ENTRY_BYTES_MAX, PORTS_PER_RECORD_MAX } from '.
 export const ENDPOINT_TABLE = 'endpoint_table';
 /** Table of addresses and the tunnels that lead to them. */
 export const PEER_TABLE = 'overlay_peer_table';
+
+/** Key in the peer table of a node's own address on a network: tells it from its tasks'. */
+export function nodeKey(nodeId: string, networkId: string): string {
+  return createHash('sha256').update(`skep node ${nodeId} ${networkId}`).digest('hex');
+}
 
 const NAME_LENGTH_MAX = 255;
 

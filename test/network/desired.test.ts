@@ -3,6 +3,7 @@
  */
 import t from 'tap';
 import { type DesiredDatapath, desiredDatapath } from '../../src/network/desired.js';
+import { nodeKey } from '../../src/network/records.js';
 import type { NetworkInfo } from '../../src/network/network-info.js';
 import type {
   ClusterView,
@@ -123,6 +124,10 @@ void t.test('nodes', async (t) => {
   const task = endpoint('ingress', '10.0.0.5');
   const peers = [peer('ingress', '10.0.0.5'), peer('ingress', '10.0.0.3')];
   t.same(nodes({ peers, endpoints: [task] }), [`10.0.0.3@${PEER}`], 'tasks are not nodes');
+  const own = peer('ingress', '10.0.0.9', { key: nodeKey('n2', 'ingress') });
+  t.same(nodes({ peers: [...peers, own] }), [`10.0.0.9@${PEER}`], 'a node says which it is');
+  const remote = desired({ peers: [...peers, own] }).remoteEndpoints.map((row) => row.address);
+  t.same(remote, ['10.0.0.5', '10.0.0.3'], 'and is no endpoint besides');
   t.same(
     nodes({ peers: [peer('front', '10.0.1.7'), peer('front', '10.0.1.6')] }),
     [`10.0.1.6@${PEER}`],

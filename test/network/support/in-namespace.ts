@@ -12,16 +12,21 @@ export interface ScenarioResult {
 }
 
 /** Runs `test/network/scenarios/<name>.js`; its output and exit code. */
-export async function runScenario(name: string, timeoutMs: number): Promise<ScenarioResult> {
+export async function runScenario(
+  name: string,
+  timeoutMs: number,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<ScenarioResult> {
   const file = fileURLToPath(new URL(`../scenarios/${name}.js`, import.meta.url));
   return await new Promise((resolve, reject) => {
     const child = spawn(
       'unshare',
       [
         ...['--net', '--mount', '--uts', '--pid', '--fork', '--kill-child', '--mount-proc'],
-        ...['--propagation', 'slave', process.execPath, file],
+        // A shell as first process: it reaps orphans, without which no PID namespace inside could end.
+        ...['--propagation', 'slave', 'bash', '-c', '"$0" "$1"; exit $?', process.execPath, file],
       ],
-      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, TAP: '1' } },
+      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment } },
     );
     const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
     let output = '';
