@@ -12,22 +12,16 @@ export const HEARTBEAT_GRACE_PERIODS = 3;
 /** After a change of leader nodes get so many times the usual grace. */
 export const UNKNOWN_GRACE_FACTOR = 2;
 
-/** Engine label by which an agent of ours is known; it may be asked to beat faster. */
-export const AGENT_LABEL = 'skep.agent';
-
 /** Shortest period of our own agents. */
 export const AGENT_HEARTBEAT_PERIOD_MS_MIN = 1_000;
 
 /** Heartbeats of our own agents a second, cluster-wide, that the period keeps below. */
 export const AGENT_HEARTBEATS_PER_SECOND_MAX = 500;
 
-/** Grace of our own agents: more, shorter periods, so that one slow second is no failure. */
-export const AGENT_GRACE_PERIODS = 5;
-
-/** A node whose agent is silent but whose data path answers is not given up before this. */
-export const SILENT_AGENT_HOLD_MS = 60_000;
-
-/** While held, how often the data path is looked at. */
+/**
+ * While an agent is silent but its node's data path answers, how often the latter is
+ * looked at. How long this may last is the cluster's setting `skep.agent_grace`.
+ */
 export const SILENT_AGENT_CHECK_MS = 1_000;
 
 /** Registrations of one node within the period that are let through. */

@@ -34,7 +34,7 @@ import type { ManagerPeer } from '../../rpc/types.js';
 import type { Store, StoreEvent } from '../../store/types.js';
 import { AssignmentSet } from './assignment-set.js';
 import * as constants from './constants.js';
-import { type HeartbeatPlan, planHeartbeat } from './heartbeat-period.js';
+import { clusterPeriodMs, type HeartbeatPlan, planHeartbeat } from './heartbeat-period.js';
 import { type NodeStream, NodeStreams } from './node-streams.js';
 import { NodeWatch } from './node-watch.js';
 import { isSameNews, sessionMessage } from './session-message.js';
@@ -69,7 +69,7 @@ export class Dispatcher {
   #unsubscribe: (() => void) | undefined;
 
   constructor(options: DispatcherOptions) {
-    const { store, env, logger, self } = options;
+    const { store, env, logger, self, clusterId } = options;
     this.#options = options;
     this.#store = store;
     this.#writer = new StatusWriter({ store, env, logger, managerNodeId: self.nodeId });
@@ -78,6 +78,7 @@ export class Dispatcher {
       env,
       logger,
       writer: this.#writer,
+      clusterId,
       isDataPathAlive: options.isDataPathAlive ?? (() => false),
     });
     this.#sessions = new SessionRegistry({ env, onSilent: (nodeId) => this.#onSilent(nodeId) });
@@ -245,8 +246,7 @@ export class Dispatcher {
     if (node === undefined) throw new SkepError('not_found', 'node not found');
     if (resumed !== undefined && isUnchanged(node, addr, description)) return resumed;
     // From here on the old session's timer must not call a node down that is registering.
-    const { graceMs } = this.#plan(nodeId);
-    this.#sessions.expect(nodeId, graceMs);
+    this.#sessions.expect(nodeId, this.#plan(nodeId).graceMs);
     // The write passes raft: once it is applied here, so is all that was committed before, and an
     // assignment made from the store is complete.
     await this.#writer.writeNode(nodeId, {
@@ -260,7 +260,7 @@ export class Dispatcher {
     this.#watch.forget(nodeId);
     if (resumed !== undefined && !resumed.ended.aborted) return resumed;
     this.#options.logger.info({ nodeId, addr }, 'node registered');
-    return this.#sessions.open(nodeId, graceMs);
+    return this.#sessions.open(nodeId, this.#plan(nodeId).graceMs);
   }
 
   #resumable(nodeId: string, sessionId: string): Session | undefined {
@@ -296,6 +296,10 @@ export class Dispatcher {
   }
 
   async #markUnknown(nodes: readonly Node[]): Promise<void> {
+    const cluster = this.#store.view((read) => read.get('cluster', this.#options.clusterId));
+    const periods = constants.HEARTBEAT_GRACE_PERIODS * constants.UNKNOWN_GRACE_FACTOR;
+    // Also our own agents get the long grace: they may be in the middle of a retry pause.
+    const graceMs = clusterPeriodMs(cluster) * periods;
     const writes: Promise<void>[] = [];
     for (const node of nodes) {
       if (node.status?.state === NodeStatus_State.DOWN) {
@@ -303,8 +307,7 @@ export class Dispatcher {
         continue;
       }
       this.#unknown.add(node.id);
-      const { graceMs } = this.#plan(node.id);
-      this.#sessions.expect(node.id, graceMs * constants.UNKNOWN_GRACE_FACTOR);
+      this.#sessions.expect(node.id, graceMs);
       const state = NodeStatus_State.UNKNOWN;
       const message = constants.MESSAGE_LEADERSHIP_CHANGE;
       writes.push(this.#writer.writeNode(node.id, { state, message }));

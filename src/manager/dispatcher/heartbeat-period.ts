@@ -3,10 +3,13 @@ import { durationMs } from '../../model/defaults.js';
 import type { RandomSource } from '../../model/environment.js';
 import type { Cluster, Node } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
-  AGENT_GRACE_PERIODS,
+  AGENT_VERSION_LABEL,
+  durationLabelMs,
+  RESCHEDULE_AFTER_LABEL,
+} from '../../model/labels.js';
+import {
   AGENT_HEARTBEAT_PERIOD_MS_MIN,
   AGENT_HEARTBEATS_PER_SECOND_MAX,
-  AGENT_LABEL,
   HEARTBEAT_GRACE_PERIODS,
   HEARTBEAT_JITTER,
   HEARTBEAT_PERIOD_MS,
@@ -27,7 +30,8 @@ export function clusterPeriodMs(cluster: Cluster | undefined): number {
 
 /**
  * The next period of a node: the cluster's ±10 %. Agents of ours report faster while the cluster has
- * the default period, as fast as 500 heartbeats a second in the whole cluster allow.
+ * the default period, as fast as 500 heartbeats a second in the whole cluster allow, and are given up after
+ * the cluster's `skep.reschedule_after`.
  */
 export function planHeartbeat(
   cluster: Cluster | undefined,
@@ -36,7 +40,7 @@ export function planHeartbeat(
   random: RandomSource,
 ): HeartbeatPlan {
   const clusterMs = clusterPeriodMs(cluster);
-  const isOurs = node?.description?.engine?.labels[AGENT_LABEL] !== undefined;
+  const isOurs = node?.description?.engine?.labels[AGENT_VERSION_LABEL] !== undefined;
   const isFast = isOurs && clusterMs === HEARTBEAT_PERIOD_MS;
   const fastMs = Math.max(
     AGENT_HEARTBEAT_PERIOD_MS_MIN,
@@ -44,6 +48,8 @@ export function planHeartbeat(
   );
   const baseMs = isFast ? Math.min(clusterMs, fastMs) : clusterMs;
   const periodMs = Math.round(baseMs * (1 + (random.next() * 2 - 1) * HEARTBEAT_JITTER));
-  const periods = isFast ? AGENT_GRACE_PERIODS : HEARTBEAT_GRACE_PERIODS;
-  return { periodMs, graceMs: Math.min(periodMs * periods, clusterMs * HEARTBEAT_GRACE_PERIODS) };
+  const graceMs = periodMs * HEARTBEAT_GRACE_PERIODS;
+  if (!isFast) return { periodMs, graceMs };
+  const afterMs = durationLabelMs(RESCHEDULE_AFTER_LABEL, cluster?.spec?.annotations?.labels);
+  return { periodMs, graceMs: Math.max(graceMs, afterMs) };
 }

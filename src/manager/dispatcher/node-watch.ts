@@ -11,15 +11,11 @@ import {
   TaskState,
   TaskStatusSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { AGENT_GRACE_LABEL, durationLabelMs } from '../../model/labels.js';
 import { isOnNode } from '../../model/task-state.js';
 import type { Logger } from '../../observe/logger.js';
 import type { Store } from '../../store/types.js';
-import {
-  MESSAGE_AGENT_SILENT,
-  NODE_DOWN_PERIOD_MS,
-  SILENT_AGENT_CHECK_MS,
-  SILENT_AGENT_HOLD_MS,
-} from './constants.js';
+import { MESSAGE_AGENT_SILENT, NODE_DOWN_PERIOD_MS, SILENT_AGENT_CHECK_MS } from './constants.js';
 import type { StatusWriter } from './status-writer.js';
 
 /** Timers of silent nodes. */
@@ -28,6 +24,7 @@ export class NodeWatch {
   readonly #env: Environment;
   readonly #logger: Logger;
   readonly #writer: StatusWriter;
+  readonly #clusterId: string;
   readonly #isDataPathAlive: (nodeId: string) => boolean;
   readonly #timers = new Map<string, Timer>();
 
@@ -36,6 +33,7 @@ export class NodeWatch {
     env: Environment;
     logger: Logger;
     writer: StatusWriter;
+    clusterId: string;
     /** Whether the node's data path answered lately; stock engines have none. */
     isDataPathAlive: (nodeId: string) => boolean;
   }) {
@@ -43,6 +41,7 @@ export class NodeWatch {
     this.#env = options.env;
     this.#logger = options.logger;
     this.#writer = options.writer;
+    this.#clusterId = options.clusterId;
     this.#isDataPathAlive = options.isDataPathAlive;
   }
 
@@ -54,7 +53,7 @@ export class NodeWatch {
     }
     this.#logger.warn({ nodeId }, 'agent is silent, data path of the node answers');
     this.#write(nodeId, NodeStatus_State.UNKNOWN, MESSAGE_AGENT_SILENT);
-    this.#hold(nodeId, message, this.#env.clock.monotonicMs() + SILENT_AGENT_HOLD_MS);
+    this.#hold(nodeId, message, this.#env.clock.monotonicMs() + this.#holdMs());
   }
 
   /** Marks the node down and starts the day after which its tasks are orphaned. */
@@ -84,6 +83,12 @@ export class NodeWatch {
   stop(): void {
     for (const timer of this.#timers.values()) timer.cancel();
     this.#timers.clear();
+  }
+
+  /** The cluster's `skep.agent_grace`. */
+  #holdMs(): number {
+    const cluster = this.#store.view((read) => read.get('cluster', this.#clusterId));
+    return durationLabelMs(AGENT_GRACE_LABEL, cluster?.spec?.annotations?.labels);
   }
 
   #hold(nodeId: string, message: string, untilMs: number): void {

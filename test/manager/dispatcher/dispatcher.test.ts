@@ -1,5 +1,5 @@
 /** The dispatcher over an in-memory store, under a virtual clock. */
-import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { clone, create, type MessageInitShape } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import t from 'tap';
 import { Dispatcher, type DispatcherOptions } from '../../../src/manager/dispatcher/dispatcher.js';
@@ -107,6 +107,16 @@ function report(sessionId: string, taskId: string, state: TaskState, message = '
   return create(UpdateTaskStatusRequestSchema, {
     sessionId,
     updates: [{ taskId, status: { state, message, appliedBy: 'forged' } }],
+  });
+}
+
+async function setClusterLabel({ store }: World, key: string, value: string): Promise<void> {
+  await store.update((write) => {
+    const cluster = write.get('cluster', 'cluster');
+    if (cluster === undefined) return;
+    const copy = clone(ClusterSchema, cluster);
+    if (copy.spec?.annotations !== undefined) copy.spec.annotations.labels[key] = value;
+    write.update('cluster', copy);
   });
 }
 
@@ -222,6 +232,23 @@ void t.test('our agents beat faster, unless the cluster has its own period', asy
   t.ok(within(await periodOf(20_000, 1), 18_000, 22_000));
 });
 
+void t.test('our agents are given up as soon as the cluster wants it', async (t) => {
+  const w = await world(['a', 'b']);
+  await register(w, 'a', { labels: { 'skep.agent': '1' } });
+  await register(w, 'b');
+  await w.env.clock.advanceAsync(3_900);
+  t.equal(w.node('a')?.status?.state, NodeStatus_State.READY);
+  await w.env.clock.advanceAsync(200);
+  t.match(w.node('a')?.status, { state: NodeStatus_State.DOWN, message: 'heartbeat failure' });
+  await setClusterLabel(w, 'skep.reschedule_after', '20s');
+  await register(w, 'a', { labels: { 'skep.agent': '1' } });
+  await w.env.clock.advanceAsync(19_000);
+  t.equal(w.node('a')?.status?.state, NodeStatus_State.READY);
+  t.equal(w.node('b')?.status?.state, NodeStatus_State.DOWN, 'stock engines: three periods');
+  await w.env.clock.advanceAsync(2_000);
+  t.equal(w.node('a')?.status?.state, NodeStatus_State.DOWN);
+});
+
 void t.test('while the data path answers a silent agent is unknown, not down', async (t) => {
   let alive = true;
   const w = await world(['a', 'b'], { isDataPathAlive: (nodeId) => nodeId === 'a' && alive });
@@ -244,6 +271,12 @@ void t.test('while the data path answers a silent agent is unknown, not down', a
   await register(w, 'a');
   await w.env.clock.advanceAsync(16_500 + 62_000);
   t.equal(w.node('a')?.status?.state, NodeStatus_State.DOWN, 'not for ever');
+  await setClusterLabel(w, 'skep.agent_grace', '5m');
+  await register(w, 'a');
+  await w.env.clock.advanceAsync(300_000);
+  t.equal(w.node('a')?.status?.state, NodeStatus_State.UNKNOWN);
+  await w.env.clock.advanceAsync(20_000);
+  t.equal(w.node('a')?.status?.state, NodeStatus_State.DOWN);
 });
 
 void t.test('a new leader does not know the nodes, but those that were down stay so', async (t) => {
