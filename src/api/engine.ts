@@ -10,6 +10,7 @@ import { readBody } from './http/request.js';
 import {
   API_VERSION_DEFAULT,
   ENGINE_BODY_BYTES_MAX,
+  ENGINE_DESCRIBE_TIMEOUT_MS,
   ENGINE_REQUEST_TIMEOUT_MS,
   ENGINE_VERSION_TTL_MS,
 } from './limits.js';
@@ -59,10 +60,14 @@ export class Engine {
   request(
     method: string,
     path: string,
-    options: { readonly body?: string; readonly signal?: AbortSignal } = {},
+    options: {
+      readonly body?: string;
+      readonly signal?: AbortSignal;
+      readonly timeoutMs?: number;
+    } = {},
   ): Promise<EngineAnswer> {
     return new Promise((resolve, reject) => {
-      const timeout = AbortSignal.timeout(ENGINE_REQUEST_TIMEOUT_MS);
+      const timeout = AbortSignal.timeout(options.timeoutMs ?? ENGINE_REQUEST_TIMEOUT_MS);
       const signal =
         options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]);
       const request = httpRequest({
@@ -101,7 +106,8 @@ export class Engine {
     const now = this.clock.monotonicMs();
     if (this.facts !== undefined && now < this.facts.untilMs) return this.facts.value;
     try {
-      const { headers } = await this.request('GET', '/_ping');
+      const timeoutMs = ENGINE_DESCRIBE_TIMEOUT_MS;
+      const { headers } = await this.request('GET', '/_ping', { timeoutMs });
       const value = {
         apiVersion: text(headers['api-version'], UNKNOWN_FACTS.apiVersion),
         experimental: text(headers['docker-experimental'], UNKNOWN_FACTS.experimental),

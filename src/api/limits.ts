@@ -26,8 +26,8 @@ export const EVENT_LINE_BYTES_MAX = 1024 * 1024;
 /** Our own questions to the engine (not passed-on requests) get this long. */
 export const ENGINE_REQUEST_TIMEOUT_MS = 20_000;
 
-/** Nesting of JSON; Go's encoding/json stops at the same depth. */
-export const JSON_DEPTH_MAX = 10_000;
+/** Nesting of JSON. Go stops at 10,000; nothing in the API nests deeper than a few dozen. */
+export const JSON_DEPTH_MAX = 1000;
 
 /** Elements of one `filters` query, over all keys. */
 export const FILTER_VALUES_MAX = 10_000;
@@ -37,6 +37,9 @@ export const API_VERSION_MIN = '1.12';
 
 /** Newest API version we answer while the engine's own is not known. */
 export const API_VERSION_DEFAULT = '1.41';
+
+/** The question for the engine's version gets this long; our answers wait for it. */
+export const ENGINE_DESCRIBE_TIMEOUT_MS = 2000;
 
 /** The engine's version is asked again after this long. */
 export const ENGINE_VERSION_TTL_MS = 30_000;
