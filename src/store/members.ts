@@ -39,6 +39,7 @@ export interface SnapshotContent {
   readonly store: Uint8Array;
 }
 
+/** Length of the members (4), the members as JSON, the store's snapshot. */
 export function encodeSnapshotContent(content: SnapshotContent): Uint8Array {
   const members = Buffer.from(JSON.stringify(content.members));
   const length = Buffer.alloc(LENGTH_BYTES);

@@ -154,10 +154,10 @@ export class RaftNode implements Proposer {
     return this.#leadingTerm !== 0;
   }
 
-  /** Calls `listener` at each change of leadership, and at once if this node leads already. */
+  /** Calls `listener` at once with the present state, then at each change of leadership. */
   onLeadership(listener: LeadershipListener): () => void {
     this.#listeners.add(listener);
-    if (this.#leadingTerm !== 0) listener(true, this.#leadingTerm);
+    listener(this.isLeader, this.#raw.status().term);
     return () => this.#listeners.delete(listener);
   }
 

@@ -1,5 +1,5 @@
 /** One voter on a real disk: bootstrap, leadership, restart, snapshots, failing writes. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { SkepError } from '../../src/model/errors.js';
@@ -127,5 +127,32 @@ void t.test('the last manager cannot be removed', async (t) => {
   const raftId = await bootstrap(directory);
   const node = await openLeader(directory);
   await t.rejects(node.removeMember(raftId), { code: 'failed_precondition' });
+  await node.close();
+});
+
+void t.test('a failed write is the end: nothing is acknowledged after it', async (t) => {
+  const directory = stateDirectory(t);
+  const options = { segmentBytes: 16 * 1024 };
+  await bootstrap(directory, options);
+  const failures: Error[] = [];
+  const node = await openLeader(directory, {
+    ...options,
+    onFatal: (error) => failures.push(error),
+  });
+  await addTasks(node.store, 0, 5);
+  // The next segment cannot be placed where there is no directory.
+  rmSync(join(directory, 'wal'), { recursive: true });
+  const outcomes: string[] = [];
+  for (let at = 5; at < 200 && failures.length === 0; at++) {
+    await addTasks(node.store, at, 1).then(
+      () => outcomes.push('applied'),
+      (error: unknown) => outcomes.push(SkepError.from(error).code),
+    );
+  }
+  t.equal(failures.length, 1, 'told once');
+  t.match(failures[0]?.message, /nothing more can be acknowledged/);
+  t.equal(outcomes.at(-1), 'unavailable');
+  t.notOk(node.isLeader);
+  await t.rejects(addTasks(node.store, 900, 1), { code: 'unavailable' });
   await node.close();
 });

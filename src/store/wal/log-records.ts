@@ -41,6 +41,7 @@ function readNumber(source: Buffer, offset: number): number {
   return Number(source.readBigUInt64LE(offset));
 }
 
+/** index (8), term (8), kind (1), data (rest). */
 export function encodeEntry(entry: Entry): Buffer {
   const plain = Buffer.allocUnsafe(ENTRY_DATA_OFFSET + entry.data.length);
   writeNumbers(plain, 0, [entry.index, entry.term]);
@@ -54,6 +55,7 @@ export function entryIndexOf(plain: Uint8Array): number {
   return readNumber(view(plain, ENTRY_DATA_OFFSET), 0);
 }
 
+/** @throws SkepError data_loss when the bytes are no entry. */
 export function decodeEntry(plain: Uint8Array): Entry {
   const source = view(plain, ENTRY_DATA_OFFSET);
   const kind = ENTRY_KINDS[source.readUInt8(16)];
@@ -66,12 +68,14 @@ export function decodeEntry(plain: Uint8Array): Entry {
   };
 }
 
+/** term (8), vote (8), commit (8). */
 export function encodeHardState(state: HardState): Buffer {
   const plain = Buffer.alloc(HARD_STATE_BYTES);
   writeNumbers(plain, 0, [state.term, state.vote, state.commit]);
   return plain;
 }
 
+/** @throws SkepError data_loss when the bytes are too few. */
 export function decodeHardState(plain: Uint8Array): HardState {
   const source = view(plain, HARD_STATE_BYTES);
   return {
@@ -81,17 +85,20 @@ export function decodeHardState(plain: Uint8Array): HardState {
   };
 }
 
+/** index (8), term (8). */
 export function encodeMarker(marker: SnapshotMarker): Buffer {
   const plain = Buffer.alloc(MARKER_BYTES);
   writeNumbers(plain, 0, [marker.index, marker.term]);
   return plain;
 }
 
+/** @throws SkepError data_loss when the bytes are too few. */
 export function decodeMarker(plain: Uint8Array): SnapshotMarker {
   const source = view(plain, MARKER_BYTES);
   return { index: readNumber(source, 0), term: readNumber(source, 8) };
 }
 
+/** format (4), raft id (8), last index (8), hard state, marker. */
 export function encodeHead(head: SegmentHead): Buffer {
   const plain = Buffer.alloc(HEAD_BYTES);
   plain.writeUInt32LE(FORMAT_VERSION, 0);
