@@ -28,7 +28,7 @@ import { bindSourceText, checkMount } from './mounts.js';
 import { taskName } from '../model/naming.js';
 import { TASK_ID_LABEL } from './container-labels.js';
 import type { SecretMounts } from './secret-mounts.js';
-import { exitError, UNHEALTHY } from './task-state.js';
+import { exitError, isTemporary, UNHEALTHY } from './task-state.js';
 
 /** What all controllers of one engine share. */
 export interface ControllerContext {
@@ -72,17 +72,27 @@ export class DockerController implements TaskController {
     for (const mount of spec.mounts) checkMount(mount);
     if ((await this.look()) !== undefined) return;
     await this.context.puller.ensure(spec.image, spec.pullOptions?.registryAuth ?? '', signal);
-    await this.context.operations.run(signal, async () => {
-      const networking = await this.prepareNetworks();
-      throwIfAborted(signal);
-      const mounts = await this.context.secrets.write(this.task, this.dependencies);
-      await this.create(containerBody(this.task, networking, mounts));
-      await this.connectOthers(networking);
-    });
+    await this.context.operations.run(signal, () =>
+      this.clearingUp(signal, async () => {
+        const networking = await this.prepareNetworks();
+        throwIfAborted(signal);
+        const mounts = await this.context.secrets.write(this.task, this.dependencies);
+        await this.create(containerBody(this.task, networking, mounts));
+        await this.connectOthers(networking);
+      }),
+    );
     await this.look();
   }
 
-  async start(signal: AbortSignal): Promise<void> {
+  start(signal: AbortSignal): Promise<void> {
+    return this.clearingUp(signal, () => this.startToHealth(signal));
+  }
+
+  wait(signal: AbortSignal): Promise<void> {
+    return this.clearingUp(signal, () => this.waitToEnd(signal));
+  }
+
+  private async startToHealth(signal: AbortSignal): Promise<void> {
     const state = await this.expect();
     if (!state.running && !hasEnded(state)) {
       const networking = await this.prepareNetworks();
@@ -91,20 +101,16 @@ export class DockerController implements TaskController {
     }
     const started = await this.context.watch.until(state.id, startedVerdict, signal);
     this.state = started;
-    if (started.health === 'unhealthy') {
-      await this.shutdown(signal);
-      throw new SkepError('unknown', UNHEALTHY);
-    }
+    if (started.health === 'unhealthy') throw new SkepError('unknown', UNHEALTHY);
     if (started.running) {
       await this.enterNetwork(started);
     } else if (started.health !== 'none' && started.exitCode !== 0) {
-      await this.leaveNetwork();
       throw exitError(started.exitCode, started.error);
     }
     // Without a health check one that ended already did start: the wait tells how it ended.
   }
 
-  async wait(signal: AbortSignal): Promise<void> {
+  private async waitToEnd(signal: AbortSignal): Promise<void> {
     const { watch } = this.context;
     const state = await this.expect();
     if (state.running) await this.enterNetwork(state);
@@ -117,7 +123,21 @@ export class DockerController implements TaskController {
     }
     this.state = ended;
     await this.leaveNetwork();
+    await this.context.secrets.remove(this.task.id);
     if (ended.exitCode !== 0) throw exitError(ended.exitCode, cause ?? ended.error);
+  }
+
+  /** A task that fails for good must not leave a container running or an address announced. */
+  private async clearingUp(signal: AbortSignal, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (thrown) {
+      const error = SkepError.from(thrown);
+      if (!signal.aborted && !isTemporary(error)) {
+        await this.shutdown(signal);
+      }
+      throw error;
+    }
   }
 
   async shutdown(signal: AbortSignal): Promise<void> {
@@ -130,6 +150,7 @@ export class DockerController implements TaskController {
       await this.look();
     }
     await this.leaveNetwork();
+    await this.context.secrets.remove(this.task.id);
   }
 
   async remove(signal: AbortSignal): Promise<void> {
@@ -139,7 +160,6 @@ export class DockerController implements TaskController {
       await this.context.operations.run(signal, () => this.context.client.remove(state.id));
       this.state = undefined;
     }
-    await this.context.secrets.remove(this.task.id);
   }
 
   async update(task: Task): Promise<void> {
@@ -172,7 +192,6 @@ export class DockerController implements TaskController {
   private async expect(): Promise<ContainerState> {
     const state = await this.look();
     if (state !== undefined) return state;
-    await this.leaveNetwork();
     throw new SkepError('not_found', `No such container: ${this.containerKey()}`);
   }
 
@@ -184,7 +203,7 @@ export class DockerController implements TaskController {
     const attachments = this.attachments();
     if (attachments.length === 0) return undefined;
     this.networked = true;
-    this.networking ??= await this.context.network.prepareTask(attachments);
+    this.networking ??= await this.context.network.prepareTask(attachments, this.task.id);
     return this.networking;
   }
 
@@ -195,8 +214,6 @@ export class DockerController implements TaskController {
       const error = SkepError.from(thrown);
       // Made before a crash, by an effect that could not tell any more.
       if (error.code === 'already_exists' && (await this.look()) !== undefined) return;
-      await this.leaveNetwork();
-      await this.context.secrets.remove(this.task.id);
       throw new SkepError(error.code, bindSourceText(error.message), { cause: thrown });
     }
   }

@@ -59,3 +59,5 @@ export const ATTACH_TIMEOUT_MS = 20_000;
 export const LEAVE_TIMEOUT_MS = 15_000;
 /** Docker's stop grace period where the service names none (defaults/service.go). */
 export const STOP_GRACE_DEFAULT_S = 10;
+/** A stopping daemon waits this long for effects to settle: an engine that hangs must not hold it. */
+export const STOP_TIMEOUT_MS = 5_000;

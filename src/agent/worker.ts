@@ -19,7 +19,13 @@ import { TaskState, TaskStatusSchema } from '../model/gen/docker/swarmkit/v1/typ
 import type { Logger } from '../observe/logger.js';
 import { sleep } from './async.js';
 import type { Executor, TaskController } from './executor.js';
-import { DEPENDENCIES_MAX, LEAVE_TIMEOUT_MS, TASK_RETRY_MS, TASKS_MAX } from './limits.js';
+import {
+  DEPENDENCIES_MAX,
+  LEAVE_TIMEOUT_MS,
+  STOP_TIMEOUT_MS,
+  TASK_RETRY_MS,
+  TASKS_MAX,
+} from './limits.js';
 import { isTaskId, TaskFiles } from './task-files.js';
 import { TaskManager } from './task-manager.js';
 
@@ -67,9 +73,9 @@ export class Worker {
   /** Stops driving all tasks; containers stay. */
   async stop(): Promise<void> {
     this.life.abort();
-    await Promise.all([...this.managers.values()].map((manager) => manager.close()));
-    await Promise.all([...this.removing.values()].map((removal) => removal.done));
-    await this.sweep;
+    const effects = [...this.managers.values()].map((manager) => manager.close());
+    const removals = [...this.removing.values()].map((removal) => removal.done);
+    await this.within(STOP_TIMEOUT_MS, Promise.all([...effects, ...removals, this.sweep]));
     await this.files.flush();
     await this.options.executor.stop();
   }
@@ -78,10 +84,7 @@ export class Worker {
   async leave(): Promise<void> {
     for (const id of this.managers.keys()) this.remove(id);
     const removals = Promise.all([...this.removing.values()].map((removal) => removal.done));
-    const limit = new AbortController();
-    const timeout = sleep(this.options.environment.clock, LEAVE_TIMEOUT_MS, limit.signal);
-    await Promise.race([removals, timeout.catch(() => undefined)]);
-    limit.abort();
+    await this.within(LEAVE_TIMEOUT_MS, removals);
     try {
       await this.removeUnclaimed();
     } catch (error) {
@@ -89,6 +92,14 @@ export class Worker {
       const text = SkepError.from(error).message;
       this.options.logger.error({ error: text }, 'left-over containers not removed');
     }
+  }
+
+  /** Waits for `work`, but not longer than `limitMs`. */
+  private async within(limitMs: number, work: Promise<unknown>): Promise<void> {
+    const limit = new AbortController();
+    const timeout = sleep(this.options.environment.clock, limitMs, limit.signal);
+    await Promise.race([work, timeout.catch(() => undefined)]);
+    limit.abort();
   }
 
   /** Follows states; returns the unsubscriber. */
