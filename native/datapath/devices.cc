@@ -75,10 +75,19 @@ void Devices::EnsureTunnel(const Options& options) {
     if (!link) rtnetlink_.DeleteLink(kTunnelDevice);
     // A second "external" tunnel on the same port is reported as EEXIST.
     if (failure.error() == EADDRINUSE || failure.error() == EEXIST) {
-      throw SystemError(EADDRINUSE, "tunnel", port + " is used by another tunnel or socket");
+      throw SystemError(EADDRINUSE, "tunnel", port + " is already used by " + TunnelRival());
     }
     throw;
   }
+}
+
+std::string Devices::TunnelRival() {
+  for (const netlink::Link& link : rtnetlink_.Links()) {
+    if (link.kind == "vxlan" && link.name != kTunnelDevice) {
+      return "the VXLAN device " + link.name;
+    }
+  }
+  return "another process, or a VXLAN device that was moved into another network namespace";
 }
 
 void Devices::EnsureHostLeg() {

@@ -51,6 +51,8 @@ class Devices {
  private:
   void EnsureTunnel(const Options& options);
   void EnsureHostLeg();
+  /// Who holds the tunnel's port, as far as it can be known.
+  std::string TunnelRival();
 
   netlink::Rtnetlink rtnetlink_;
   std::vector<netlink::Link> underlay_;

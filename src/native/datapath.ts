@@ -2,7 +2,7 @@
  * The packet side of this node, over the native class: opens or takes over devices, maps, programs
  * and links, and keeps the netfilter rules beside them.
  */
-import { invariant } from '../model/errors.js';
+import { invariant, SkepError } from '../model/errors.js';
 import { loadAddon } from './addon.js';
 import type {
   BackendRow,
@@ -59,6 +59,36 @@ interface NativeDatapath {
   destroy(): void;
 }
 
+/** One sentence for each thing a host can lack; anything else is passed on as it is. */
+function explain(error: unknown, options: DatapathOptions): unknown {
+  if (!(error instanceof Error)) return error;
+  const { code, syscall = '' } = error as NodeJS.ErrnoException;
+  const because = (sentence: string) =>
+    new SkepError('failed_precondition', sentence, { cause: error });
+  const text = error.message;
+  if (code === 'EPERM' || code === 'EACCES') {
+    return because('the data path needs root: BPF and network administration were refused');
+  }
+  if (syscall === 'tunnel') return because(text.replace('tunnel EADDRINUSE: ', ''));
+  if (syscall === 'statfs') {
+    return because(
+      `the pin directory ${options.pinDirectory} is not on a bpf file system (mount -t bpf bpf DIRECTORY)`,
+    );
+  }
+  if (syscall === 'cgroup2') return because('no cgroup2 hierarchy is mounted on this host');
+  if (syscall === 'getsockopt(SO_NETNS_COOKIE)') {
+    return because('the kernel is too old: network namespace cookies came with Linux 5.14');
+  }
+  if (syscall.startsWith('netlink(RTM_NEWLINK') && code === 'EOPNOTSUPP') {
+    return because('the kernel lacks vxlan or veth devices');
+  }
+  if (syscall.startsWith('netlink(RTM_GETLINK') && code === 'ENODEV') {
+    return because(`no such network interface: ${text.split(': ').pop() ?? ''}`);
+  }
+  if (syscall === 'bpf(BPF_PROG_LOAD)') return because(`the kernel refused a program: ${text}`);
+  return error;
+}
+
 /** Opens the data path of this host, or takes over what a former process has pinned. @throws Node-like errors */
 export function openDatapath(options: DatapathOptions & DatapathTestOptions): KernelDatapath {
   return new KernelDatapath(options);
@@ -74,7 +104,11 @@ export class KernelDatapath implements Datapath {
     const { NativeDatapath: Native } = loadAddon() as {
       NativeDatapath: new (options: DatapathOptions & DatapathTestOptions) => NativeDatapath;
     };
-    this.#native = new Native(options);
+    try {
+      this.#native = new Native(options);
+    } catch (error) {
+      throw explain(error, options);
+    }
     this.containerMtu = this.#native.containerMtu();
     installRules(options.tunnelPort);
   }

@@ -6,6 +6,9 @@ import t from 'tap';
 import { CLIENT_ADDRESS, OVERLAY, startCluster, TARGET_PORT } from './cluster.js';
 import { inside, TUNNEL_PORT, World } from './world.js';
 
+// Far above what it takes: the machine may be busy with other things.
+t.setTimeout(300_000);
+
 const QUICKLY = 300;
 const ISOLATED = 4098;
 

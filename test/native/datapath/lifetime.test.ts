@@ -2,10 +2,12 @@
  * The data plane outlives the process that owns it: killed, absent, taken over, and finally removed
  * without a trace. Also the echo that tells a dead node from a dead agent.
  */
+import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import {
   backendRows,
+  CLIENT_ADDRESS,
   type Cluster,
   INGRESS,
   PUBLISHED_PORT,
@@ -15,6 +17,9 @@ import {
   VIP,
 } from './cluster.js';
 import { inside, World } from './world.js';
+
+// Far above what it takes: the machine may be busy with other things.
+t.setTimeout(300_000);
 
 const PATIENCE_MS = 5000;
 
@@ -147,4 +152,37 @@ await t.test('destroy leaves nothing', async (t) => {
     code: 'ETIMEDOUT',
   });
   t.match(inside(webA, 'ip', '-o', 'link'), /eth0/);
+});
+
+await t.test('what a host lacks is said in one sentence', async (t) => {
+  const world = new World();
+  t.teardown(async () => await world.close());
+  const { client, a } = await startCluster(world);
+  await t.test('tunnel port taken by a device', async (t) => {
+    await a.datapath('destroy');
+    const rival = ['ip', 'link', 'add', 'rival', 'type', 'vxlan', 'id', '42', 'dstport', '4789'];
+    a.run(...rival, 'local', a.address);
+    a.run('ip', 'link', 'set', 'rival', 'up');
+    await t.rejects(world.openAgent(a), {
+      message: 'UDP port 4789 is already used by the VXLAN device rival',
+    });
+    t.notMatch(a.run('ip', '-o', 'link'), /sw-vx0/);
+    a.run('ip', 'link', 'del', 'rival');
+  });
+  await t.test('tunnel port taken by a process', async (t) => {
+    await a.holder.call('serveUdp', 4789);
+    await t.rejects(world.openAgent(a), { message: /^UDP port 4789 is already used by another/ });
+  });
+  await t.test('no bpf file system', async (t) => {
+    const agent = await world.actor(['nsenter', '-t', String(client.pid), '-n', '--']);
+    const options = {
+      pinDirectory: `${a.directory}-absent`,
+      underlayInterfaces: ['br0'],
+      tunnelAddress: CLIENT_ADDRESS,
+      tunnelPort: 4789,
+      dnsAddress: '169.254.75.2',
+    };
+    await t.rejects(agent.call('open', options), { message: /is not on a bpf file system/ });
+    rmSync(options.pinDirectory, { recursive: true });
+  });
 });

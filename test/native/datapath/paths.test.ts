@@ -15,6 +15,9 @@ import {
 } from './cluster.js';
 import { inside, World } from './world.js';
 
+// Far above what it takes: the machine may be busy with other things.
+t.setTimeout(300_000);
+
 await t.test('paths', async (t) => {
   const world = new World();
   t.teardown(async () => await world.close());

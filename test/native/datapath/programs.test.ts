@@ -17,6 +17,9 @@ import {
 } from './packets.js';
 import { macOf, World } from './world.js';
 
+// Far above what it takes: the machine may be busy with other things.
+t.setTimeout(300_000);
+
 const SHOT = 2;
 const REDIRECT = 7;
 const NEXT = -1;
