@@ -66,11 +66,17 @@ export class EngineProxy {
         resolve();
       };
       response.once('close', abort);
-      upstream.once('error', (error) => {
+      let answered = false;
+      upstream.on('error', (error) => {
+        // Once it has answered, the engine may stop reading; what it sent is still valid.
+        if (answered) return;
         if (response.headersSent || response.destroyed) response.destroy();
         else writeError(response, engineUnreachable(this.socketPath, error), '');
       });
-      upstream.once('response', (answer) => this.answer(answer, response, options.onHeaders));
+      upstream.once('response', (answer) => {
+        answered = true;
+        this.answer(answer, response, options.onHeaders);
+      });
       // An engine that answers 101 to a request without Upgrade breaks HTTP; there is no way on.
       upstream.once('upgrade', (_answer, socket) => {
         socket.destroy();
@@ -164,6 +170,9 @@ function requestHeaders(message: IncomingMessage, body: Buffer | undefined): str
     result.push(name, message.rawHeaders[index + 1] ?? '');
   }
   if (!message.headers.host) result.push('Host', 'docker');
+  // With `close` the engine would hang up after its answer even while the end of the body is on
+  // its way, and that write's failure would cost us the answer.
+  result.push('Connection', 'keep-alive');
   if (body !== undefined) result.push('Content-Length', String(body.length));
   else if (message.headers['transfer-encoding'] !== undefined) {
     result.push('Transfer-Encoding', 'chunked');
