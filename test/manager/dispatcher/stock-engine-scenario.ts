@@ -1,20 +1,30 @@
 /**
  * The inside of the stock engine test: runs in namespaces of its own (network, mount, process ids),
  * so that whatever happens the kernel cleans up. Starts a Docker Engine and our manager, lets the
- * engine join, gives it a task, and prints what it saw as JSON lines.
+ * engine join, gives it a task; then our client joins the engine's own swarm. Prints what it saw as
+ * JSON lines.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, openSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { create } from '@bufbuild/protobuf';
+import { timestampNow } from '@bufbuild/protobuf/wkt';
 import {
   type Node,
   type Task,
   TaskSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeStatus_State, TaskState } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
-import { startTestCluster, type TestCluster } from '../../rpc/test-cluster.js';
+import { LogStream } from '../../../src/model/gen/docker/swarmkit/v1/logbroker_pb.js';
+import { silentLogger } from '../../../src/observe/logger.js';
+import { systemEnvironment } from '../../../src/observe/system-environment.js';
+import { joinCluster } from '../../../src/rpc/identity/join.js';
+import { requestCertificate } from '../../../src/rpc/identity/request-certificate.js';
+import { readNodeCertificate } from '../../../src/rpc/identity/root-ca.js';
+import { connectManager } from '../../../src/rpc/manager-connection.js';
+import type { ManagerConnection } from '../../../src/rpc/types.js';
+import { startTestCluster, type TestCluster, TestIdentity } from '../../rpc/test-cluster.js';
 
 const DOCKER = '/usr/bin/docker';
 const STEP_TIMEOUT_MS = 40_000;
@@ -222,6 +232,125 @@ async function scenario(): Promise<void> {
   await cluster.stop();
 }
 
+const FAKE_HOSTNAME = 'fake-worker';
+
+/** The other way round: our client calls against the engine as the manager. */
+async function stockManager(): Promise<void> {
+  await docker('swarm', 'init', '--advertise-addr', '127.0.0.1');
+  const token = await docker('swarm', 'join-token', '-q', 'worker');
+  const joining = {
+    token,
+    remoteAddrs: ['127.0.0.1:2377'],
+    availability: 'active' as const,
+    env: systemEnvironment,
+    logger: silentLogger,
+    signal: AbortSignal.timeout(STEP_TIMEOUT_MS),
+  };
+  const identity = new TestIdentity(await joinCluster(joining));
+  const { nodeId } = readNodeCertificate(identity.current().certificatePem);
+  say('joined stock', { role: readNodeCertificate(identity.current().certificatePem).role });
+  const connection = await connectManager({
+    peer: { nodeId: '', addr: '127.0.0.1:2377' },
+    identity,
+    env: systemEnvironment,
+  });
+  const worker = new FakeWorker(connection, nodeId);
+  say('session', { managers: await worker.start() });
+  const args = ['--detach', '--constraint', `node.hostname==${FAKE_HOSTNAME}`, '--name', 'fake'];
+  await docker('service', 'create', ...args, 'skep-test/box:1', 'sleep', '1000');
+  await until('the task to run', async () => {
+    const states = await docker('service', 'ps', 'fake', '--format', '{{.CurrentState}}');
+    return states.startsWith('Running') ? true : undefined;
+  });
+  const logs = await docker('service', 'logs', '--raw', 'fake');
+  const { rootCaPem } = identity.current();
+  const renewed = await requestCertificate(
+    connection.nodeCa,
+    { rootCaPem },
+    systemEnvironment,
+    AbortSignal.timeout(STEP_TIMEOUT_MS),
+  );
+  identity.change(renewed);
+  const { period } = await connection.dispatcher.heartbeat({ sessionId: worker.sessionId });
+  say('worked', {
+    logs,
+    published: worker.published,
+    sameNode: readNodeCertificate(renewed.certificatePem).nodeId === nodeId,
+    period: Number(period?.seconds),
+    status: await docker('node', 'ls', '--filter', 'role=worker', '--format', '{{.Status}}'),
+  });
+  connection.close();
+}
+
+/** As little of an agent as a stock manager needs: reports every task as running, says one line. */
+class FakeWorker {
+  sessionId = '';
+  published = '';
+  readonly #connection: ManagerConnection;
+  readonly #nodeId: string;
+  #taskId = '';
+
+  constructor(connection: ManagerConnection, nodeId: string) {
+    this.#connection = connection;
+    this.#nodeId = nodeId;
+  }
+
+  async start(): Promise<number> {
+    const { dispatcher } = this.#connection;
+    const description = {
+      hostname: FAKE_HOSTNAME,
+      platform: { os: 'linux', architecture: 'x86_64' },
+      resources: { nanoCpus: 2_000_000_000n, memoryBytes: 1_000_000_000n },
+      engine: { engineVersion: '20.10.24', plugins: [{ type: 'Network', name: 'overlay' }] },
+    };
+    const session = dispatcher.session({ description })[Symbol.asyncIterator]();
+    const first = await session.next();
+    if (first.done === true) throw new Error('no session message');
+    this.sessionId = first.value.sessionId;
+    void this.#runTasks().catch(() => undefined);
+    void this.#deliverLogs().catch(() => undefined);
+    return first.value.managers.length;
+  }
+
+  async #runTasks(): Promise<void> {
+    const { dispatcher } = this.#connection;
+    const { sessionId } = this;
+    for await (const message of dispatcher.assignments({ sessionId })) {
+      for (const { assignment } of message.changes) {
+        if (assignment?.item.case !== 'task') continue;
+        this.#taskId = assignment.item.value.id;
+        const updates = [{ taskId: this.#taskId, status: { state: TaskState.RUNNING } }];
+        await dispatcher.updateTaskStatus({ sessionId, updates });
+      }
+    }
+  }
+
+  async #deliverLogs(): Promise<void> {
+    const { logBroker } = this.#connection;
+    for await (const { id, close, selector } of logBroker.listenSubscriptions({})) {
+      if (close) continue;
+      const context = {
+        nodeId: this.#nodeId,
+        taskId: this.#taskId,
+        serviceId: selector?.serviceIds[0] ?? '',
+      };
+      const data = Buffer.from('a line from afar\n');
+      const messages = [{ context, timestamp: timestampNow(), stream: LogStream.STDOUT, data }];
+      try {
+        await logBroker.publishLogs(
+          (async function* publish() {
+            yield { subscriptionId: id, messages };
+            yield { subscriptionId: id, close: true };
+          })(),
+        );
+        this.published = 'ok';
+      } catch (error) {
+        this.published = String(error);
+      }
+    }
+  }
+}
+
 const engine = startEngine();
 try {
   await until('the engine to answer', async () => {
@@ -233,6 +362,7 @@ try {
   });
   await importImage();
   await scenario();
+  await stockManager();
   say('done');
 } catch (error) {
   say('failed', { error: String(error instanceof Error ? error.stack : error) });

@@ -1,6 +1,7 @@
 /**
  * A stock Docker Engine as a worker of our manager: joins by token, becomes ready, runs a task with
- * a secret, delivers its logs, stops it, leaves.
+ * a secret, delivers its logs, stops it, leaves. Then as the manager of our client calls: joining,
+ * session, assignments, logs, renewal.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -36,7 +37,7 @@ async function runScenario(directory: string): Promise<Steps> {
 }
 
 void t.test(
-  'a stock engine joins, runs a task with a secret, delivers logs and leaves',
+  'a stock engine works for our manager, and our client for a stock engine',
   { skip: !canRun && 'needs root and a Docker Engine' },
   async (t) => {
     mkdirSync(ROOT, { recursive: true });
@@ -61,6 +62,14 @@ void t.test(
     t.same(steps.get('logs')?.['lines'], ['hello from the task']);
     t.ok(['SHUTDOWN', 'COMPLETE', 'FAILED'].includes(String(steps.get('stopped')?.['state'])));
     t.equal(steps.get('left')?.['message'], 'heartbeat failure');
+    t.equal(steps.get('joined stock')?.['role'], 'worker');
+    t.equal(steps.get('session')?.['managers'], 1);
+    t.match(steps.get('worked'), {
+      logs: 'a line from afar',
+      published: 'ok',
+      sameNode: true,
+      status: 'Ready',
+    });
     t.ok(steps.has('done'));
   },
 );
