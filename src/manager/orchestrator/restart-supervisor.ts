@@ -67,6 +67,11 @@ export class RestartSupervisor {
     return this.#starts.size;
   }
 
+  /** Whether the task still waits for its start. */
+  isStartPending(taskId: string): boolean {
+    return this.#starts.has(taskId);
+  }
+
   /** Gives up all pending starts; the next leader takes them up from the store. */
   async stop(): Promise<void> {
     this.#stopped = true;

@@ -238,11 +238,28 @@ export class UpdateRun {
           withUpdatePaused(service, `rollback paused ${cause}`),
         );
       } else {
+        await this.#failureHandled(taskId);
         await this.#rollBack(`update rolled back ${cause}`);
       }
       this.#failed = true;
     };
     void write().catch((error: unknown) => this.#logFailure(error));
+  }
+
+  /**
+   * Waits until the failed task is replaced as the failed spec says: the replacement is then out of
+   * date for the rollback, which brings it back and watches it like every other slot.
+   */
+  async #failureHandled(taskId: string): Promise<void> {
+    const { store, supervisor } = this.#parts;
+    await waitUntil(store, {
+      reached: (transaction) => {
+        const task = transaction.get('task', taskId);
+        return task === undefined || !isWanted(task) || supervisor.isStartPending(taskId);
+      },
+      concerns: (event) => event.table === 'task' && event.object.id === taskId,
+      cancellation: this.cancellation,
+    });
   }
 
   async #rollBack(message: string): Promise<void> {
