@@ -1,5 +1,5 @@
 /** One voter on a real disk: bootstrap, leadership, restart, snapshots, failing writes. */
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { SkepError } from '../../src/model/errors.js';
@@ -128,6 +128,23 @@ void t.test('the last manager cannot be removed', async (t) => {
   const node = await openLeader(directory);
   await t.rejects(node.removeMember(raftId), { code: 'failed_precondition' });
   await node.close();
+});
+
+void t.test('two processes do not share the state; a dead one leaves no lock', async (t) => {
+  const directory = stateDirectory(t);
+  await bootstrap(directory);
+  const node = await openLeader(directory);
+  await t.rejects(openLeader(directory), {
+    code: 'failed_precondition',
+    message: new RegExp(`in use by process ${process.pid}`),
+  });
+  await addTasks(node.store, 0, 1);
+  await node.close();
+  // The id of a process that lives, with the start time of one that does not.
+  writeFileSync(join(directory, 'lock'), `${process.pid} 1`);
+  const again = await openLeader(directory);
+  t.equal(again.store.count('task'), 1);
+  await again.close();
 });
 
 void t.test('a failed write is the end: nothing is acknowledged after it', async (t) => {

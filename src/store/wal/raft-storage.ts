@@ -10,7 +10,8 @@ import type { StoredState } from '../../raft/config.js';
 import type { Entry, HardState, NodeId } from '../../raft/types.js';
 import { KEPT_ENTRIES, SEGMENT_BYTES } from '../limits.js';
 import { pathIn, SNAPSHOT_DIRECTORY, snapshotName, syncDirectory, WAL_DIRECTORY } from './files.js';
-import { readLog } from './log-reader.js';
+import { lockDirectory } from './lock-file.js';
+import { type LogOnDisk, readLog } from './log-reader.js';
 import { encodeEntry, encodeHardState, encodeMarker } from './log-records.js';
 import { LogWriter } from './log-writer.js';
 import { type DataKey, type PlainRecord, RecordCipher } from './record.js';
@@ -105,7 +106,7 @@ export async function createStorage(
  * @param onFatal called when a write or flush failed: the process must end, for nothing more can
  *   be acknowledged, and nobody knows what is on disk.
  * @throws SkepError not_found without storage; data_loss when it is damaged; permission_denied
- *   when the keys do not fit; failed_precondition when it is from a newer program.
+ *   when the keys do not fit; failed_precondition when it is from a newer program, or in use.
  */
 export async function openStorage(
   options: StorageOptions,
@@ -116,7 +117,14 @@ export async function openStorage(
     throw new SkepError('not_found', `no raft state in ${directory}`);
   }
   const cipher = new RecordCipher(options.keys);
-  const log = await readLog(directory, cipher);
+  const unlock = lockDirectory(directory);
+  let log: LogOnDisk;
+  try {
+    log = await readLog(directory, cipher);
+  } catch (error) {
+    unlock();
+    throw error;
+  }
   const writer = new LogWriter(
     {
       directory: pathIn(directory, WAL_DIRECTORY),
@@ -147,7 +155,13 @@ export async function openStorage(
     saveSnapshot: (saved) => snapshots.save(saved, writer),
     loadSnapshot: () => snapshots.load(),
     checkSpace: () => writer.prepareSpare(),
-    close: () => writer.close(),
+    async close() {
+      try {
+        await writer.close();
+      } finally {
+        unlock();
+      }
+    },
   };
 }
 
