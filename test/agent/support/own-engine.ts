@@ -71,6 +71,12 @@ export class OwnEngine {
     startLogged('nsenter', args, join(this.directory, 'engine.log'));
   }
 
+  /** nsenter arguments that put a command into the engine's network namespace only. */
+  networkArgs(): readonly string[] {
+    if (this.holder === undefined) throw new Error('the engine has no namespaces');
+    return ['-t', String(this.holder.pid), '-n'];
+  }
+
   /** Waits until the engine answers. */
   async answers(): Promise<void> {
     await waitFor('the engine', 60_000, async () => {
