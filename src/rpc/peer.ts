@@ -59,7 +59,9 @@ export function plainAddress(address: string): string {
 export function peerIdentity(socket: TLSSocket): PeerIdentity {
   const address = plainAddress(socket.remoteAddress ?? '');
   if (!socket.authorized) return { ...NOBODY, address };
-  const subject: unknown = socket.getPeerCertificate().subject;
+  // Null once the socket is destroyed, which the types do not say.
+  const certificate = socket.getPeerCertificate() as { subject?: unknown } | null;
+  const subject = certificate?.subject;
   if (typeof subject !== 'object' || subject === null) return { ...NOBODY, address };
   return {
     address,

@@ -153,6 +153,7 @@ export class RpcServer {
 
   #accept(socket: TLSSocket, serveHttp2: (socket: TLSSocket) => void): void {
     socket.on('error', (error) => this.#debug(error, 'socket failed'));
+    if (socket.destroyed) return;
     const connection: Connection = { socket, peer: peerIdentity(socket) };
     const isGuest = !connection.peer.authorized;
     const guestsMax = this.#options.guestConnectionsMax ?? limits.GUEST_CONNECTIONS_MAX;

@@ -12,6 +12,7 @@ import { ClientSession } from '../../src/rpc/client-session.js';
 import { grpcTransport } from '../../src/rpc/manager-connection.js';
 import { RpcServer } from '../../src/rpc/server.js';
 import type { TlsIdentity } from '../../src/rpc/types.js';
+import { SeededRandom } from '../support/simulated-environment.js';
 import { startTestCluster, type TestCluster, testIdentity } from './test-cluster.js';
 import { until } from './until.js';
 
@@ -184,6 +185,56 @@ void t.test(
     await until('all connections to end', () => cluster.server.peers().length === 0);
   },
 );
+
+void t.test('random frames and connections reset at random points do no harm', async (t) => {
+  // Some of these leave the server with a socket that says nothing: pings end it.
+  const cluster = await startTestCluster({ server: { pingIntervalMs: 300, pingTimeoutMs: 500 } });
+  t.teardown(() => cluster.stop());
+  const random = new SeededRandom(40);
+  const identity = await cluster.identity('fuzzer');
+  const port = Number(cluster.addr.split(':')[1]);
+  const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
+  const randomFrame = (): Buffer => {
+    const payload = Buffer.from(random.bytes(random.integer(0, 64)));
+    const head = Buffer.alloc(9);
+    // Now and then the announced length is a lie.
+    head.writeUIntBE(random.integer(0, 9) === 0 ? 20_000 : payload.length, 0, 3);
+    head[3] = random.integer(0, 12);
+    head[4] = random.integer(0, 255);
+    head.writeUInt32BE(random.integer(0, 5), 5);
+    return Buffer.concat([head, payload]);
+  };
+  const attack = (): Promise<void> =>
+    new Promise((resolve) => {
+      const raw = net.connect(port, '127.0.0.1');
+      const socket = tls.connect({
+        socket: raw,
+        ALPNProtocols: ['h2'],
+        ca: identity.rootCaPem,
+        cert: identity.certificatePem,
+        key: identity.privateKeyPem,
+        servername: 'swarm-manager',
+      });
+      const frames = Array.from({ length: random.integer(0, 30) }, randomFrame);
+      const resetAfterMs = random.integer(0, 60);
+      const timer = setTimeout(() => raw.resetAndDestroy(), resetAfterMs);
+      socket.on('error', () => undefined);
+      raw.on('error', () => undefined);
+      socket.once('secureConnect', () => {
+        socket.write(Buffer.concat([preface, Buffer.from('000000040000000000', 'hex'), ...frames]));
+      });
+      socket.resume();
+      raw.once('close', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  for (let round = 0; round < 15; round++) {
+    await Promise.all(Array.from({ length: 10 }, attack));
+  }
+  await until('all connections to end', () => cluster.server.peers().length === 0);
+  t.ok(await stillServes(cluster));
+});
 
 void t.test('calls are refused without the right certificate', async (t) => {
   const cluster = await start(t);
