@@ -12,6 +12,7 @@ import { silentLogger } from '../../src/observe/logger.js';
 import { systemEnvironment } from '../../src/observe/system-environment.js';
 import { canRunEngines, ENGINE_ADDRESS, IMAGE, PrivateEngine } from './support/private-engine.js';
 import { comparable, installedClis, runCli, words } from './support/cli.js';
+import { exchange, jsonRequest, parseAnswer } from './support/raw-http.js';
 import { TestMembership } from './support/test-membership.js';
 
 const HOSTNAME = 'api-host';
@@ -228,6 +229,177 @@ async function startSides(t: Test): Promise<Sides> {
   return { stock: stock.socketPath, ours };
 }
 
+/** Requests that no CLI sends: method, target, body. `ID` stands for the service `raw`. */
+const RAW_REQUESTS: readonly (readonly [string, string, string?])[] = [
+  ['GET', '/v1.99/services'],
+  ['GET', '/v1.11/services'],
+  ['GET', '/v1.20/services/nope'],
+  ['GET', '/vabc/services'],
+  ['PUT', '/services'],
+  ['GET', '/swarm/nope'],
+  ['GET', '/nodes/'],
+  ['POST', '/swarm/init', ''],
+  ['POST', '/swarm/init', '{'],
+  ['POST', '/swarm/init', '[]'],
+  ['POST', '/swarm/init', '{"ListenAddr":1}'],
+  ['POST', '/swarm/join', '{}'],
+  ['POST', '/swarm/update', '{}'],
+  ['POST', '/swarm/update?version=1&rotateWorkerToken=x', '{}'],
+  ['POST', '/swarm/update?version=1', '{"Name":"x"}'],
+  ['POST', '/swarm/update?version=1', '{"CAConfig":{"ExternalCAs":[{"Protocol":"x"}]}}'],
+  ['POST', '/swarm/unlock', ''],
+  ['POST', '/swarm/unlock', '{"UnlockKey":"x"}'],
+  ['GET', '/swarm/unlockkey'],
+  ['POST', '/services/create', ''],
+  ['POST', '/services/create', '{}'],
+  ['POST', '/services/create', '{"TaskTemplate":{"ContainerSpec":{}}}'],
+  ['POST', '/services/create', '{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"A B"}}}'],
+  ['POST', '/services/create', '{"TaskTemplate":{"Runtime":"nope"}}'],
+  ['POST', '/services/create', '{"TaskTemplate":{"Runtime":"attachment"}}'],
+  [
+    'POST',
+    '/services/create',
+    '{"Mode":{"Global":{},"Replicated":{}},"TaskTemplate":{"ContainerSpec":{"Image":"i"}}}',
+  ],
+  [
+    'POST',
+    '/services/create',
+    '{"TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Type":"x"}]}}}',
+  ],
+  [
+    'POST',
+    '/services/create',
+    '{"TaskTemplate":{"ContainerSpec":{"Image":"i","Privileges":{"CredentialSpec":{}}}}}',
+  ],
+  ['POST', '/services/create', '{"TaskTemplate":{"ContainerSpec":{"Image":"i","Configs":[{}]}}}'],
+  [
+    'POST',
+    '/services/create',
+    '{"TaskTemplate":{"ContainerSpec":{"Image":"i"},"RestartPolicy":{"Condition":"x"}}}',
+  ],
+  [
+    'POST',
+    '/services/create',
+    '{"TaskTemplate":{"ContainerSpec":{"Image":"i"}},"UpdateConfig":{"Order":"x"}}',
+  ],
+  [
+    'POST',
+    '/services/create',
+    '{"TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Mode":"x"}}',
+  ],
+  [
+    'POST',
+    '/services/create',
+    '{"TaskTemplate":{"ContainerSpec":{"Image":"i"},"Networks":[{"Target":"nope"}]}}',
+  ],
+  ['POST', '/services/create', '{"TaskTemplate":{"ContainerSpec":{"Image":"i","Env":[1]}}}'],
+  [
+    'POST',
+    '/services/create',
+    '{"Name":"raw","Mode":{"Replicated":{"Replicas":0}},"TaskTemplate":{"ContainerSpec":{"Image":"i"}}}',
+  ],
+  ['GET', '/services/raw'],
+  ['GET', '/services/raw?insertDefaults=x'],
+  ['GET', '/services/RAW'],
+  ['GET', '/services?status=x'],
+  ['GET', '/services?status=true'],
+  ['GET', '/services?filters=x'],
+  ['GET', '/services?filters={"name":1}'],
+  ['GET', '/services?filters={"name":["ra"]}'],
+  ['GET', '/services?filters={"runtime":["plugin"]}'],
+  ['POST', '/services/raw/update', '{}'],
+  ['POST', '/services/raw/update?version=x', '{}'],
+  [
+    'POST',
+    '/services/raw/update?version=1',
+    '{"Name":"raw","TaskTemplate":{"ContainerSpec":{"Image":"i"}}}',
+  ],
+  [
+    'POST',
+    '/services/raw/update?version=1&rollback=x',
+    '{"Name":"raw","TaskTemplate":{"ContainerSpec":{"Image":"i"}}}',
+  ],
+  [
+    'POST',
+    '/services/raw/update?version=1&registryAuthFrom=previous-spec',
+    '{"Name":"raw","TaskTemplate":{"ContainerSpec":{"Image":"i"}}}',
+  ],
+  ['GET', '/services/raw/logs'],
+  ['GET', '/services/raw/logs?stdout=1&tail=-1'],
+  ['GET', '/services/raw/logs?stdout=1&since=x'],
+  ['GET', '/tasks?filters={"desired-state":["x"]}'],
+  ['GET', '/tasks?filters={"service":["nope"]}'],
+  ['GET', '/tasks?filters={"node":["nope"]}'],
+  ['GET', '/tasks/nope'],
+  ['GET', '/tasks/nope/logs?stdout=1'],
+  ['GET', '/nodes?filters={"role":["x"]}'],
+  ['POST', '/nodes/nope/update?version=1', '{"Role":"worker","Availability":"active"}'],
+  ['POST', '/nodes/nope/update?version=1', '{"Role":"x","Availability":"active"}'],
+  ['POST', '/nodes/nope/update?version=1', '{"Role":"worker","Availability":"x"}'],
+  ['POST', '/nodes/nope/update', '{}'],
+  ['POST', '/secrets/create', '{"Name":"s"}'],
+  ['POST', '/secrets/create', '{"Name":"s","Data":"!"}'],
+  ['POST', '/secrets/create', '{"Name":"s","Data":"eA==","Driver":{"Name":""}}'],
+  ['POST', '/v1.36/secrets/create', '{"Name":"s","Data":"eA==","Templating":{"Name":"x"}}'],
+  ['POST', '/secrets/create', '{"Name":"s","Data":"eA=="}'],
+  ['POST', '/secrets/s/update?version=1', '{"Name":"s"}'],
+  ['POST', '/secrets/s/update?version=x', '{"Name":"s"}'],
+  ['POST', '/configs/create', '{"Name":"c"}'],
+  ['POST', '/configs/create', '{"Name":"c","Data":"eA=="}'],
+  ['POST', '/configs/c/update?version=1', '{"Name":"c"}'],
+  ['GET', '/secrets?filters={"names":["s"]}'],
+  ['GET', '/configs?filters={"names":["s"]}'],
+  ['DELETE', '/secrets/s'],
+  ['DELETE', '/configs/c'],
+  ['DELETE', '/secrets/s'],
+  ['DELETE', '/services/raw'],
+  ['DELETE', '/services/raw'],
+  ['POST', '/networks/create', '{"Name":"","Driver":"overlay"}'],
+  ['POST', '/networks/create', '{"Name":"none","Driver":"overlay"}'],
+  ['POST', '/networks/create', '{"Name":"bridge","Driver":"overlay"}'],
+  ['POST', '/networks/create', '{"Name":"rn","Driver":"overlay","IPAM":{"Config":[{}]}}'],
+  [
+    'POST',
+    '/networks/create',
+    '{"Name":"rn","Driver":"overlay","IPAM":{"Config":[{"Subnet":"10.9.0.0/24","Gateway":"x"}]}}',
+  ],
+  ['POST', '/networks/create', '{"Name":"rn","Driver":"overlay","Ingress":true,"Attachable":true}'],
+  [
+    'POST',
+    '/networks/create',
+    '{"Name":"rn","Driver":"overlay","Labels":{"com.docker.swarm.predefined":"true"}}',
+  ],
+  ['POST', '/networks/create', '{"Name":"rn","Driver":"overlay","CheckDuplicate":true}'],
+  ['POST', '/networks/rn/connect', '{"Container":"nope"}'],
+  ['GET', '/networks/rn?scope=swarm'],
+  ['GET', '/networks/rn?scope=local'],
+  ['GET', '/networks?filters={"type":["x"]}'],
+  ['GET', '/networks?filters={"dangling":["x"]}'],
+  ['DELETE', '/networks/rn'],
+  ['DELETE', '/networks/rn'],
+  ['GET', '/containers/nope/json'],
+  ['POST', '/containers/create', '{"Image":"nope"}'],
+  ['POST', '/containers/create', '{'],
+];
+
+/** Sends each request to both; the differences in status or body. */
+async function compareRaw(sides: Sides): Promise<string> {
+  const differences: string[] = [];
+  for (const [method, target, body] of RAW_REQUESTS) {
+    const ask = async (socket: string) => {
+      const encoded = target.replaceAll(/[{}"[\]]/g, encodeURIComponent);
+      const raw = await exchange(socket, jsonRequest(method, encoded, body));
+      const { status, body: answer } = parseAnswer(raw);
+      return comparable(`${status} ${answer}`);
+    };
+    const [theirs, ours] = await Promise.all([ask(sides.stock), ask(sides.ours)]);
+    if (theirs !== ours) {
+      differences.push(`${method} ${target} ${body}\nstock: ${theirs}\nours:  ${ours}`);
+    }
+  }
+  return differences.join('\n');
+}
+
 /** Runs each line on both; the differences in readable form. */
 async function compare(sides: Sides, cli: string, lines: readonly string[]): Promise<string> {
   const differences: string[] = [];
@@ -259,6 +431,7 @@ void t.test('the stock CLIs cannot tell the swarms apart', { timeout: 180_000 },
       const { code, stderr } = await runCli(cli, socket, args);
       t.equal(code, 0, stderr);
     }
+    if (index === 0) t.equal(await compareRaw(sides), '', 'raw requests');
     t.equal(await compare(sides, cli, linesOf(AFTER_INIT).filter(wanted)), '', cli);
     for (const socket of [sides.stock, sides.ours]) {
       t.equal((await runCli(cli, socket, ['swarm', 'leave', '--force'])).code, 0);

@@ -52,7 +52,7 @@ void t.test('head and chunks pass as they come', async (t) => {
 void t.test('a request body streams before it is complete', async (t) => {
   const seen: string[] = [];
   const engine = await scriptedEngine(t, (request, response) => {
-    seen.push(`${request.method} ${request.url} ${request.headers['x-registry-auth']}`);
+    seen.push(`${request.method} ${request.url} ${String(request.headers['x-registry-auth'])}`);
     request.on('data', (chunk: Buffer) => {
       seen.push(chunk.toString());
       if (chunk.toString() === 'one') response.write('got one;');

@@ -73,7 +73,7 @@ export function comparable(text: string): string {
       .replaceAll(/\b[0-9a-z]{25}\b/g, 'ID')
       .replaceAll(/\b[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z\b/g, 'TIME')
       .replaceAll(/\b[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]+ \+0000 utc\b/g, 'TIME')
-      .replaceAll(/"Index": ?[0-9]+/g, '"Index": N')
+      .replaceAll(/"Index":( ?)[0-9]+/g, '"Index":$1N')
       .replaceAll(/(?:About|Less than)? ?(?:an?|[0-9]+) (?:second|minute)s? ago/g, ' AGO')
       .replaceAll(/^([0-9a-z]{12})(?= )/gm, 'SHORTID     ')
       // The stock data path's own bridge.

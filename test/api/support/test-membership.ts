@@ -105,7 +105,7 @@ export class TestMembership implements SwarmMembership {
       logger: silentLogger,
     });
     allocator.start();
-    const self = this;
+    const currentLogs = () => this.logs;
     this.running = {
       nodeId,
       store,
@@ -114,7 +114,7 @@ export class TestMembership implements SwarmMembership {
         control,
         store,
         get logs() {
-          return self.logs;
+          return currentLogs();
         },
       },
     };
