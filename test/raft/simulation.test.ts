@@ -126,7 +126,7 @@ t.setTimeout(900_000);
 const replay = process.env['RAFT_SEED'];
 const seeds =
   replay === undefined
-    ? Array.from({ length: Number(process.env['RAFT_SEEDS'] ?? 40) }, (_, at) => at + 1)
+    ? Array.from({ length: Number(process.env['RAFT_SEEDS'] ?? 30) }, (_, at) => at + 1)
     : [Number(replay)];
 
 void t.test('safety under faults, progress of a healed quorum', async (t) => {

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { SeededRandom } from '../../support/simulated-environment.js';
 import { bootstrap, openLeader, stateDirectory } from '../state-directory.js';
 
-const ROUNDS = 6;
+const ROUNDS = 4;
 
 /** Runs a writer until it has acknowledged `count` writes and kills it; returns the acknowledged. */
 async function writeUntilKilled(
