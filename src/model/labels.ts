@@ -16,7 +16,10 @@ export const AGENT_GRACE_LABEL = 'skep.agent_grace';
 /** How long a node must be dead before its tasks are started elsewhere. */
 export const RESCHEDULE_AFTER_LABEL = 'skep.reschedule_after';
 
-/** Where a key may be set. `engine` labels are set by skepd itself, never by users. */
+/**
+ * Where a key may be set. Labels of the `engine` and of an `engine network` are set by skepd
+ * itself, never by users.
+ */
 export type LabelObject =
   | 'cluster'
   | 'service'
@@ -24,7 +27,8 @@ export type LabelObject =
   | 'network'
   | 'secret'
   | 'config'
-  | 'engine';
+  | 'engine'
+  | 'engine network';
 
 /** What a value looks like. */
 export type LabelValue =
@@ -69,13 +73,44 @@ export const LABELS: readonly LabelDefinition[] = [
   },
   {
     key: RESCHEDULE_AFTER_LABEL,
-    objects: ['cluster', 'service'],
+    objects: ['cluster'],
     value: { type: 'duration', minMs: 0, maxMs: HOUR_MS },
     defaultValue: '4s',
     live: true,
     meaning:
-      'How long a node must be dead before its tasks are started elsewhere. ' +
-      'A value on the service goes before that of the cluster.',
+      'How long a node must be silent before it counts as down and its tasks are started elsewhere.',
+  },
+  {
+    key: 'skep.network.id',
+    objects: ['engine network'],
+    value: { type: 'text' },
+    defaultValue: '',
+    live: false,
+    meaning: 'Id of the swarm network that a network on the engine stands for. Set by skepd.',
+  },
+  {
+    key: 'skep.network.vni',
+    objects: ['engine network'],
+    value: { type: 'text' },
+    defaultValue: '',
+    live: false,
+    meaning: 'Its VXLAN identifier, as a driver option. Set by skepd.',
+  },
+  {
+    key: 'skep.network.ingress',
+    objects: ['engine network'],
+    value: { type: 'text' },
+    defaultValue: 'false',
+    live: false,
+    meaning: 'Whether it is the ingress network, as a driver option. Set by skepd.',
+  },
+  {
+    key: 'skep.network.attachable',
+    objects: ['engine network'],
+    value: { type: 'text' },
+    defaultValue: 'false',
+    live: false,
+    meaning: 'Whether plain containers may join it, as a driver option. Set by skepd.',
   },
 ];
 
@@ -179,8 +214,8 @@ export function labelsPage(): string {
     '# Labels and cluster settings',
     '',
     'What Swarm has no field for, Skep keeps in labels whose keys start with `skep.`. Any other key',
-    'with that prefix is refused. Labels of the cluster are set with `skep cluster set KEY VALUE`,',
-    'the others with the `--label` options of the `docker` commands. *Live* settings act without',
+    'with that prefix is refused. Labels of the cluster are set with `skep cluster set KEY VALUE`;',
+    'those of an engine and of its networks are set by skepd itself. *Live* settings act without',
     'new tasks. This page is printed from `src/model/labels.ts` (`labelsPage`).',
     '',
     '| key | set on | value | default | live | meaning |',

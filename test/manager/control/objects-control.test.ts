@@ -199,6 +199,15 @@ void t.test('the cluster: keys stay inside, rules for its spec, tokens rotate', 
       'invalid_argument: label skep.agent_grace: must be 1000 to 3600000 ms, not 1ms',
     ],
     [
+      { annotations: { name: 'default', labels: { 'skep.reschedule_after': 'soon' } } },
+      'invalid_argument: label skep.reschedule_after: soon is not a duration such as 60s',
+    ],
+    [
+      { annotations: { name: 'default', labels: { 'skep.agentgrace': '5s' } } },
+      'invalid_argument: unknown label skep.agentgrace: keys starting with skep. are reserved ' +
+        '(skep.agent_grace, skep.reschedule_after)',
+    ],
+    [
       { annotations: { name: 'default', labels: { 'skep.agent': 'x' } } },
       'invalid_argument: label skep.agent cannot be set on a cluster',
     ],

@@ -166,12 +166,12 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'unknown skep label',
     { annotations: { name: 'web', labels: { 'skep.reshedule_after': '4s' } } },
     'unknown label skep.reshedule_after: keys starting with skep. are reserved ' +
-      '(skep.reschedule_after)',
+      '(there are none for this object)',
   ],
   [
-    'skep label that is no duration',
-    { annotations: { name: 'web', labels: { 'skep.reschedule_after': 'soon' } } },
-    'label skep.reschedule_after: soon is not a duration such as 60s',
+    'label of another object',
+    { annotations: { name: 'web', labels: { 'skep.reschedule_after': '4s' } } },
+    'label skep.reschedule_after cannot be set on a service',
   ],
 ];
 
