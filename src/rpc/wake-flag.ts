@@ -18,8 +18,13 @@ export class WakeFlag {
   async wait(signal: AbortSignal): Promise<boolean> {
     if (!this.#isSet && !signal.aborted) {
       await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-        signal.addEventListener('abort', () => resolve(), { once: true });
+        const wake = (): void => {
+          // Streams live long: a listener a wait must not be left behind.
+          signal.removeEventListener('abort', wake);
+          resolve();
+        };
+        this.#wake = wake;
+        signal.addEventListener('abort', wake);
       });
       this.#wake = undefined;
     }
