@@ -1,5 +1,5 @@
-// AES-GCM by the OpenSSL that Node.js carries, and the ring of keys. The functions are looked up when
-// first needed, in the process itself: the addon links no crypto library and ships none.
+// AES-GCM by the OpenSSL that Node.js carries, and the ring of keys. The functions are looked up
+// when first needed, in the process itself: the addon links no crypto library and ships none.
 #pragma once
 
 #include <optional>

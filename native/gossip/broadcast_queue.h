@@ -1,5 +1,5 @@
-// The queue behind every rumour: a message is handed out a limited number of times, those told least
-// often first, and a newer message about the same subject takes the older one's place.
+// The queue behind every rumour: a message is handed out a limited number of times, those told
+// least often first, and a newer message about the same subject takes the older one's place.
 #pragma once
 
 #include <map>
@@ -20,7 +20,8 @@ class BroadcastQueue {
   bool Has(const std::string& subject) const { return by_subject_.contains(subject); }
 
   /// Appends messages that fit into `bytes_max`, each counted with `overhead` more bytes. A message
-  /// is gone after `transmits_max` hand-outs. `oversize`: one too long for any packet is given alone.
+  /// is gone after `transmits_max` hand-outs. `oversize`: one too long for any packet is given
+  /// alone.
   void Take(size_t overhead, size_t bytes_max, int transmits_max, std::vector<Bytes>* out,
             bool oversize = false);
 

@@ -58,7 +58,8 @@ struct Endpoint {
   ByteView IpBytes() const { return {ip.data(), ip_length}; }
 };
 
-/// From raw address bytes; IPv4 mapped into IPv6 becomes IPv4. Empty for any other length than 4 or 16.
+/// From raw address bytes; IPv4 mapped into IPv6 becomes IPv4. Empty for any other length than 4 or
+/// 16.
 std::optional<Endpoint> EndpointFromBytes(ByteView ip, uint16_t port);
 
 /// From the text of an address (no name lookup).

@@ -21,7 +21,8 @@ class Dictionary {
   }
   int width() const { return width_; }
 
-  /// Appends what `code` stands for, and learns the next code. False when the code cannot exist yet.
+  /// Appends what `code` stands for, and learns the next code. False when the code cannot exist
+  /// yet.
   bool Expand(uint32_t code, Bytes* out) {
     if (code > next_) return false;
     const size_t start = out->size();

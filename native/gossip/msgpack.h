@@ -1,5 +1,6 @@
-// MessagePack in the dialect of go-msgpack's default handle: strings and byte slices are both "raw",
-// written without str8 and bin; read in every form. The reader is total and bounded by its input.
+// MessagePack in the dialect of go-msgpack's default handle: strings and byte slices are both
+// "raw", written without str8 and bin; read in every form. The reader is total and bounded by its
+// input.
 #pragma once
 
 #include <string>
@@ -55,8 +56,8 @@ class MsgpackReader {
   bool TextInto(std::string* text, size_t bytes_max);
   bool BytesInto(Bytes* bytes, size_t bytes_max);
 
-  /// Reads a struct written as a map: calls `field(name)`, which reads the value and returns true, or
-  /// returns false for a name it does not know (the value is then skipped).
+  /// Reads a struct written as a map: calls `field(name)`, which reads the value and returns true,
+  /// or returns false for a name it does not know (the value is then skipped).
   template <typename Field>
   bool Struct(Field field) {
     uint32_t entries = 0;

@@ -141,12 +141,15 @@ NativeGossip::NativeGossip(const Napi::CallbackInfo& info)
 NativeGossip::~NativeGossip() { Stop(); }
 
 void NativeGossip::Wake() {
+  if (waking_.exchange(true)) return;
   deliver_.NonBlockingCall([link = link_](Napi::Env env, Napi::Function callback) {
     if (link->self != nullptr) link->self->Deliver(env, callback);
   });
 }
 
 void NativeGossip::Deliver(Napi::Env env, Napi::Function callback) {
+  // Cleared before the take: what is added after it wakes again.
+  waking_ = false;
   std::vector<Event> events;
   std::vector<Completion> completions;
   bool more = false;

@@ -4,6 +4,7 @@
 
 #include <napi.h>
 
+#include <atomic>
 #include <map>
 #include <memory>
 
@@ -41,6 +42,8 @@ class NativeGossip final : public Napi::ObjectWrap<NativeGossip> {
     NativeGossip* self = nullptr;
   };
   std::shared_ptr<Link> link_;
+  /// A wakeup is on its way: a blocked event loop gets one, not one a batch.
+  std::atomic<bool> waking_{false};
   Napi::ThreadSafeFunction deliver_;
   std::unique_ptr<Runtime> runtime_;
   /// The networks joined by JavaScript and which join it was: late events of an earlier one drop.

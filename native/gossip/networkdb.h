@@ -1,7 +1,7 @@
-// NetworkDB: tables of entries, one set a network, spread to the nodes of that network only. Each entry
-// has an owner and a Lamport time; the newest wins; deletions stay as tombstones until everyone
-// has heard. Pure like the SWIM core it rides on. What goes beyond Docker's: a node that restarts
-// under its old name takes its entries back, and those of its former life vanish.
+// NetworkDB: tables of entries, one set a network, spread to the nodes of that network only. Each
+// entry has an owner and a Lamport time; the newest wins; deletions stay as tombstones until
+// everyone has heard. Pure like the SWIM core it rides on. What goes beyond Docker's: a node that
+// restarts under its old name takes its entries back, and those of its former life vanish.
 #pragma once
 
 #include <map>
@@ -24,8 +24,9 @@ struct NetworkDbConfig {
   Millis bulk_sync_interval = 30'000;
   Millis bulk_sync_timeout = 30'000;
   /// How long a node that came back under its old name may take to announce an entry again before
-  /// the ring is told that the entry is gone.
-  Millis former_life_grace = 10'000;
+  /// the ring is told that the entry is gone. Long: a daemon that starts beside many containers
+  /// must not make them unreachable for the others.
+  Millis former_life_grace = 30'000;
 
   static NetworkDbConfig Lan() { return {}; }
   static NetworkDbConfig Fast() {

@@ -1,5 +1,5 @@
-// How tables spread: gossip to the nodes of a network, bulk sync over TCP, and the reaping of what is
-// long gone.
+// How tables spread: gossip to the nodes of a network, bulk sync over TCP, and the reaping of what
+// is long gone.
 #include <algorithm>
 
 #include "gossip/networkdb.h"
@@ -100,8 +100,9 @@ bool NetworkDb::InSync(const OwnNetwork& network) const {
 
 void NetworkDb::ScheduleSync(const std::string& node, Millis within) {
   // Spread over the second half, so that a ring does not rush to a newcomer at one moment.
-  const Millis due = swim_->now() + within / 2 +
-                     static_cast<Millis>(swim_->host()->Random(static_cast<uint64_t>(within / 2 + 1)));
+  const auto spread = static_cast<uint64_t>(within / 2 + 1);
+  const Millis due =
+      swim_->now() + within / 2 + static_cast<Millis>(swim_->host()->Random(spread));
   const auto [at, added] = pending_syncs_.emplace(node, due);
   if (!added) at->second = std::min(at->second, due);
 }

@@ -1,5 +1,6 @@
-// Events on their way to JavaScript. While the event loop is blocked, what is waiting about the same
-// thing is merged, so that memory is bounded by the state itself and never by how long it takes.
+// Events on their way to JavaScript. While the event loop is blocked, what is waiting about the
+// same thing is merged, so that memory is bounded by the state itself and never by how long it
+// takes.
 #pragma once
 
 #include <functional>

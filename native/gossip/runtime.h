@@ -1,5 +1,5 @@
-// The thread that runs the gossip core: its own epoll loop over the UDP and TCP sockets, a mailbox of
-// commands, and an outbox of events. Nothing here waits for JavaScript.
+// The thread that runs the gossip core: its own epoll loop over the UDP and TCP sockets, a mailbox
+// of commands, and an outbox of events. Nothing here waits for JavaScript.
 #pragma once
 
 #include <atomic>

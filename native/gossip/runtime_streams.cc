@@ -1,5 +1,5 @@
-// TCP of the gossip thread: one request a connection, in both directions, with a deadline, a limit on
-// how many, and a limit on what they may buffer together.
+// TCP of the gossip thread: one request a connection, in both directions, with a deadline, a limit
+// on how many, and a limit on what they may buffer together.
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>

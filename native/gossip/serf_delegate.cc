@@ -81,8 +81,8 @@ void SerfDelegate::OnLeaving() {
   writer.Text(swim_->name());
   writer.Text("Prune");
   writer.Bool(false);
-  // Straight to everyone, so that it is there before the farewell of the membership layer: serf calls
-  // a member without an intent failed, not left.
+  // Straight to everyone, so that it is there before the farewell of the membership layer: serf
+  // calls a member without an intent failed, not left.
   for (const auto& [name, member] : swim_->members()) {
     if (name != swim_->name() && member.reachable()) swim_->SendUserPacket(member, intent);
   }

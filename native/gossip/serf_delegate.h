@@ -1,5 +1,5 @@
-// The least that a stock serf agent expects of a ring mate: its push/pull state and a leave intent. It is
-// there so that the SWIM core can be held against an independent implementation.
+// The least that a stock serf agent expects of a ring mate: its push/pull state and a leave intent.
+// It is there so that the SWIM core can be held against an independent implementation.
 #pragma once
 
 #include "gossip/events.h"

@@ -1,4 +1,5 @@
-// Sockets of the gossip thread: owned descriptors, binding, and endpoints as the kernel writes them.
+// Sockets of the gossip thread: owned descriptors, binding, and endpoints as the kernel writes
+// them.
 #pragma once
 
 #include <sys/socket.h>

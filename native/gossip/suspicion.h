@@ -49,7 +49,8 @@ class Suspicion {
 
 /// The shortest suspicion: multiplier x max(1, log10(members)) x probe interval.
 inline Millis SuspicionTimeout(int multiplier, size_t members, Millis probe_interval) {
-  const double scale = std::max(1.0, std::log10(std::max<double>(1.0, static_cast<double>(members))));
+  const double count = std::max<double>(1.0, static_cast<double>(members));
+  const double scale = std::max(1.0, std::log10(count));
   return static_cast<Millis>(multiplier * scale * static_cast<double>(probe_interval));
 }
 

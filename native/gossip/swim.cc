@@ -201,7 +201,8 @@ void Swim::SendParts(const Endpoint& to, const std::vector<Bytes>& parts, bool c
 
 void Swim::SendWithGossip(const Endpoint& to, Bytes message) {
   std::vector<Bytes> parts;
-  const size_t used = envelope_->PacketOverhead() + kCompoundHeader + kCompoundPart + message.size();
+  const size_t used =
+      envelope_->PacketOverhead() + kCompoundHeader + kCompoundPart + message.size();
   parts.push_back(std::move(message));
   if (used < config_.packet_bytes) {
     TakeBroadcasts(kCompoundPart, config_.packet_bytes - used, &parts);
@@ -278,7 +279,9 @@ void Swim::Join(Millis now, uint64_t join_id, const std::vector<Endpoint>& addre
   size_t others = 0;
   for (const Endpoint& address : addresses) {
     if (address == config_.advertise) continue;
-    if (seeds_.size() < limits::kSeedsMax) seeds_.insert(address);
+    // Full only after hundreds of changes of managers; any old one may then go.
+    if (seeds_.size() >= limits::kSeedsMax) seeds_.erase(seeds_.begin());
+    seeds_.insert(address);
     others++;
   }
   if (others == 0) {

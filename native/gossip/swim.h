@@ -22,8 +22,8 @@ class Host {
  public:
   virtual ~Host() = default;
   virtual void SendPacket(const Endpoint& to, Bytes datagram) = 0;
-  /// Connects, writes `request`, and if `reply` is wanted reads one message. The outcome comes back as
-  /// Swim::OnStreamReply (reply or, without one, an empty message) or Swim::OnStreamFailed.
+  /// Connects, writes `request`, and if `reply` is wanted reads one message. The outcome comes back
+  /// as Swim::OnStreamReply (reply or, without one, an empty message) or Swim::OnStreamFailed.
   virtual void OpenStream(StreamId id, const Endpoint& to, Bytes request, bool reply,
                           Millis timeout) = 0;
   virtual void JoinDone(uint64_t join_id, size_t reached) = 0;

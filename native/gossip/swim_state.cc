@@ -8,8 +8,8 @@
 namespace skep::gossip {
 namespace {
 
-/// Each one's current protocol and delegate version lies in the other's range. Checked on every alive
-/// message: one misfit taken in would make every later push/pull fail.
+/// Each one's current protocol and delegate version lies in the other's range. Checked on every
+/// alive message: one misfit taken in would make every later push/pull fail.
 bool VersionsFit(const Versions& ours, const Versions& theirs) {
   for (const size_t at : {0, 3}) {
     const auto covers = [at](const Versions& range, const Versions& current) {

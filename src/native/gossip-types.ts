@@ -68,7 +68,7 @@ export interface Gossip {
   join(addresses: readonly string[]): Promise<number>;
   joinNetwork(networkId: string): void;
   leaveNetwork(networkId: string): void;
-  /** Creates or updates an entry of ours; at most 1,024 bytes. */
+  /** Creates or updates an entry of ours on a network we joined; at most 1,024 bytes. */
   putEntry(networkId: string, table: string, key: string, value: Uint8Array): void;
   deleteEntry(networkId: string, table: string, key: string): void;
   setKeys(keys: readonly Uint8Array[]): void;

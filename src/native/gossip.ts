@@ -54,6 +54,7 @@ export const startGossip: StartGossip = (options, onEvents) => new GossipThread(
 
 class GossipThread implements Gossip {
   private readonly native: NativeGossip;
+  private readonly networks = new Set<string>();
   private readonly waiting = new Map<number, (reached: number) => void>();
   private nextId = 1;
   private closed = false;
@@ -86,18 +87,22 @@ class GossipThread implements Gossip {
   joinNetwork(networkId: string): void {
     checkName('network id', networkId);
     this.post(() => this.native.joinNetwork(networkId));
+    this.networks.add(networkId);
   }
 
   leaveNetwork(networkId: string): void {
     this.post(() => this.native.leaveNetwork(networkId));
+    this.networks.delete(networkId);
   }
 
   putEntry(networkId: string, table: string, key: string, value: Uint8Array): void {
-    checkName('network id', networkId);
     checkName('table', table);
     checkText('entry key', key, KEY_BYTES_MAX);
     if (value.byteLength > ENTRY_VALUE_BYTES_MAX) {
       throw invalid(`entry of ${value.byteLength} bytes, at most ${ENTRY_VALUE_BYTES_MAX} travel`);
+    }
+    if (!this.networks.has(networkId)) {
+      throw new SkepError('failed_precondition', `not on network ${networkId}`);
     }
     this.post(() => this.native.putEntry(networkId, table, key, value));
   }

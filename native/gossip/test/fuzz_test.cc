@@ -1,5 +1,6 @@
-// Hostile bytes through every decoder: random, cut off, and mutated valid messages. Nothing may crash,
-// read outside its input, or answer with more than its bounds allow; sanitizers watch when built in.
+// Hostile bytes through every decoder: random, cut off, and mutated valid messages. Nothing may
+// crash, read outside its input, or answer with more than its bounds allow; sanitizers watch when
+// built in.
 #include <random>
 
 #include "bytes_text.h"
@@ -50,8 +51,8 @@ std::vector<Bytes> Specimens() {
   Append(&crc, Text("123456789"));
   Bytes compound = {7, 2, 0, 4, 0, 4};
   Append(&compound, Nack{3}.Encode());
-  return {Ping{1, "node0", "evil", kAddress}.Encode(), indirect.Encode(), Ack{1, Text("x")}.Encode(),
-          Nack{1}.Encode(), Accusation{1, "node0", "evil"}.Encode(MessageType::kSuspect),
+  return {Ping{1, "node0", "evil", kAddress}.Encode(), indirect.Encode(),
+          Ack{1, Text("x")}.Encode(), Nack{1}.Encode(), Accusation{1, "node0", "evil"}.Encode(MessageType::kSuspect),
           Accusation{1, "node0", "evil"}.Encode(MessageType::kDead),
           Alive{1, "evil", kAddress, Text("m"), kVersions}.Encode(), push_pull.Encode(),
           EncodeUserStream(bulk), EncodeError("x"), user, compressed, crc, compound,

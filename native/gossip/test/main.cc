@@ -1,5 +1,5 @@
-// Runs the tests of the gossip core: all, or those whose name contains an argument. Prints one line a
-// test in TAP form; exits 1 if any failed.
+// Runs the tests of the gossip core: all, or those whose name contains an argument. Prints one line
+// a test in TAP form; exits 1 if any failed.
 #include <cstring>
 
 #include "testing.h"

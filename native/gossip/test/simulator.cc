@@ -15,7 +15,7 @@ struct Simulator::Node final : Host {
         : number(number_in),
           outbox(&counters),
           envelope("", [simulator](uint8_t* bytes, size_t count) {
-            for (size_t i = 0; i < count; i++) bytes[i] = static_cast<uint8_t>(simulator->random_());
+            std::generate_n(bytes, count, [&] { return simulator->random_() & 0xff; });
           }, &counters),
           networkdb(simulator->options_.fast ? NetworkDbConfig::Fast() : NetworkDbConfig::Lan(),
                     &outbox, &counters),
@@ -95,12 +95,14 @@ Simulator::Simulator(int nodes, SimulatorOptions options)
 Simulator::~Simulator() = default;
 
 Endpoint Simulator::Address(int node) {
-  return *EndpointFromText("10.9." + std::to_string(node / 250) + "." + std::to_string(node % 250 + 1),
-                           7946);
+  const std::string subnet = "10.9." + std::to_string(node / 250) + ".";
+  return *EndpointFromText(subnet + std::to_string(node % 250 + 1), 7946);
 }
 
 Simulator::Node& Simulator::Get(int node) { return *nodes_[static_cast<size_t>(node)]; }
-bool Simulator::running(int node) const { return nodes_[static_cast<size_t>(node)]->life != nullptr; }
+bool Simulator::running(int node) const {
+  return nodes_[static_cast<size_t>(node)]->life != nullptr;
+}
 Swim& Simulator::swim(int node) { return Get(node).life->swim; }
 NetworkDb& Simulator::networkdb(int node) { return Get(node).life->networkdb; }
 uint64_t Simulator::Count(int node, Counter which) { return Get(node).life->counters.Get(which); }

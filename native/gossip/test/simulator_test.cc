@@ -1,5 +1,5 @@
-// Behaviour of whole rings in virtual time. Bounds follow from the formulas of the protocol, not from
-// how fast a machine is: a seed gives the same run everywhere.
+// Behaviour of whole rings in virtual time. Bounds follow from the formulas of the protocol, not
+// from how fast a machine is: a seed gives the same run everywhere.
 #include <algorithm>
 
 #include "bytes_text.h"

@@ -32,7 +32,9 @@ void ExpectEqual(const Left& got, const Right& wanted, const char* what, const c
                  int line) {
   if (got == wanted) return;
   std::ostringstream text;
-  if constexpr (requires { text << got << wanted; }) text << ": got " << got << ", wanted " << wanted;
+  if constexpr (requires { text << got << wanted; }) {
+    text << ": got " << got << ", wanted " << wanted;
+  }
   std::printf("  %s:%d: %s%s\n", file, line, what, text.str().c_str());
   Failures()++;
 }

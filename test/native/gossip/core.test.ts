@@ -1,6 +1,6 @@
 /**
- * Runs the C++ tests of the gossip core (codecs by byte literal, hostile bytes, seeded simulations of
- * whole rings): builds them with make and g++, the tools that the addon needs too.
+ * Runs the C++ tests of the gossip core (codecs by byte literal, hostile bytes, seeded simulations
+ * of whole rings): builds them with make and g++, the tools that the addon needs too.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

@@ -172,12 +172,15 @@ void t.test('arguments and addresses are checked', async (test) => {
   test.throws(() => a.gossip.putEntry('net', 't', 'k', new Uint8Array(1025)), bad);
   test.throws(() => a.gossip.putEntry('net', 't', 'k'.repeat(129), new Uint8Array(1)), bad);
   test.throws(() => a.gossip.joinNetwork(''), bad);
+  const elsewhere = () => a.gossip.putEntry('elsewhere', 't', 'k', new Uint8Array(1));
+  test.throws(elsewhere, { code: 'failed_precondition' });
   test.equal(await a.gossip.join([`${freshAddress()}:1`]), 0, 'nobody there');
   test.equal(await a.gossip.join([]), 0);
 });
 
 void t.test('closing is final, idempotent and settles what waits', async (test) => {
   const peer = new Peer('closing');
+  peer.gossip.joinNetwork('net');
   const joining = peer.gossip.join([freshAddress()]);
   peer.gossip.close();
   peer.gossip.close();

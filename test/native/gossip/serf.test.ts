@@ -1,6 +1,6 @@
 /**
- * A stock serf agent as a ring mate: the membership layer against an independent implementation, plain
- * and encrypted, joining and being joined.
+ * A stock serf agent as a ring mate: the membership layer against an independent implementation,
+ * plain and encrypted, joining and being joined.
  */
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
