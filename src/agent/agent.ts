@@ -7,14 +7,17 @@ import { equals } from '@bufbuild/protobuf';
 import type { Environment } from '../model/environment.js';
 import { invariant, SkepError } from '../model/errors.js';
 import type { SessionMessage } from '../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
-import { NodeDescriptionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  type NodeDescription,
+  NodeDescriptionSchema,
+} from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { AttachmentAllocator, NodeNetworking } from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
 import type { ManagerConnection } from '../rpc/types.js';
-import { orAborted, sleep } from './async.js';
+import { childAbort, orAborted, sleep } from './async.js';
 import { NodeAttachments } from './attachments.js';
 import type { Executor } from './executor.js';
-import { SESSION_BACKOFF_MAX_MS, SESSION_BACKOFF_MIN_MS } from './limits.js';
+import { RPC_TIMEOUT_MS, SESSION_BACKOFF_MAX_MS, SESSION_BACKOFF_MIN_MS } from './limits.js';
 import { LogPublisher } from './log-publisher.js';
 import { runSession } from './session.js';
 import { StatusReporter } from './status-reporter.js';
@@ -50,6 +53,7 @@ export class Agent {
   private readonly life = new AbortController();
   private connection: ManagerConnection | undefined;
   private sessionId = '';
+  private description: NodeDescription | undefined;
   private backoffMs = SESSION_BACKOFF_MIN_MS;
   private loop: Promise<void> | undefined;
   private readonly firstSession: { promise: Promise<void>; resolve: () => void };
@@ -127,7 +131,7 @@ export class Agent {
   }
 
   private async session(): Promise<void> {
-    const { executor, environment, logger, connect, observe } = this.options;
+    const { environment, logger, connect, observe } = this.options;
     const dialled = connect();
     // A connection that comes up after the agent was stopped must not stay open.
     dialled.then(
@@ -148,7 +152,7 @@ export class Agent {
           worker: this.worker,
           reporter: this.reporter,
           logs: this.logs,
-          describe: () => executor.describe(),
+          describe: () => this.describe(),
           sameDescription: (a, b) => equals(NodeDescriptionSchema, a, b),
           previousSessionId: this.sessionId,
           onMessage: (message) => this.onMessage(message),
@@ -168,6 +172,27 @@ export class Agent {
       this.connection = undefined;
       connection.close();
     }
+  }
+
+  /**
+   * This node now, or as it was when the engine last answered: an engine that is away or hangs
+   * is no reason to leave the cluster, its containers may well run on.
+   */
+  private async describe(): Promise<NodeDescription> {
+    const limit = childAbort(this.life.signal);
+    const { clock } = this.options.environment;
+    const timer = clock.setTimer(RPC_TIMEOUT_MS, () => limit.controller.abort());
+    try {
+      this.description = await orAborted(this.options.executor.describe(), limit.controller.signal);
+    } catch (error) {
+      if (this.description === undefined || this.life.signal.aborted) throw error;
+      const text = SkepError.from(error).message;
+      this.options.logger.info({ error: text }, 'node description not readable, the last is used');
+    } finally {
+      timer.cancel();
+      limit.release();
+    }
+    return this.description;
   }
 
   private async onMessage(message: SessionMessage): Promise<void> {

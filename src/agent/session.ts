@@ -162,15 +162,7 @@ class Session {
   private async watchDescription(registered: NodeDescription): Promise<never> {
     for (;;) {
       await sleep(this.options.clock, DESCRIPTION_PERIOD_MS, this.signal);
-      let current: NodeDescription;
-      try {
-        current = await this.options.describe();
-      } catch (error) {
-        // The engine is away: that is for its tasks to notice, not a reason to leave the manager.
-        const text = SkepError.from(error).message;
-        this.options.logger.info({ error: text }, 'node description not readable');
-        continue;
-      }
+      const current = await this.options.describe();
       if (!this.options.sameDescription(registered, current)) {
         throw new SkepError('aborted', 'node description changed');
       }

@@ -87,6 +87,14 @@ void t.test('a lost session is resumed, and states it did not take are told agai
   await reaches(manager, task.id, S.RUNNING);
 });
 
+void t.test('an engine that does not answer does not keep the node from its manager', async (t) => {
+  const { manager, executor } = await startAgent(t);
+  executor.describe = () => Promise.reject(new SkepError('unavailable', 'no engine'));
+  manager.dropSessions();
+  await waitFor('a second session', 10_000, async () => manager.sessions[1]);
+  t.equal(manager.sessions[1]?.description?.hostname, 'scripted', 'the last known description');
+});
+
 void t.test('a failed report ends the session and is delivered by the next', async (t) => {
   const { manager } = await startAgent(t, (script) => {
     script.statusErrors.push(new ConnectError('no leader', Code.Unavailable));
