@@ -9,6 +9,7 @@ import type { Store } from '../store/types.js';
 import { Allocator } from './allocator/allocator.js';
 import { ConstraintEnforcer } from './orchestrator/constraint-enforcer.js';
 import { GlobalOrchestrator } from './orchestrator/global.js';
+import { GlobalJobOrchestrator, ReplicatedJobOrchestrator } from './orchestrator/jobs.js';
 import { ReplicatedOrchestrator } from './orchestrator/replicated.js';
 import { RestartSupervisor } from './orchestrator/restart-supervisor.js';
 import { TaskReaper } from './orchestrator/task-reaper.js';
@@ -42,6 +43,8 @@ export class LeaderLoops {
       this.scheduler,
       new ReplicatedOrchestrator(parts),
       new GlobalOrchestrator(parts),
+      new ReplicatedJobOrchestrator(parts),
+      new GlobalJobOrchestrator(parts),
       new TaskReaper(options),
       new ConstraintEnforcer(options),
     ];

@@ -2,20 +2,17 @@
  * Rejects running tasks whose node changed so that it no longer meets the placement constraints or
  * no longer has the resources they reserve (SwarmKit manager/orchestrator/constraintenforcer).
  */
-import { equals } from '@bufbuild/protobuf';
 import { nodeMeetsExpressions } from '../../model/constraint.js';
 import type { Environment } from '../../model/environment.js';
-import type { Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import {
-  NodeSpec_Availability,
-  NodeSpecSchema,
-} from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
-import { NodeDescriptionSchema, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOnNode, isWanted } from '../../model/task-state.js';
 import type { Logger } from '../../observe/logger.js';
 import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { NodeResources } from '../scheduler/node-resources.js';
 import { commitGroups } from './commit-groups.js';
+import { capabilitiesChanged } from './node-change.js';
 import { ReconcileLoop } from './reconcile-loop.js';
 import { withObservedState } from './task.js';
 
@@ -115,17 +112,4 @@ function misplacedTasks(transaction: ReadTransaction, nodeId: string): readonly 
     else free.take(reservations, task.assignedGenericResources);
   }
   return misplaced;
-}
-
-/** Whether a change of the node can make a constraint or reservation fail. */
-function capabilitiesChanged(old: Node, node: Node): boolean {
-  if (old.role !== node.role || old.status?.addr !== node.status?.addr) return true;
-  const [oldSpec, spec] = [old.spec, node.spec];
-  if (oldSpec === undefined || spec === undefined) return oldSpec !== spec;
-  if (!equals(NodeSpecSchema, oldSpec, spec)) return true;
-  const [oldDescription, description] = [old.description, node.description];
-  if (oldDescription === undefined || description === undefined) {
-    return oldDescription !== description;
-  }
-  return !equals(NodeDescriptionSchema, oldDescription, description);
 }

@@ -2,17 +2,14 @@
  * Global services: one task on every node that is neither drained nor down and meets the
  * constraints (SwarmKit manager/orchestrator/global).
  */
-import { equals } from '@bufbuild/protobuf';
 import { nodeMeetsExpressions } from '../../model/constraint.js';
 import type { Node, Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import {
-  NodeSpec_Availability,
-  NodeSpecSchema,
-} from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
-import { NodeDescriptionSchema, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isInvalidNode, isOver, isWanted } from '../../model/task-state.js';
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
+import { placementChanged } from './node-change.js';
 import { type OrchestratorParts, ServiceOrchestrator } from './service-orchestrator.js';
 import { isTaskDirty, raiseDesiredState, type SlotKey } from './task.js';
 
@@ -169,7 +166,7 @@ export class GlobalOrchestrator extends ServiceOrchestrator {
 }
 
 /** What a service does on a node: run a task, leave things as they are (paused), or stop. */
-function placeOn(service: Service, node: Node | undefined): 'run' | 'keep' | 'stop' {
+export function placeOn(service: Service, node: Node | undefined): 'run' | 'keep' | 'stop' {
   if (node === undefined || isInvalidNode(node)) return 'stop';
   const expressions = service.spec?.task?.placement?.constraints ?? [];
   if (!nodeMeetsExpressions(expressions, node)) return 'stop';
@@ -190,27 +187,7 @@ function tasksByNode(transaction: ReadTransaction, service: Service): Map<string
   return byNode;
 }
 
-function removeLost(transaction: WriteTransaction, taskId: string): void {
+/** Deletes a task whose node is gone. */
+export function removeLost(transaction: WriteTransaction, taskId: string): void {
   if (transaction.get('task', taskId) !== undefined) transaction.delete('task', taskId);
-}
-
-/** Whether a change of the node can matter to where global tasks run. */
-function placementChanged(old: Node, node: Node): boolean {
-  if (old.status?.state !== node.status?.state || old.status?.addr !== node.status?.addr) {
-    return true;
-  }
-  if (old.role !== node.role) return true;
-  if (!sameMessage(old.spec, node.spec, (a, b) => equals(NodeSpecSchema, a, b))) return true;
-  return !sameMessage(old.description, node.description, (a, b) =>
-    equals(NodeDescriptionSchema, a, b),
-  );
-}
-
-function sameMessage<M>(
-  a: M | undefined,
-  b: M | undefined,
-  equal: (a: M, b: M) => boolean,
-): boolean {
-  if (a === b) return true;
-  return a !== undefined && b !== undefined && equal(a, b);
 }

@@ -16,7 +16,6 @@ import { ReconcileLoop } from './reconcile-loop.js';
 import {
   byTimestamp,
   findCluster,
-  isJob,
   raiseDesiredState,
   type SlotKey,
   slotKeyText,
@@ -103,7 +102,6 @@ export class TaskReaper {
   }
 
   #markSlot(service: Service, task: Task): void {
-    if (isJob(service)) return;
     const slot = slotOf(service, task);
     this.#dirtySlots.set(slotKeyText(slot), slot);
   }

@@ -95,7 +95,8 @@ export class SimulatedAgents {
     else if (this.#steps.has(taskId)) return;
     const state = task.status?.state ?? TaskState.NEW;
     let delayMs = random.integer(1, stopping ? this.behaviour.stopMs : this.behaviour.stepMs);
-    if (!stopping && state === TaskState.RUNNING) {
+    const endsByItself = task.desiredState === TaskState.COMPLETE;
+    if (!stopping && state === TaskState.RUNNING && !endsByItself) {
       if (!random.chance(this.behaviour.failChance)) {
         this.#survivors.add(taskId);
         return;
@@ -133,6 +134,7 @@ export class SimulatedAgents {
     if (state === TaskState.PREPARING && random.chance(rejectChance)) return TaskState.REJECTED;
     if (state === TaskState.STARTING && random.chance(startFailChance)) return TaskState.FAILED;
     if (state === TaskState.RUNNING) {
+      if (task.desiredState === TaskState.COMPLETE) return TaskState.COMPLETE;
       return this.#survivors.has(task.id) ? undefined : TaskState.FAILED;
     }
     return NEXT.get(state);
