@@ -27,8 +27,6 @@ export interface PeerIdentity {
 /** What a handler may know of the connection of a call. */
 export interface CallContext {
   readonly peer: PeerIdentity;
-  /** Resets the call's stream; for streams whose reader has stopped reading. */
-  abort(): void;
 }
 
 const NOBODY: PeerIdentity = {
@@ -41,7 +39,7 @@ const NOBODY: PeerIdentity = {
 
 /** Context key of {@link CallContext}; set by the server for every call. */
 export const callContextKey = createContextKey<CallContext>(
-  { peer: NOBODY, abort: () => undefined },
+  { peer: NOBODY },
   { description: 'call context' },
 );
 

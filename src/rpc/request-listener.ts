@@ -31,7 +31,7 @@ import {
   REQUEST_BYTES_MAX,
   RESPONSE_BYTES_MAX,
 } from './limits.js';
-import { type CallContext, callContextKey, type PeerIdentity } from './peer.js';
+import { callContextKey, type PeerIdentity } from './peer.js';
 import type { RpcRoutes } from './types.js';
 
 const TIMEOUT_HEADER = 'grpc-timeout';
@@ -63,7 +63,7 @@ export function createRequestListener(options: {
     }
     limitTimeout(request.headers);
     try {
-      serve(handler, request, response, contextValues(peer, stream), logger);
+      serve(handler, request, response, contextValues(peer), logger);
     } catch (error) {
       // An `:authority` that is no URL host ends here.
       logger.debug({ error: String(error), peer: peer.address }, 'malformed request refused');
@@ -92,12 +92,8 @@ function collectHandlers(
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
 }
 
-function contextValues(peer: PeerIdentity, stream: ServerHttp2Stream): ContextValues {
-  const call: CallContext = {
-    peer,
-    abort: () => stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM),
-  };
-  return createContextValues().set(callContextKey, call);
+function contextValues(peer: PeerIdentity): ContextValues {
+  return createContextValues().set(callContextKey, { peer });
 }
 
 function serve(

@@ -45,10 +45,6 @@ void t.test(
     t.teardown(() => rmSync(directory, { recursive: true, force: true }));
     const steps = await runScenario(directory);
     t.notOk(steps.get('failed'), 'no step failed');
-    t.match(
-      String(steps.get('wrong token')?.['error']),
-      'code = InvalidArgument desc = A valid join token is necessary to join this cluster',
-    );
     t.equal(steps.get('joined')?.['output'], 'This node joined a swarm as a worker.');
     const ready = steps.get('ready');
     t.equal(ready?.['addr'], '127.0.0.1');
