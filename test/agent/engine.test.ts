@@ -28,7 +28,9 @@ import { ScriptedManager } from './support/scripted-manager.js';
 import { containerTask, desiring, newTaskId, RecordedNetworking } from './support/tasks.js';
 
 const engine = new OwnEngine();
-const SLEEP = { args: ['sleep', '1000'], stopGracePeriod: { seconds: 1n } };
+/** Runs on, and ends at once with code 3 when it is told to stop. */
+const RUN_ON = 'trap "exit 3" TERM; sleep 1000 & wait';
+const SLEEP = { args: ['sh', '-c', RUN_ON], stopGracePeriod: { seconds: 5n } };
 let stateCounter = 0;
 
 interface Node {
@@ -291,7 +293,7 @@ void t.test('health gates RUNNING, and illness ends it', async (t) => {
   const node = await startNode(t);
   const task = containerTask(
     {
-      args: ['sh', '-c', 'sleep 0.5; touch /tmp/ok; sleep 1000'],
+      args: ['sh', '-c', `sleep 0.5; touch /tmp/ok; ${RUN_ON}`],
       stopGracePeriod: { seconds: 1n },
       healthcheck: {
         test: ['CMD', 'test', '-e', '/tmp/ok'],
@@ -443,7 +445,7 @@ void t.test('a container made just before a crash is taken over', async (t) => {
   const made = await engine.docker.createContainer({
     name: `web.1.${task.id}`,
     Image: 'skep-test/web:1',
-    Cmd: ['sleep', '1000'],
+    Cmd: ['sh', '-c', RUN_ON],
     Labels: { 'com.docker.swarm.task.id': task.id, 'com.docker.swarm.node.id': nodeId },
   });
   node.manager.assign(task);
@@ -468,7 +470,7 @@ void t.test('logs are published: streams, tail, follow, close', async (t) => {
   const node = await startNode(t);
   const task = containerTask(
     {
-      args: ['sh', '-c', 'echo two >&2; sleep 0.3; echo one; echo three; sleep 1000'],
+      args: ['sh', '-c', `echo two >&2; sleep 0.3; echo one; echo three; ${RUN_ON}`],
       ...{ stopGracePeriod: { seconds: 1n } },
     },
     { nodeId: node.manager.nodeId },
@@ -530,7 +532,7 @@ void t.test('secrets are files of the container only', async (t) => {
   });
   const task = containerTask(
     {
-      args: ['sh', '-c', 'test "$(wc -c < /run/secrets/s.txt)" = 6 || exit 9; sleep 1000'],
+      args: ['sh', '-c', `test "$(wc -c < /run/secrets/s.txt)" = 6 || exit 9; ${RUN_ON}`],
       stopGracePeriod: { seconds: 1n },
       secrets: [
         {
