@@ -32,7 +32,7 @@ import type { Logger } from '../../observe/logger.js';
 import { issueNodeCertificate } from '../../rpc/identity/root-ca.js';
 import { CSR_BYTES_MAX, NODE_CERTIFICATE_LIFETIME_MS } from '../../rpc/limits.js';
 import type { Store, StoreEvent } from '../../store/types.js';
-import { NODE_ID_ATTEMPTS_MAX, STATUS_WAIT_MS_MAX } from './constants.js';
+import { NODE_ID_ATTEMPTS_MAX, STATUS_WAIT_MS_MAX, STATUS_WAITS_MAX } from './constants.js';
 
 /** Signs certificates while it runs; runs on the leader only. */
 export class CertificateAuthority {
@@ -43,6 +43,7 @@ export class CertificateAuthority {
   /** Nodes whose request waits for the signer, in order; one entry a node. */
   readonly #pending = new Set<string>();
   #signing: Promise<void> | undefined;
+  #waits = 0;
   #unsubscribe: (() => void) | undefined;
 
   constructor(options: { store: Store; clusterId: string; env: Environment; logger: Logger }) {
@@ -105,11 +106,15 @@ export class CertificateAuthority {
 
   /**
    * The state of a node's certificate, once it is final or the wait got long.
-   * @throws SkepError not_found `NotFound`; canceled when `signal` aborts
+   * @throws SkepError not_found `NotFound`; canceled when `signal` aborts; resource_exhausted
    */
   async status(nodeId: string, signal: AbortSignal): Promise<NodeCertificateStatusResponse> {
     if (nodeId === '') throw new SkepError('invalid_argument', 'InvalidArgument');
-    const certificate = await this.#waitForFinal(nodeId, signal);
+    if (this.#waits >= STATUS_WAITS_MAX) {
+      throw new SkepError('resource_exhausted', 'too many nodes wait for certificates');
+    }
+    this.#waits++;
+    const certificate = await this.#waitForFinal(nodeId, signal).finally(() => this.#waits--);
     return create(NodeCertificateStatusResponseSchema, {
       certificate,
       ...(certificate.status === undefined ? {} : { status: certificate.status }),
@@ -136,9 +141,12 @@ export class CertificateAuthority {
   async #createNode(request: IssueNodeCertificateRequest, role: NodeRole): Promise<string> {
     for (let attempt = 1; ; attempt++) {
       const id = newId(this.#env.random);
+      const cluster = this.#store.view((read) => read.get('cluster', this.#clusterId));
       const node = create(NodeSchema, {
         id,
         role,
+        // The node's only word on which port the cluster's tunnels use.
+        VXLANUDPPort: cluster?.VXLANUDPPort ?? 0,
         spec: {
           desiredRole: role,
           membership: NodeSpec_Membership.ACCEPTED,

@@ -175,6 +175,29 @@ void t.test('requests that were stored are answered by whoever leads next', asyn
   await t.rejects(authority.status('nobody', AbortSignal.timeout(5000)), { message: 'NotFound' });
 });
 
+void t.test('waits for certificates are bounded and end', async (t) => {
+  const cluster = await start(t);
+  const { authority } = cluster.services;
+  await authority.stop();
+  const { certificate, ...founder } = cluster.founding.node;
+  if (certificate === undefined) throw new Error('the founder has a certificate');
+  const status = {
+    $typeName: 'docker.swarmkit.v1.IssuanceStatus' as const,
+    state: IssuanceStatus_State.PENDING,
+    err: '',
+  };
+  await cluster.store.update((write) => {
+    write.create('node', { ...founder, id: 'waiting', certificate: { ...certificate, status } });
+  });
+  const abort = new AbortController();
+  const waits = Array.from({ length: 1024 }, () => authority.status('waiting', abort.signal));
+  const ends = Promise.allSettled(waits);
+  await t.rejects(authority.status('waiting', abort.signal), { code: 'resource_exhausted' });
+  abort.abort();
+  t.ok((await ends).every((end) => end.status === 'rejected'));
+  await t.rejects(authority.status('nobody', AbortSignal.timeout(5000)), { code: 'not_found' });
+});
+
 void t.test('a bad request is marked failed, not retried for ever', async (t) => {
   const cluster = await start(t);
   const session = new ClientSession({

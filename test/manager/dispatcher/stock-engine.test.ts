@@ -4,12 +4,10 @@
  * session, assignments, logs, renewal.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import path from 'node:path';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
-const ROOT = '/var/tmp/skep-stock-engine';
 const canRun = existsSync('/usr/sbin/dockerd') && process.getuid?.() === 0;
 
 type Steps = Map<string, Record<string, unknown>>;
@@ -40,8 +38,7 @@ void t.test(
   'a stock engine works for our manager, and our client for a stock engine',
   { skip: !canRun && 'needs root and a Docker Engine' },
   async (t) => {
-    mkdirSync(ROOT, { recursive: true });
-    const directory = mkdtempSync(path.join(ROOT, 'run-'));
+    const directory = mkdtempSync('/var/tmp/skep-stock-engine-');
     t.teardown(() => rmSync(directory, { recursive: true, force: true }));
     const steps = await runScenario(directory);
     t.notOk(steps.get('failed'), 'no step failed');
