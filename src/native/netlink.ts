@@ -28,3 +28,32 @@ export function openNetlink(): Netlink {
     routeTo: (address) => native.routeTo(address),
   };
 }
+
+/** Something the data path is built from, and whether this kernel has it. */
+export type KernelFeature =
+  | 'veth'
+  | 'vxlan'
+  | 'bpf-lru-map'
+  | 'bpf-trie-map'
+  | 'bpf-tc-program'
+  | 'bpf-socket-program';
+
+/** Outcome of one trial. */
+export interface KernelProbe {
+  readonly feature: KernelFeature;
+  /** Name of the errno, e.g. `EOPNOTSUPP`; undefined if it worked. */
+  readonly code: string | undefined;
+  readonly message: string;
+}
+
+/** Tries the kernel features by using them for a moment, in this network namespace. */
+export function probeKernel(): readonly KernelProbe[] {
+  const { probeKernel: probe } = loadAddon() as {
+    probeKernel: () => readonly (readonly [KernelFeature, string, string])[];
+  };
+  return probe().map(([feature, code, message]) => ({
+    feature,
+    code: code === '' ? undefined : code,
+    message,
+  }));
+}

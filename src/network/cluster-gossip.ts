@@ -33,6 +33,8 @@ export interface ClusterGossipParts {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly onEvents: (events: readonly GossipEvent[]) => void;
+  /** Networks may be followed now. */
+  readonly onReady: () => void;
 }
 
 /** Where joining stands. */
@@ -53,6 +55,11 @@ export class ClusterGossip {
   private readonly networks = new Set<string>();
   private state: JoinState = { kind: 'not-started' };
   private triedMs = Number.NEGATIVE_INFINITY;
+  /**
+   * The first join has ended, one way or the other. Networks are joined only then: joining one
+   * fetches its entries from the members that are known at that moment.
+   */
+  private ready = false;
 
   constructor(parts: ClusterGossipParts) {
     this.parts = parts;
@@ -79,6 +86,7 @@ export class ClusterGossip {
     this.peers = peers;
     if (fresh.length > 0) this.reach(fresh);
     else if (peers.length === 0) this.joined();
+    if (peers.length === 0) this.becomeReady();
   }
 
   /** Called now and then: tries again while nobody could be reached. */
@@ -90,7 +98,7 @@ export class ClusterGossip {
   /** Joins and leaves networks so that exactly these are followed. Returns the ones left. */
   follow(networkIds: ReadonlySet<string>): readonly string[] {
     const { gossip, networks } = this;
-    if (gossip === undefined) return [];
+    if (gossip === undefined || !this.ready) return [];
     const left = [...networks].filter((id) => !networkIds.has(id));
     for (const id of left) {
       this.announcer?.forgetNetwork(id);
@@ -128,6 +136,7 @@ export class ClusterGossip {
     this.networks.clear();
     this.peers = [];
     this.state = { kind: 'not-started' };
+    this.ready = false;
   }
 
   private start(nodeName: string, keys: readonly Uint8Array[]): void {
@@ -149,11 +158,20 @@ export class ClusterGossip {
         if (this.gossip !== gossip) return;
         if (reached > 0) this.joined();
         else logger.warn({ addresses }, 'no manager answered on the gossip port');
+        this.becomeReady();
       },
       (error: unknown) => {
+        if (this.gossip !== gossip) return;
         logger.warn({ addresses, err: SkepError.from(error).message }, 'gossip join failed');
+        this.becomeReady();
       },
     );
+  }
+
+  private becomeReady(): void {
+    if (this.ready) return;
+    this.ready = true;
+    this.parts.onReady();
   }
 
   private joined(): void {

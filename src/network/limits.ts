@@ -59,6 +59,9 @@ export const ECHO_PERIOD_MS = 300;
 /** A watched node is silent once no echo came back for this long: three echoes lost. */
 export const ECHO_SILENCE_MS = 1000;
 
+/** A node somebody asked about is watched this long after the question. */
+export const INTEREST_MS = 60_000;
+
 /** After start, what the last process left in force is kept until gossip had this long to refill the tables. */
 export const SETTLE_MS = 5000;
 

@@ -5,7 +5,7 @@
  */
 import type { Clock } from '../model/environment.js';
 import type { GossipMember } from '../native/gossip-types.js';
-import { ECHO_SILENCE_MS, REFRESH_MS } from './limits.js';
+import { ECHO_SILENCE_MS, INTEREST_MS, REFRESH_MS } from './limits.js';
 
 /** The part of the data path used here. */
 export interface EchoSource {
@@ -37,6 +37,8 @@ export class Liveness {
   /** When a member came back to life while entries of it were held. */
   private readonly returnedMs = new Map<string, number>();
   private readonly tunnels = new Map<string, TunnelWatch>();
+  /** Members somebody asked about, and when. */
+  private readonly interest = new Map<string, number>();
 
   constructor(clock: Clock, echoes: EchoSource, entries: HeldEntries) {
     this.clock = clock;
@@ -73,7 +75,11 @@ export class Liveness {
     const doubtful = [...this.members.values()].filter(
       ({ state }) => state === 'suspect' || state === 'failed',
     );
-    const owners = new Set([...held, ...doubtful.map(({ name }) => name)]);
+    for (const [owner, askedMs] of this.interest) {
+      if (now - askedMs >= INTEREST_MS) this.interest.delete(owner);
+    }
+    const doubted = doubtful.map(({ name }) => name);
+    const owners = new Set([...held, ...doubted, ...this.interest.keys()]);
     const wanted = new Set(alsoTunnels);
     for (const owner of owners) for (const each of this.tunnelsOf(owner)) wanted.add(each);
     this.readReplies(wanted, now);
@@ -97,8 +103,12 @@ export class Liveness {
     return watch === undefined || this.clock.monotonicMs() - watch.heardMs < ECHO_SILENCE_MS;
   }
 
-  /** True while some tunnel of a member is not known to be silent; false if none is known. */
+  /**
+   * True while some tunnel of a member is not known to be silent; false if none is known. Asking
+   * starts a watch: who asks again a silence later hears what the echoes say.
+   */
   isDataPathAlive(owner: string): boolean {
+    this.interest.set(owner, this.clock.monotonicMs());
     return this.tunnelsOf(owner).some((tunnel) => this.answers(tunnel));
   }
 

@@ -134,6 +134,7 @@ export class NodeNetwork implements NodeNetworking {
       clock,
       logger,
       onEvents: (events) => this.onGossip(events),
+      onReady: () => this.schedule(),
     });
     this.twins = new EngineNetworks(engine, state, logger);
     const onChange = () => this.schedule();
