@@ -105,7 +105,16 @@ export class SimulatedAgents {
     }
     const timer = clock.setTimer(delayMs, () => {
       this.#steps.delete(taskId);
-      void this.#step(taskId);
+      // Without a leader the agent tries again later.
+      this.#step(taskId).catch(() => this.#retry(taskId));
+    });
+    this.#steps.set(taskId, timer);
+  }
+
+  #retry(taskId: string): void {
+    const timer = this.#environment.clock.setTimer(500, () => {
+      this.#steps.delete(taskId);
+      this.#consider(taskId);
     });
     this.#steps.set(taskId, timer);
   }

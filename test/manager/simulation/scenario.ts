@@ -81,6 +81,7 @@ class Scenario {
       () => this.#world.setNodeState(node, NodeStatus_State.READY),
       () => this.#relabel(node),
       () => this.#world.changeLeader(),
+      () => this.#world.outage(random.integer(100, 4000)),
     ];
     await random.pick(operations)();
   }

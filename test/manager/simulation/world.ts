@@ -11,6 +11,7 @@ import type {
 import type { NodeStatus_State } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { createLocalStore, type MemoryStore } from '../../../src/store/memory-store.js';
+import type { LocalProposer } from '../../../src/store/proposer.js';
 import type { Tables, TableName } from '../../../src/store/types.js';
 import {
   type SimulatedEnvironment,
@@ -25,10 +26,13 @@ export class World {
   readonly store: MemoryStore;
   readonly agents: SimulatedAgents;
   loops: LeaderLoops;
+  readonly #proposer: LocalProposer;
 
   constructor(seed: number, behaviour?: Partial<AgentBehaviour>) {
     this.environment = simulatedEnvironment(seed);
-    this.store = createLocalStore(this.environment, { freezeObjects: true }).store;
+    const { store, proposer } = createLocalStore(this.environment, { freezeObjects: true });
+    this.store = store;
+    this.#proposer = proposer;
     this.agents = new SimulatedAgents(this.store, this.environment, behaviour);
     this.loops = this.#newLoops();
   }
@@ -59,6 +63,13 @@ export class World {
     this.loops = this.#newLoops();
     this.loops.start();
     await this.run(0);
+  }
+
+  /** For so long nothing can be written, as while a quorum is missing. */
+  async outage(durationMs: number): Promise<void> {
+    this.#proposer.available = false;
+    await this.run(durationMs);
+    this.#proposer.available = true;
   }
 
   /** Stores a new object. */
