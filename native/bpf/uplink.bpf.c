@@ -1,6 +1,7 @@
 /* from_uplink: ingress of every underlay interface. Takes packets for published ports; everything
  * else goes on to the stack untouched. */
 #include "lib/published.h"
+#include "lib/vxlan.h"
 
 static __always_inline int handle_uplink(struct __sk_buff *skb)
 {
@@ -14,9 +15,8 @@ static __always_inline int handle_uplink(struct __sk_buff *skb)
     return to_published_error(skb, config, &packet);
   if (!is_publishable(&packet) || read_ports(skb, &packet, 0))
     return NEXT;
-  /* Tunnel traffic is the bulk here, and from_overlay looks at it. */
   if (packet.protocol == IPPROTO_UDP && packet.destination_port_be == config->tunnel_port_be)
-    return NEXT;
+    return from_tunnel_directly(skb, config, &packet);
   struct skep_service *service = published_service(&packet);
   if (!service || !bpf_map_lookup_elem(&sw_local, &packet.destination_be))
     return NEXT;

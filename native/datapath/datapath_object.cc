@@ -40,6 +40,7 @@ EngineOptions ReadOptions(const Napi::Object& from) {
   options.devices.tunnel_port = static_cast<uint16_t>(js::Unsigned(from, "tunnelPort", kPortMax));
   options.devices.dns_address = js::Address(from, "dnsAddress");
   options.force_clsact = js::Flag(from, "forceClsact");
+  options.force_tunnel_device = js::Flag(from, "forceTunnelDevice");
   if (js::Has(from, "limits")) {
     const Napi::Object limits = from.Get("limits").As<Napi::Object>();
     for (const Limit& limit : kLimits) {

@@ -59,6 +59,8 @@ uint64_t NamespaceCookie() {
   return cookie;
 }
 
+constexpr uint32_t kEthernetBytes = 14;
+
 /// Host sockets reach published ports under the link-local neighbour of the DNS address.
 uint32_t FrontendFor(uint32_t dns_address) { return dns_address ^ htonl(1); }
 
@@ -93,6 +95,11 @@ void Engine::Configure(const EngineOptions& options) {
   config.dns_address_be = wanted.dns_address;
   config.frontend_be = FrontendFor(wanted.dns_address);
   config.tunnel_port_be = port;
+  config.tunnel_address_be = options.tunnel_address;
+  const auto& underlay = devices_->underlay();
+  const bool single = underlay.size() == 1 && !options.force_tunnel_device;
+  config.uplink_ifindex = single ? static_cast<uint32_t>(underlay.front().index) : 0;
+  config.frame_bytes_max = devices_->container_mtu() + kEthernetBytes;
   std::memcpy(config.host_mac, devices_->host().mac.data(), sizeof config.host_mac);
   tables_->SetConfig(config);
   if (config.node_id_be != 0) SetNodeId(config.node_id_be);

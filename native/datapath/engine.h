@@ -21,6 +21,7 @@ struct EngineOptions {
   uint32_t tunnel_address = 0;  // network byte order
   MapSet::Entries entries;
   bool force_clsact = false;
+  bool force_tunnel_device = false;
 };
 
 class Engine {

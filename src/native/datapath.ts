@@ -30,6 +30,8 @@ export interface TestRunResult {
 export interface DatapathTestOptions {
   /** Attaches with clsact filters although the kernel knows tcx. */
   readonly forceClsact?: boolean;
+  /** Sends and receives everything through the tunnel device, as hosts with several uplinks do. */
+  readonly forceTunnelDevice?: boolean;
 }
 
 interface NativeDatapath {

@@ -16,6 +16,10 @@ struct skep_config {
   __u32 ingress_vni;    /* network of the published backends, 0 while unknown */
   __u16 tunnel_port_be;
   __u8 host_mac[6]; /* of sw-h0 */
+  __u32 tunnel_address_be;
+  __u32 uplink_ifindex;  /* the one underlay interface; 0: several, take the tunnel device */
+  __u32 frame_bytes_max; /* longest frame that fits the underlay after encapsulation */
+  __u32 pad;
 };
 
 struct skep_node {

@@ -16,7 +16,7 @@ import {
   TARGET_PORT,
   VIP,
 } from './cluster.js';
-import { inside, World } from './world.js';
+import { inside, type NodeOptions, World } from './world.js';
 
 // Far above what it takes: the machine may be busy with other things.
 t.setTimeout(300_000);
@@ -35,7 +35,7 @@ async function until(check: () => Promise<boolean>, what: string): Promise<void>
 async function withCluster(
   t: Test,
   run: (cluster: Cluster) => Promise<void>,
-  options: { readonly forceClsact?: boolean } = {},
+  options: NodeOptions = {},
 ): Promise<void> {
   const world = new World();
   t.teardown(async () => await world.close());
@@ -43,7 +43,8 @@ async function withCluster(
 }
 
 for (const forceClsact of [false, true]) {
-  const how = forceClsact ? 'clsact' : 'tcx';
+  const how = forceClsact ? 'clsact, tunnel device' : 'tcx, directly';
+  const options = { forceClsact, forceTunnelDevice: forceClsact };
   await t.test(`killed and taken over (${how})`, async (t) => {
     await withCluster(
       t,
@@ -62,7 +63,7 @@ for (const forceClsact of [false, true]) {
         await t.resolves(client.askTcp(published), 'new connections too');
         await t.resolves(a.holder.askTcp({ ...published, host: '127.0.0.1' }));
 
-        await world.openAgent(a, { forceClsact });
+        await world.openAgent(a, options);
         t.same(await a.dump(), before, 'the new process finds every row');
         t.equal(await a.agent.call('usesTcx'), !forceClsact);
         for (const actor of [client, plainA, webA]) {
@@ -72,7 +73,7 @@ for (const forceClsact of [false, true]) {
         }
         await t.resolves(client.askTcp(published));
       },
-      { forceClsact },
+      options,
     );
   });
 }

@@ -139,6 +139,7 @@ export class WorldNode {
 /** Options of a node's data path beyond the address. */
 export interface NodeOptions {
   readonly forceClsact?: boolean;
+  readonly forceTunnelDevice?: boolean;
 }
 
 /** Builds and removes everything. */
