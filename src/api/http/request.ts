@@ -80,13 +80,17 @@ export class ApiRequest {
     return !['', '0', 'no', 'false', 'none'].includes(value);
   }
 
-  /** Go's ParseBool for query values that must be well-formed; undefined when absent. */
-  strictBool(key: string): boolean | undefined {
+  /**
+   * Go's ParseBool for query values that must be well-formed; undefined when absent.
+   * @param withCause routes that read say why, as Go does; routes that write do not
+   */
+  strictBool(key: string, withCause: boolean): boolean | undefined {
     const value = this.query.get(key) ?? '';
     if (value === '') return undefined;
     if (['1', 't', 'T', 'TRUE', 'true', 'True'].includes(value)) return true;
     if (['0', 'f', 'F', 'FALSE', 'false', 'False'].includes(value)) return false;
-    throw badRequest(`invalid value for ${key}: ${value}`);
+    const cause = `: strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax`;
+    throw badRequest(`invalid value for ${key}: ${value}${withCause ? cause : ''}`);
   }
 
   /** The `version` query of updates. `what` is the object's kind as messages name it. */

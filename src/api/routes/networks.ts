@@ -7,6 +7,7 @@ import type { Control } from '../../manager/control/types.js';
 import type { Network } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { isPredefined, networkResourceFields, networkSpecFromJson } from '../convert/network.js';
 import { Filters } from '../filters.js';
+import { engineError } from '../engine.js';
 import { ApiError, badRequest, notFound } from '../http/api-error.js';
 import { GoStruct } from '../http/go-struct.js';
 import type { JsonOut } from '../http/json-text.js';
@@ -86,7 +87,9 @@ function passes(network: Filterable, filters: Filters): boolean {
   const dangling = filters.get('dangling');
   for (const value of dangling) {
     if (!['1', 'true', '0', 'false'].includes(value)) {
-      throw badRequest(`invalid value for 'dangling' filter: ${JSON.stringify(value)}`);
+      throw badRequest(
+        'invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")',
+      );
     }
   }
   for (const type of filters.get('type')) {
@@ -298,17 +301,21 @@ async function remove(context: RouteContext, request: ApiRequest): Promise<Reply
 
 async function connect(context: RouteContext, request: ApiRequest): Promise<Reply> {
   const target = await resolve(context, controlIfManager(context), request.param('id'));
-  const engineId = await (async () => {
-    switch (target.kind) {
-      case 'engine':
-        return undefined;
-      case 'twin':
-        return target.local.id;
-      case 'swarm':
-        return ensureAttachable(context, target.network);
+  switch (target.kind) {
+    case 'engine':
+      return passToNetwork(context, request, undefined, 'connect');
+    case 'twin':
+      return passToNetwork(context, request, target.local.id, 'connect');
+    case 'swarm': {
+      const body = GoStruct.root(await request.jsonValue(), 'types.NetworkConnect');
+      // The engine looks for the container before it looks at the network.
+      const container = encodeURIComponent(body.string('Container'));
+      const found = await context.engine.request('GET', `/containers/${container}/json`);
+      if (found.status === 404) throw engineError(found);
+      const engineId = await ensureAttachable(context, target.network);
+      return passToNetwork(context, request, engineId, 'connect', await request.body());
     }
-  })();
-  return passToNetwork(context, request, engineId, 'connect');
+  }
 }
 
 async function disconnect(context: RouteContext, request: ApiRequest): Promise<Reply> {
@@ -332,10 +339,14 @@ async function passToNetwork(
   request: ApiRequest,
   engineId: string | undefined,
   action: string,
+  body?: Buffer,
 ): Promise<Reply> {
   const prefix = request.version === '' ? '' : `/v${request.version}`;
   const path = engineId && `${prefix}/networks/${engineId}/${action}`;
-  const options = path === undefined ? {} : { path };
+  const options = {
+    ...(path === undefined ? {} : { path }),
+    ...(body === undefined ? {} : { body }),
+  };
   await context.proxy.pass(request.message, request.response, options);
   return DONE;
 }

@@ -48,7 +48,7 @@ export function serviceRoutes(context: RouteContext): readonly Route[] {
 
 function list(context: RouteContext, request: ApiRequest): Reply {
   const filters = Filters.parse(request.query.get('filters'));
-  const withStatus = request.strictBool('status') ?? false;
+  const withStatus = request.strictBool('status', true) ?? false;
   const manager = control(context);
   filters.checkKeys(FILTER_KEYS);
   const services = manager.listServices().filter((service) => matches(service, filters));
@@ -86,7 +86,7 @@ function tasksByService(manager: Control): ReadonlyMap<string, readonly Task[]> 
 }
 
 function inspect(context: RouteContext, request: ApiRequest): Reply {
-  const insertDefaults = request.strictBool('insertDefaults') ?? false;
+  const insertDefaults = request.strictBool('insertDefaults', true) ?? false;
   const service = findService(control(context), request.param('id'));
   return json(serviceFields(insertDefaults ? withDefaults(service) : service));
 }
@@ -204,6 +204,8 @@ async function resolveNetworks(
             'swarm can be used, such as those created with the overlay driver.',
         );
       }
+      // The engine's plain error, which is 500 and not the 404 of a route about a network.
+      if (error instanceof ApiError && error.status === 404) throw new ApiError(500, error.message);
       throw error;
     }
   }

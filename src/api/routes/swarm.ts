@@ -120,9 +120,9 @@ async function update(context: RouteContext, request: ApiRequest): Promise<Reply
   const body = await request.struct('swarm.Spec');
   const version = request.objectVersion('swarm', true);
   const rotation = {
-    workerJoinToken: request.strictBool('rotateWorkerToken') ?? false,
-    managerJoinToken: request.strictBool('rotateManagerToken') ?? false,
-    managerUnlockKey: request.strictBool('rotateManagerUnlockKey') ?? false,
+    workerJoinToken: request.strictBool('rotateWorkerToken', false) ?? false,
+    managerJoinToken: request.strictBool('rotateManagerToken', false) ?? false,
+    managerUnlockKey: request.strictBool('rotateManagerUnlockKey', false) ?? false,
   };
   const manager = control(context);
   checkClusterName(body);

@@ -1,5 +1,5 @@
 /** The JSON reader: Go's texts, lossless numbers, and agreement with the platform's parser. */
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import t from 'tap';
 import {
   JsonNumber,
@@ -53,7 +53,7 @@ void t.test('texts of Go for what is not JSON', async (t) => {
 void t.test('64-bit numbers keep their digits', async (t) => {
   const value = parseJsonString('[18446744073709551615, -1.50e3]');
   t.same(value, [new JsonNumber('18446744073709551615'), new JsonNumber('-1.50e3')]);
-  t.equal(writeJson(value as never), '[18446744073709551615,-1.50e3]');
+  t.equal(writeJson(value), '[18446744073709551615,-1.50e3]');
   t.equal(
     writeJson({ a: 2n ** 63n, b: undefined, c: [null, true] }),
     '{"a":9223372036854775808,"c":[null,true]}',
@@ -63,7 +63,7 @@ void t.test('64-bit numbers keep their digits', async (t) => {
 void t.test('agrees with the platform on any JSON and any text', async () => {
   fc.assert(
     fc.property(fc.json({ maxDepth: 5 }), (text) => {
-      const again = writeJson(parseJsonString(text) as never);
+      const again = writeJson(parseJsonString(text));
       return JSON.stringify(JSON.parse(again)) === JSON.stringify(JSON.parse(text));
     }),
   );
@@ -75,7 +75,7 @@ void t.test('agrees with the platform on any JSON and any text', async () => {
       return false;
     }
   };
-  const alphabet = fc.constantFrom(...'{}[]",:\\u0019eE+-. tfn\nrues\u2028');
+  const alphabet = fc.constantFrom(...Array.from('{}[]",:\\u0019eE+-. tfn\nrues\u2028'));
   fc.assert(
     fc.property(fc.string({ unit: alphabet }), (text) => {
       return (complaint(text, parseJsonString) === 'none') === accepts(text);

@@ -7,6 +7,7 @@ import { newClusterObject } from '../../../src/daemon/new-cluster.js';
 import { Allocator } from '../../../src/manager/allocator/allocator.js';
 import { StoreControl } from '../../../src/manager/control/store-control.js';
 import type { LogSource } from '../../../src/manager/control/types.js';
+import { SkepError } from '../../../src/model/errors.js';
 import { newId } from '../../../src/model/ids.js';
 import {
   type Network,
@@ -27,13 +28,8 @@ import { systemEnvironment } from '../../../src/observe/system-environment.js';
 import type { AttachmentAllocator, NodeNetworking } from '../../../src/network/types.js';
 import { MemoryStore } from '../../../src/store/memory-store.js';
 import { LocalProposer } from '../../../src/store/proposer.js';
-import {
-  alreadyInSwarm,
-  leaveNeedsForce,
-  noManager,
-  notInSwarm,
-  notLocked,
-} from '../../../src/api/swarm-errors.js';
+import { alreadyInSwarm, noManager } from '../../../src/api/swarm-errors.js';
+import { lastManagerLeaves, notInSwarm } from '../../../src/daemon/swarm-errors.js';
 import type {
   InitRequest,
   JoinRequest,
@@ -137,7 +133,7 @@ export class TestMembership implements SwarmMembership {
   async leave(options: { readonly force: boolean }): Promise<void> {
     if (this.state === 'inactive') throw notInSwarm();
     if (this.running !== undefined && !options.force) {
-      throw leaveNeedsForce({ kind: 'lastManager' });
+      throw lastManagerLeaves();
     }
     await this.close();
   }
@@ -153,7 +149,7 @@ export class TestMembership implements SwarmMembership {
 
   unlock(): Promise<void> {
     this.manager();
-    return Promise.reject(notLocked());
+    return Promise.reject(new SkepError('already_exists', 'swarm is not locked'));
   }
 
   /** The store of the running manager. */
