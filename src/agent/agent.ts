@@ -14,7 +14,7 @@ import {
 import type { AttachmentAllocator, NodeNetworking } from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
 import type { ManagerConnection } from '../rpc/types.js';
-import { childAbort, orAborted, sleep } from './async.js';
+import { childAbort, lifeAbort, orAborted, sleep } from './async.js';
 import { NodeAttachments } from './attachments.js';
 import type { Executor } from './executor.js';
 import { RPC_TIMEOUT_MS, SESSION_BACKOFF_MAX_MS, SESSION_BACKOFF_MIN_MS } from './limits.js';
@@ -50,7 +50,7 @@ export class Agent {
   private readonly worker: Worker;
   private readonly reporter: StatusReporter;
   private readonly logs: LogPublisher;
-  private readonly life = new AbortController();
+  private readonly life = lifeAbort();
   private connection: ManagerConnection | undefined;
   private sessionId = '';
   private description: NodeDescription | undefined;

@@ -2,12 +2,20 @@
  * Small helpers for waiting: aborts that hang together, abortable sleep, a bounded gate, and a
  * wake-up flag. They exist so that no loop of the agent polls or leaks listeners.
  */
+import { setMaxListeners } from 'node:events';
 import { SkepError } from '../model/errors.js';
 import type { Clock } from '../model/environment.js';
 
 /** What an aborted wait rejects with. */
 export function abortedError(): SkepError {
   return new SkepError('canceled', 'context canceled');
+}
+
+/** An abort controller that many waits hang on at once, without Node's warning about a leak. */
+export function lifeAbort(): AbortController {
+  const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
+  return controller;
 }
 
 /** Throws if `signal` is aborted. */
@@ -20,7 +28,7 @@ export function childAbort(parent: AbortSignal): {
   readonly controller: AbortController;
   readonly release: () => void;
 } {
-  const controller = new AbortController();
+  const controller = lifeAbort();
   const onAbort = (): void => controller.abort();
   if (parent.aborted) controller.abort();
   else parent.addEventListener('abort', onAbort, { once: true });

@@ -6,7 +6,7 @@
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Logger } from '../observe/logger.js';
-import { sleep, throwIfAborted, WakeFlag } from './async.js';
+import { lifeAbort, sleep, throwIfAborted, WakeFlag } from './async.js';
 import type { ContainerState, EngineClient } from './engine-client.js';
 import {
   EVENT_LINE_MAX_BYTES,
@@ -18,7 +18,7 @@ import {
 /** The engine's events, shared by all tasks. */
 export class EngineWatch {
   private readonly waiters = new Map<string, Set<WakeFlag>>();
-  private readonly life = new AbortController();
+  private readonly life = lifeAbort();
   private loop: Promise<void> | undefined;
 
   constructor(

@@ -7,7 +7,7 @@
 import type { Clock } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Logger } from '../observe/logger.js';
-import { childAbort, orAborted } from './async.js';
+import { childAbort, lifeAbort, orAborted } from './async.js';
 import { type EngineClient, engineError } from './engine-client.js';
 import {
   PULL_FAILURE_MEMORY_MS,
@@ -36,7 +36,7 @@ export function withDefaultTag(reference: string): string {
 export class ImagePuller {
   private readonly running = new Map<string, Promise<void>>();
   private readonly failures = new Map<string, number>();
-  private readonly life = new AbortController();
+  private readonly life = lifeAbort();
 
   constructor(
     private readonly client: EngineClient,

@@ -9,6 +9,7 @@ import {
   type NodeTLSInfo,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { AGENT_VERSION_LABEL } from '../model/labels.js';
+import { DRIVER_NAME } from '../network/limits.js';
 
 const NANO_CPUS = 1_000_000_000n;
 /** Plugins every node has: overlays are ours, not the engine's. */
@@ -59,7 +60,8 @@ function labels(value: unknown): Record<string, string> {
 function plugins(value: unknown): { type: string; name: string }[] {
   const found = new Map<string, { type: string; name: string }>();
   const add = (type: string, name: string): void => {
-    if (name !== '') found.set(`${type} ${name}`, { type, name });
+    // Our own driver, which the engine lists once it was used: to the cluster it is `overlay`.
+    if (name !== '' && name !== DRIVER_NAME) found.set(`${type} ${name}`, { type, name });
   };
   for (const own of OWN_PLUGINS) add(own.type, own.name);
   const groups = typeof value === 'object' && value !== null ? value : {};

@@ -15,7 +15,7 @@ import {
   TaskStatusSchema,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Logger } from '../observe/logger.js';
-import { childAbort, sleep, WakeFlag } from './async.js';
+import { childAbort, lifeAbort, sleep, WakeFlag } from './async.js';
 import type { RuntimeFacts, TaskController } from './executor.js';
 import { TASK_RETRY_MS } from './limits.js';
 import {
@@ -44,7 +44,7 @@ export class TaskManager {
   readonly controller: TaskController;
   private current: Task;
   private held: boolean;
-  private readonly life = new AbortController();
+  private readonly life = lifeAbort();
   private readonly wake = new WakeFlag();
   private effect: { readonly step: EffectStep; readonly abort: AbortController } | undefined;
   private loop: Promise<void> | undefined;

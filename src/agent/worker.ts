@@ -17,7 +17,7 @@ import {
 import type { Config, Secret, Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState, TaskStatusSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Logger } from '../observe/logger.js';
-import { sleep } from './async.js';
+import { lifeAbort, sleep } from './async.js';
 import type { Executor, TaskController } from './executor.js';
 import {
   DEPENDENCIES_MAX,
@@ -53,7 +53,7 @@ export class Worker {
   private readonly secrets = new Map<string, Secret>();
   private readonly configs = new Map<string, Config>();
   private readonly listeners = new Set<WorkerListener>();
-  private readonly life = new AbortController();
+  private readonly life = lifeAbort();
   private synced = false;
   private sweep: Promise<void> = Promise.resolve();
 

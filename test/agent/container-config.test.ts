@@ -155,4 +155,10 @@ void t.test('a description survives any answer of the engine', async (t) => {
     description.engine?.plugins.map((plugin) => plugin.name),
     ['overlay', 'local'],
   );
+  const used = { Plugins: { Network: ['bridge', 'skep', 'overlay'], Volume: ['local'] } };
+  t.same(
+    describeNode(used, '1', undefined).engine?.plugins.map((plugin) => plugin.name),
+    ['bridge', 'overlay', 'local'],
+    'our own driver is not told: its first use would change the node',
+  );
 });
