@@ -2,7 +2,7 @@
  * What the Docker API needs from the daemon behind it. The composition root implements
  * {@link SwarmMembership}; this room never builds managers or agents itself.
  */
-import type { Cluster } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { Cluster, Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { Control, LogSource } from '../manager/control/types.js';
 import type { AttachmentAllocator, NodeNetworking } from '../network/types.js';
 import type { Store } from '../store/types.js';
@@ -69,4 +69,10 @@ export interface SwarmMembership {
   /** For attachable networks; available on workers too. */
   readonly attachments: AttachmentAllocator;
   readonly network: NodeNetworking;
+  /**
+   * An attachable network by name or id on a node that is no manager, as the cluster knows it.
+   * Without this member such networks can be used on workers only while they exist there.
+   * @throws SkepError permission_denied `network %s not manually attachable`
+   */
+  readonly findAttachable?: (nameOrId: string) => Promise<Network | undefined>;
 }

@@ -120,11 +120,12 @@ void t.test('a real engine behind the API', { timeout: 120_000 }, async (t) => {
     await output(['network', 'create', '-d', 'overlay', '--attachable', 'open']);
     await output(['network', 'create', '-d', 'overlay', 'closed']);
     const swarmId = (await output(['network', 'inspect', '-f', '{{.Id}}', 'open'])).trim();
-    api.membership.engineIdOf = async () => {
+    const makeTwin = async () => {
       const twin = ['network', 'create', ...labels, '--label', `skep.network.id=${swarmId}`];
       const args = [...twin, '--opt', `skep.network.id=${swarmId}`, 'open'];
       return (await runCli(cli, engine.socketPath, args)).stdout.trim();
     };
+    api.membership.engineIdOf = makeTwin;
     const refused = await docker(['run', '--rm', '--network', 'closed', IMAGE, 'true']);
     t.equal(refused.code, 125);
     t.match(refused.stderr, /Could not attach to network closed: rpc error: code = PermissionDe/);
@@ -157,5 +158,25 @@ void t.test('a real engine behind the API', { timeout: 120_000 }, async (t) => {
     await output(['network', 'connect', 'open', other]);
     await output(['network', 'disconnect', 'open', other]);
     await output(['rm', '-f', id, other]);
+
+    const network = api.membership
+      .manager()
+      .control.listNetworks()
+      .find((each) => each.id === swarmId);
+    await api.membership.becomeWorker();
+    await runCli(cli, engine.socketPath, ['network', 'rm', 'open']);
+    api.membership.findAttachable = (name) =>
+      Promise.resolve(name === 'open' ? network : undefined);
+    api.membership.engineIdOf = makeTwin;
+    t.equal((await docker(['run', '--rm', '--network', 'nope', IMAGE, 'true'])).code, 125);
+    await output(['run', '--rm', '--network', 'open', IMAGE, 'true']);
+    const known = ['create', '--name', 'known', '--network', 'open', IMAGE, 'true'];
+    await output(known);
+    const dns = await output(['inspect', '-f', '{{json .HostConfig.Dns}}', 'known']);
+    t.equal(dns, '["169.254.77.53"]\n', 'also where the network is known already');
+    t.same(
+      await output(['network', 'ls', '-f', 'name=open', '--format', '{{.ID}} {{.Scope}}']),
+      `${swarmId.slice(0, 12)} swarm\n`,
+    );
   });
 });

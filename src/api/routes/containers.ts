@@ -10,8 +10,8 @@ import { type ApiRequest, DONE, type Reply } from '../http/request.js';
 import type { Route } from '../http/router.js';
 import { findMatches } from '../lookup.js';
 import { controlIfManager, networkLookup, type RouteContext } from './context.js';
-import { listTwins } from './engine-networks.js';
-import { ensureAttachable } from './networks.js';
+import { findEngineNetwork, listTwins } from './engine-networks.js';
+import { ensureAttachable, findOnWorker } from './networks.js';
 
 /** Network modes that name no network. */
 const PLAIN_MODES = new Set(['', 'default', 'bridge', 'host', 'none']);
@@ -33,29 +33,41 @@ export function containerRoutes(context: RouteContext): readonly Route[] {
 }
 
 async function createContainer(context: RouteContext, request: ApiRequest): Promise<Reply> {
-  const manager = controlIfManager(context);
-  if (manager === undefined) return pass(context, request);
+  if (context.membership.status().state !== 'active') return pass(context, request);
   const raw = await request.body();
   const body = parseBody(raw);
   if (body === undefined) return pass(context, request, raw);
-  const lookup = networkLookup(manager);
-  const networkOf = (name: string): Network | undefined => {
-    if (PLAIN_MODES.has(name) || name.startsWith('container:')) return undefined;
-    const [network, ...others] = findMatches(lookup, name);
-    return others.length === 0 ? network : undefined;
-  };
-  const wanted = new Set<Network>();
-  const rename = (name: string): string => {
-    const network = networkOf(name);
-    if (network === undefined) return name;
-    wanted.add(network);
-    return network.spec?.annotations?.name ?? name;
-  };
-  renameNetworks(body, rename);
-  if (wanted.size === 0) return pass(context, request, raw);
-  for (const network of wanted) await ensureAttachable(context, network);
+  const networks = new Map<string, Network>();
+  let joinsTwin = false;
+  for (const name of networkNames(body)) {
+    if (PLAIN_MODES.has(name) || name.startsWith('container:')) continue;
+    const network = await findNetwork(context, name);
+    if (network !== undefined) networks.set(name, network);
+    else joinsTwin ||= Boolean((await findEngineNetwork(context, name))?.swarmId);
+  }
+  if (networks.size === 0 && !joinsTwin) return pass(context, request, raw);
+  for (const network of new Set(networks.values())) await ensureAttachable(context, network);
+  renameNetworks(body, (name) => networks.get(name)?.spec?.annotations?.name ?? name);
   addResolver(body, context.attachableDnsServers);
   return pass(context, request, Buffer.from(writeJson(body)));
+}
+
+/** The swarm network of that name or id; undefined leaves the name to the engine. */
+async function findNetwork(context: RouteContext, name: string): Promise<Network | undefined> {
+  const manager = controlIfManager(context);
+  if (manager === undefined) return findOnWorker(context, name);
+  const [network, ...others] = findMatches(networkLookup(manager), name);
+  return others.length === 0 ? network : undefined;
+}
+
+/** Every network a container is to join at its start. */
+function networkNames(body: JsonObject): ReadonlySet<string> {
+  const names = new Set<string>();
+  renameNetworks(body, (name) => {
+    names.add(name);
+    return name;
+  });
+  return names;
 }
 
 async function pass(context: RouteContext, request: ApiRequest, body?: Buffer): Promise<Reply> {

@@ -8,7 +8,7 @@ import type { Network } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { isPredefined, networkResourceFields, networkSpecFromJson } from '../convert/network.js';
 import { Filters } from '../filters.js';
 import { engineError } from '../engine.js';
-import { ApiError, badRequest, notFound } from '../http/api-error.js';
+import { ApiError, badRequest, controlError, notFound } from '../http/api-error.js';
 import { GoStruct } from '../http/go-struct.js';
 import type { JsonOut } from '../http/json-text.js';
 import { type ApiRequest, DONE, empty, json, type Reply } from '../http/request.js';
@@ -302,8 +302,11 @@ async function remove(context: RouteContext, request: ApiRequest): Promise<Reply
 async function connect(context: RouteContext, request: ApiRequest): Promise<Reply> {
   const target = await resolve(context, controlIfManager(context), request.param('id'));
   switch (target.kind) {
-    case 'engine':
-      return passToNetwork(context, request, undefined, 'connect');
+    case 'engine': {
+      const network = await findOnWorker(context, request.param('id'));
+      const engineId = network && (await ensureAttachable(context, network));
+      return passToNetwork(context, request, engineId, 'connect');
+    }
     case 'twin':
       return passToNetwork(context, request, target.local.id, 'connect');
     case 'swarm': {
@@ -349,6 +352,28 @@ async function passToNetwork(
   };
   await context.proxy.pass(request.message, request.response, options);
   return DONE;
+}
+
+/**
+ * A swarm network that the engine does not know yet, on a node that is no manager. None if the
+ * cluster has none of that name; the engine then says so in its own words.
+ * @throws ApiError 403 for a network that is not attachable
+ */
+export async function findOnWorker(
+  context: RouteContext,
+  nameOrId: string,
+): Promise<Network | undefined> {
+  const { membership } = context;
+  const { state, controlAvailable } = membership.status();
+  if (state !== 'active' || controlAvailable) return undefined;
+  if ((await findEngineNetwork(context, nameOrId)) !== undefined) return undefined;
+  try {
+    return await membership.findAttachable?.(nameOrId);
+  } catch (thrown) {
+    const error = controlError(thrown);
+    if (error.status === 404) return undefined;
+    throw new ApiError(error.status, `Could not attach to network ${nameOrId}: ${error.message}`);
+  }
 }
 
 /** Makes a swarm network exist on the engine for a plain container. @throws ApiError 403 */

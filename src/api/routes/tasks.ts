@@ -1,8 +1,7 @@
 /** `/tasks` and below, except logs. */
-import { equals } from '@bufbuild/protobuf';
 import type { Control } from '../../manager/control/types.js';
-import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import { EndpointSpecSchema, TaskSpecSchema } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import { isTaskDirty } from '../../manager/orchestrator/task.js';
+import type { Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { taskName } from '../../model/naming.js';
 import { enumText, enumValue } from '../convert/common.js';
@@ -69,24 +68,14 @@ function runtimeOf(task: Task): string {
   return runtime?.case === 'generic' ? runtime.value.kind : (runtime?.case ?? '');
 }
 
-/** Tasks that run what their service now asks for. */
+/** Tasks that run what their service now asks for, in the orchestrator's judgement. */
 function withoutDirty(manager: Control, tasks: readonly Task[]): readonly Task[] {
   const services = new Map(manager.listServices().map((service) => [service.id, service]));
+  const nodes = new Map(manager.listNodes().map((node) => [node.id, node]));
   return tasks.filter((task) => {
     const service = services.get(task.serviceId);
-    return service !== undefined && !isDirty(service, task);
+    return service !== undefined && !isTaskDirty(service, task, nodes.get(task.nodeId));
   });
-}
-
-function isDirty(service: Service, task: Task): boolean {
-  const wanted = service.specVersion?.index;
-  if (wanted !== undefined && wanted === task.specVersion?.index) return false;
-  const { spec } = service;
-  if (spec?.task === undefined || task.spec === undefined) return true;
-  if (!equals(TaskSpecSchema, spec.task, task.spec)) return true;
-  const endpoint = task.endpoint?.spec;
-  if (endpoint === undefined || spec.endpoint === undefined) return false;
-  return !equals(EndpointSpecSchema, spec.endpoint, endpoint);
 }
 
 function inspect(context: RouteContext, request: ApiRequest): Reply {

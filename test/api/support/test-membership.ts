@@ -165,6 +165,9 @@ export class TestMembership implements SwarmMembership {
     await running?.allocator.stop();
   }
 
+  /** Set: this node can ask the cluster for attachable networks. */
+  findAttachable?: (nameOrId: string) => Promise<Network | undefined>;
+
   readonly attachments: AttachmentAllocator = {
     attach: () => Promise.reject(new Error('not used')),
     detach: () => Promise.reject(new Error('not used')),
