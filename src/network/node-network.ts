@@ -111,6 +111,7 @@ export class NodeNetwork implements NodeNetworking {
   private names: ReadonlyMap<string, readonly NameTable[]> = new Map();
   private readonly timers = new Map<string, Timer>();
   private running = false;
+  private refreshTookMs = 0;
 
   constructor(parts: NodeNetworkParts) {
     const { datapath, netlink, engine, options, environment, logger, attachments } = parts;
@@ -207,6 +208,7 @@ export class NodeNetwork implements NodeNetworking {
     this.gossip.close();
     await this.plugin.stop();
     await this.dns.stop();
+    this.parts.datapath.close();
   }
 
   configure(config: NodeNetworkConfig): Promise<void> {
@@ -224,14 +226,21 @@ export class NodeNetwork implements NodeNetworking {
 
   async leave(): Promise<void> {
     this.halt();
-    await this.gossip.leave(LEAVE_TIMEOUT_MS);
-    for (const network of [...this.state.networks.values()]) {
-      await this.twins.removeByForce(network);
+    const { logger, datapath } = this.parts;
+    try {
+      await this.gossip.leave(LEAVE_TIMEOUT_MS);
+      for (const network of [...this.state.networks.values()]) {
+        await this.twins.removeByForce(network);
+      }
+    } catch (error) {
+      // The node leaves also when its engine or the others cannot be reached.
+      logger.warn({ err: SkepError.from(error).message }, 'leaving goes on without an answer');
+      this.gossip.close();
     }
     for (const endpoint of [...this.state.endpoints.values()]) this.driver.detach(endpoint);
     await this.plugin.stop();
     await this.dns.stop();
-    this.parts.datapath.destroy();
+    datapath.destroy();
     await this.state.clear();
   }
 
@@ -387,8 +396,10 @@ export class NodeNetwork implements NodeNetworking {
   }
 
   /** One comparison soon, for however many changes. */
-  private schedule(delayMs = RECONCILE_DELAY_MS): void {
+  private schedule(leastMs = RECONCILE_DELAY_MS): void {
     if (!this.running || this.timers.has('refresh')) return;
+    // With very many endpoints a pass takes longer; it must not take more than a third of the time.
+    const delayMs = Math.max(leastMs, 2 * this.refreshTookMs);
     const timer = this.parts.environment.clock.setTimer(delayMs, () => {
       this.timers.delete('refresh');
       this.refresh();
@@ -401,6 +412,8 @@ export class NodeNetwork implements NodeNetworking {
     if (!this.running) return;
     const { state, tables } = this;
     const { tunnelAddress } = this.parts.options;
+    const { clock } = this.parts.environment;
+    const beganMs = clock.monotonicMs();
     const inUse = new Set(networksInUse(state).map(({ info }) => info.id));
     try {
       for (const networkId of this.gossip.follow(inUse)) tables.dropNetwork(networkId);
@@ -415,6 +428,7 @@ export class NodeNetwork implements NodeNetworking {
       this.parts.logger.error({ err: SkepError.from(error).message }, 'data path was not updated');
       this.schedule(RECONCILE_RETRY_MS);
     }
+    this.refreshTookMs = clock.monotonicMs() - beganMs;
   }
 
   /** Whether leftovers of a former process that lead to this tunnel are kept. */
@@ -438,9 +452,10 @@ export class NodeNetwork implements NodeNetworking {
     this.gossip.tick();
     try {
       this.hostAddresses.refresh();
+      this.driver.releaseVanished();
     } catch (error) {
       const err = SkepError.from(error).message;
-      this.parts.logger.warn({ err }, 'addresses of the host are unknown');
+      this.parts.logger.warn({ err }, 'devices of the host are unknown');
     }
     this.sweeper.sweep().then(
       (removed) => {

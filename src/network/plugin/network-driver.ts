@@ -78,6 +78,25 @@ export class NetworkDriver {
     netlink.deleteLink(hostSide);
   }
 
+  /**
+   * Endpoints whose device is gone: their container died while the engine was away. The engine
+   * tells later; the balancers must not wait for it.
+   */
+  releaseVanished(): void {
+    const { state, netlink, datapath, onChange } = this.parts;
+    const joined = [...state.endpoints.values()].filter((each) => each.interfaceName !== undefined);
+    if (joined.length === 0) return;
+    const devices = new Set(netlink.linkNames());
+    for (const endpoint of joined) {
+      const { interfaceName = '', sandbox: _sandbox, nameRoute: _route, ...rest } = endpoint;
+      if (devices.has(interfaceName)) continue;
+      datapath.detachLink(interfaceName);
+      const left: LocalEndpoint = { ...rest, defaultRoute: false };
+      state.endpoints.set(endpoint.id, left);
+      onChange(left);
+    }
+  }
+
   private async createNetwork(request: PluginRequest): Promise<Record<string, unknown>> {
     const engineId = requiredText(request, 'NetworkID');
     const networkId = text(object(object(request, 'Options'), GENERIC_OPTIONS), NETWORK_ID_LABEL);

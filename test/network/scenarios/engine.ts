@@ -12,7 +12,7 @@ import { NodeNetwork } from '../../../src/network/node-network.js';
 import type { AttachmentAllocator, ContainerNetworking } from '../../../src/network/types.js';
 import { createLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
-import { waitFor } from '../../testbed/commands.js';
+import { run, waitFor } from '../../testbed/commands.js';
 import { WEB_IMAGE } from '../../testbed/layout.js';
 import { GossipHub } from '../support/memory-gossip.js';
 import { PrivateEngine } from '../support/private-engine.js';
@@ -66,7 +66,7 @@ function makeNetwork(): NodeNetwork {
 }
 
 /** Makes and starts a container the way the agent does. */
-async function run(name: string, networking: ContainerNetworking): Promise<string> {
+async function runTask(name: string, networking: ContainerNetworking): Promise<string> {
   const [first, ...others] = networking.endpoints;
   assert.ok(first);
   const container = await engine.docker.createContainer({
@@ -134,6 +134,35 @@ async function scenario(): Promise<void> {
     assert.deepEqual(nodeAddresses, ['10.0.0.2', '10.0.1.3']);
   });
 
+  await step('hostile calls on the plugin socket are refused', async () => {
+    const id = 'ab'.repeat(32);
+    const calls: readonly (readonly [string, object, RegExp])[] = [
+      ['IpamDriver.RequestPool', { Pool: '10.0.1.0/24' }, /made by the swarm/],
+      ['IpamDriver.RequestPool', { Pool: 7 }, /Pool is not a text/],
+      ['IpamDriver.RequestPool', { Options: ['x'] }, /Options is not an object/],
+      ['IpamDriver.RequestAddress', { PoolID: 'x/y' }, /unknown address pool/],
+      [
+        'IpamDriver.RequestAddress',
+        { PoolID: 'frontid/10.0.1.0/24', Address: '10.9.9.9' },
+        /not in/,
+      ],
+      ['IpamDriver.ReleaseAddress', { PoolID: 'frontid/10.0.1.0/24' }, /Address is missing/],
+      ['NetworkDriver.CreateNetwork', { NetworkID: id }, /made by the swarm/],
+      ['NetworkDriver.CreateEndpoint', { NetworkID: id, EndpointID: '../../x' }, /malformed/],
+      ['NetworkDriver.CreateEndpoint', { NetworkID: id, EndpointID: id }, /unknown network/],
+      ['NetworkDriver.Join', { NetworkID: id, EndpointID: id }, /unknown endpoint/],
+      ['NetworkDriver.Join', {}, /EndpointID is missing/],
+    ];
+    for (const [method, body, wanted] of calls) {
+      const { stdout } = await run('curl', [
+        ...['-sS', '--unix-socket', '/run/docker/plugins/skep.sock', '-d', JSON.stringify(body)],
+        `http://plugin/${method}`,
+      ]);
+      assert.match(stdout, wanted, method);
+    }
+    assert.deepEqual(datapath.links(), []);
+  });
+
   await step('a task on three networks has its addresses and one default route', async () => {
     const networking = await network.prepareTask(taskAttachments, 'task1');
     assert.deepEqual(
@@ -146,7 +175,7 @@ async function scenario(): Promise<void> {
     );
     const again = await network.prepareTask(taskAttachments, 'task1');
     assert.deepEqual(again, networking);
-    containerId = await run('web.1.task1', networking);
+    containerId = await runTask('web.1.task1', networking);
     const links = datapath.links();
     assert.deepEqual(links.map(({ address, vni, mac }) => `${address} ${vni} ${mac}`).toSorted(), [
       '10.0.0.5 4096 02:42:0a:00:00:05',
@@ -209,7 +238,7 @@ async function scenario(): Promise<void> {
     assert.equal(JSON.stringify(datapath.dump()), before);
     assert.deepEqual([...hub.entries.keys()].sort(), announced);
     const since = datapath.calls.slice(calls);
-    assert.deepEqual(since, ['setNodeId 10.0.0.2'], 'nothing but the node id is written');
+    assert.deepEqual(since, ['close', 'setNodeId 10.0.0.2'], 'nothing but the node id is written');
   });
 
   await step('a lost state file is rebuilt from the engine and the links', async () => {

@@ -1,0 +1,63 @@
+/**
+ * The network driver where no engine is needed: endpoints whose containers vanished.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import t from 'tap';
+import type { Netlink } from '../../../src/native/datapath-types.js';
+import { RecordingDatapath } from '../../../src/native/recording-datapath.js';
+import { type LocalEndpoint, LocalState } from '../../../src/network/local-state.js';
+import { isEndpointDevice, NetworkDriver } from '../../../src/network/plugin/network-driver.js';
+import { silentLogger } from '../../../src/observe/logger.js';
+
+/** A host with these devices. */
+function hostWith(...names: readonly string[]): Netlink {
+  return {
+    createVethPair: () => undefined,
+    setLinkUp: () => undefined,
+    deleteLink: (name) => names.includes(name),
+    linkNames: () => names,
+    addresses: () => [],
+    routeTo: () => ({ interfaceName: 'eth0', source: '192.0.2.1', mtu: 1500 }),
+  };
+}
+
+function endpoint(id: string, last: number): LocalEndpoint {
+  return {
+    ...{ id, networkId: 'n', vni: 4097, address: `10.0.1.${last}`, prefixLength: 24 },
+    ...{ mac: '02:42:0a:00:01:05', interfaceName: `skv${id}`, sandbox: '/x', defaultRoute: true },
+  };
+}
+
+void t.test('an endpoint whose device is gone is let go', async (t) => {
+  const directory = await mkdtemp(path.join(os.tmpdir(), 'skep-driver-'));
+  t.teardown(() => rm(directory, { recursive: true }));
+  const state = new LocalState(path.join(directory, 'network.json'));
+  const datapath = new RecordingDatapath();
+  for (const row of [endpoint('aaaaaaaaaa', 5), endpoint('bbbbbbbbbb', 6)]) {
+    state.endpoints.set(row.id, row);
+    const { interfaceName = '', vni, address, mac } = row;
+    datapath.attachLink({ interfaceName, vni, address, mac });
+  }
+  const changed: string[] = [];
+  const driver = new NetworkDriver({
+    ...{ state, datapath, netlink: hostWith('lo', 'skvbbbbbbbbbb'), logger: silentLogger },
+    ...{ dnsAddress: '169.254.77.53', onChange: ({ id }) => changed.push(id) },
+  });
+  driver.releaseVanished();
+  t.same(changed, ['aaaaaaaaaa']);
+  t.same(
+    datapath.links().map(({ address }) => address),
+    ['10.0.1.6'],
+  );
+  const left = state.endpoints.get('aaaaaaaaaa');
+  t.same([left?.interfaceName, left?.sandbox, left?.defaultRoute], [undefined, undefined, false]);
+  driver.releaseVanished();
+  t.equal(changed.length, 1, 'told once');
+});
+
+void t.test('own devices are known by name', async (t) => {
+  const names = ['skv0123456789', 'skp0123456789', 'skv012345678', 'skvolume0', 'eth0', 'sw-h0'];
+  t.same(names.filter(isEndpointDevice), ['skv0123456789', 'skp0123456789']);
+});
