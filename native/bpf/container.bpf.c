@@ -4,7 +4,6 @@
 #include "lib/published.h"
 #include "lib/refuse.h"
 #include "lib/virtual_address.h"
-#include "lib/vxlan.h"
 
 /* A destination on no network of this container: DNS, a published port of this node, or outside. */
 static __always_inline int leave_network(struct __sk_buff *skb, struct skep_config *config,
@@ -104,7 +103,7 @@ static __always_inline int handle_container(struct __sk_buff *skb)
     return leave_network(skb, config, &packet, link);
   }
   if (is_behind_tunnel(endpoint))
-    return to_tunnel_directly(skb, config, vni, endpoint->tunnel);
+    return to_tunnel(skb, config, vni, endpoint->tunnel);
   if (endpoint->kind == SKEP_ENDPOINT_VIP) {
     int verdict = to_virtual(skb, config, &packet, vni);
     if (is_refusal(verdict) && make_reset(skb, &packet) == 0)

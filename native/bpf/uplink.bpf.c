@@ -1,7 +1,6 @@
 /* from_uplink: ingress of every underlay interface. Takes packets for published ports; everything
  * else goes on to the stack untouched. */
-#include "lib/published.h"
-#include "lib/vxlan.h"
+#include "lib/decapsulate.h"
 
 static __always_inline int handle_uplink(struct __sk_buff *skb)
 {

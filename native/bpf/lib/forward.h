@@ -3,6 +3,7 @@
 #pragma once
 
 #include "packet.h"
+#include "vxlan.h"
 
 static __always_inline int to_container(struct __sk_buff *skb, struct skep_endpoint *endpoint)
 {
@@ -14,21 +15,6 @@ static __always_inline int to_container(struct __sk_buff *skb, struct skep_endpo
   bpf_skb_change_type(skb, PACKET_HOST);
   count(skb, SKEP_TO_CONTAINER);
   return bpf_redirect_peer(endpoint->ifindex, 0);
-}
-
-static __always_inline int to_tunnel(struct __sk_buff *skb, struct skep_config *config, __u32 vni,
-                                     __u32 tunnel)
-{
-  struct bpf_tunnel_key key = {};
-  key.tunnel_id = vni;
-  key.remote_ipv4 = tunnel;
-  key.tunnel_ttl = 64;
-  /* Cut off before local_ipv4: the kernel picks the outer source by route. */
-  if (bpf_skb_set_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, local_ipv4),
-                             BPF_F_ZERO_CSUM_TX) < 0)
-    return DROP(SKEP_TUNNEL_SEND);
-  count(skb, SKEP_TO_TUNNEL);
-  return bpf_redirect(config->vxlan_ifindex, 0);
 }
 
 /* Into the host's stack, as if it had come in on sw-h0. */

@@ -1,9 +1,8 @@
-/* VXLAN by hand, for the bulk of the traffic: container to container over one uplink. It skips the
- * tunnel device, the host's routing and its netfilter hooks in both directions. Whatever does not fit
- * (fragments, options, congestion marks, several uplinks, oversized frames) takes the device. */
+/* VXLAN, written by hand where there is one uplink: it skips the tunnel device, the host's routing
+ * and its netfilter hooks. What does not fit (several uplinks, oversized frames) takes the device. */
 #pragma once
 
-#include "forward.h"
+#include "common.h"
 
 #define VXLAN_FLAGS 0x08000000
 #define TUNNEL_BYTES 50
@@ -39,13 +38,29 @@ static __always_inline __u16 header_check(struct iphdr *ip)
   return (__u16)~sum;
 }
 
-/* Like to_tunnel, straight out of the uplink where that is possible. */
-static __always_inline int to_tunnel_directly(struct __sk_buff *skb, struct skep_config *config,
-                                              __u32 vni, __u32 tunnel)
+/* Through the tunnel device. */
+static __always_inline int to_tunnel_device(struct __sk_buff *skb, struct skep_config *config,
+                                            __u32 vni, __u32 tunnel)
+{
+  struct bpf_tunnel_key key = {};
+  key.tunnel_id = vni;
+  key.remote_ipv4 = tunnel;
+  key.tunnel_ttl = 64;
+  /* Cut off before local_ipv4: the kernel picks the outer source by route. */
+  if (bpf_skb_set_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, local_ipv4),
+                             BPF_F_ZERO_CSUM_TX) < 0)
+    return DROP(SKEP_TUNNEL_SEND);
+  count(skb, SKEP_TO_TUNNEL);
+  return bpf_redirect(config->vxlan_ifindex, 0);
+}
+
+/* To a node, straight out of the uplink where that is possible. */
+static __always_inline int to_tunnel(struct __sk_buff *skb, struct skep_config *config, __u32 vni,
+                                     __u32 tunnel)
 {
   __u32 length = skb->len;
   if (!config->uplink_ifindex || (!skb->gso_size && length > config->frame_bytes_max))
-    return to_tunnel(skb, config, vni, tunnel);
+    return to_tunnel_device(skb, config, vni, tunnel);
   struct tunnel_headers headers = {};
   __u8 tos;
   if (bpf_skb_load_bytes(skb, 0, headers.ethernet, ETH_BYTES) < 0 ||
@@ -56,7 +71,7 @@ static __always_inline int to_tunnel_directly(struct __sk_buff *skb, struct skep
                           BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
                             BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2_ETH |
                             BPF_F_ADJ_ROOM_ENCAP_L2(ETH_BYTES)) < 0)
-    return to_tunnel(skb, config, vni, tunnel);
+    return to_tunnel_device(skb, config, vni, tunnel);
   struct iphdr ip = {
     .version = 4,
     .ihl = 5,
@@ -79,40 +94,4 @@ static __always_inline int to_tunnel_directly(struct __sk_buff *skb, struct skep
     return DROP(SKEP_TUNNEL_SEND);
   count(skb, SKEP_TO_TUNNEL);
   return bpf_redirect_neigh(config->uplink_ifindex, NULL, 0, 0);
-}
-
-/* A tunnel packet on the uplink, straight into the container it is for; NEXT leaves it to the
- * tunnel device and from_overlay, which also judge and count what is wrong. */
-static __always_inline int from_tunnel_directly(struct __sk_buff *skb, struct skep_config *config,
-                                                struct packet *packet)
-{
-  struct {
-    struct tunnel_headers outer;
-    struct iphdr inner;
-  } __attribute__((packed)) headers;
-  if (!config->uplink_ifindex || packet->l4_at != ETH_BYTES + IP_BYTES || packet->fragment & ~0x4000)
-    return NEXT;
-  if (bpf_skb_load_bytes(skb, ETH_BYTES, &headers, sizeof(headers)) < 0)
-    return NEXT;
-  if (headers.outer.flags_be != bpf_htonl(VXLAN_FLAGS) || headers.outer.check != 0 ||
-      (headers.outer.ip.tos & ECN_MASK) == ECN_CE)
-    return NEXT;
-  if (headers.outer.ethernet[12] != (ETH_P_IP >> 8) ||
-      headers.outer.ethernet[13] != (ETH_P_IP & 0xff) || headers.inner.version != 4 ||
-      headers.inner.ihl < 5)
-    return NEXT;
-  __u32 vni = bpf_ntohl(headers.outer.vni_be) >> 8;
-  __u32 tunnel = bpf_ntohl(packet->source_be);
-  if (vni == SKEP_MESH_VNI || packet->destination_be != config->tunnel_address_be ||
-      !bpf_map_lookup_elem(&sw_node, &tunnel))
-    return NEXT;
-  struct skep_endpoint_key key = { vni, headers.inner.daddr };
-  struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
-  if (!endpoint || endpoint->kind != SKEP_ENDPOINT_LOCAL || endpoint->replies)
-    return NEXT;
-  if (bpf_skb_adjust_room(skb, -TUNNEL_BYTES, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) < 0)
-    return NEXT;
-  if (bpf_skb_store_bytes(skb, 6, headers.outer.ethernet + 6, 6, 0) < 0)
-    return DROP(SKEP_REWRITE);
-  return to_container(skb, endpoint);
 }

@@ -2,6 +2,8 @@
 
 export const ETHERNET_BYTES = 14;
 const IP_BYTES = 20;
+const TUNNEL_BYTES = 50;
+const TUNNEL_PORT = 4789;
 export const TCP = 6;
 export const UDP = 17;
 export const ICMP = 1;
@@ -146,7 +148,15 @@ function transportIsSound(header: Buffer, body: Buffer): boolean {
   return checksum([...pseudo, ...body]) === 0;
 }
 
+/** Reads a frame; of a tunnel packet the frame inside, sound only if the outer headers are too. */
 export function readFrame(bytes: Uint8Array): ReadFrame {
+  const outer = readPlainFrame(bytes);
+  if (outer.destinationPort !== TUNNEL_PORT) return outer;
+  const inner = readPlainFrame(bytes.subarray(TUNNEL_BYTES));
+  return { ...inner, sound: inner.sound && outer.sound };
+}
+
+function readPlainFrame(bytes: Uint8Array): ReadFrame {
   const frame = Buffer.from(bytes);
   const headerBytes = ((frame[ETHERNET_BYTES] ?? 0) & 0xf) * 4;
   const header = frame.subarray(ETHERNET_BYTES, ETHERNET_BYTES + headerBytes);
