@@ -8,7 +8,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { DatapathState } from '../../../src/native/datapath-types.js';
-import { SETTLE_MS } from '../../../src/network/limits.js';
+import { REFRESH_MS, SETTLE_MS } from '../../../src/network/limits.js';
 import { must, run, sleep, waitFor } from '../../testbed/commands.js';
 import { childOf, insideHost, killHolder, processStartTicks } from '../../testbed/namespaces.js';
 import { docker, down, type Host, inClient, inHost, up } from '../../testbed/testbed.js';
@@ -191,7 +191,7 @@ async function scenario(hosts: readonly Host[]): Promise<void> {
   await step('a killed agent takes nothing out, and takes everything over', async () => {
     const before = await two.dump();
     await two.kill();
-    const deadline = performance.now() + 5000;
+    const deadline = performance.now() + 4000;
     let asked = 0;
     while (performance.now() < deadline) {
       for (const { host } of [one, two]) {
@@ -212,8 +212,8 @@ async function scenario(hosts: readonly Host[]): Promise<void> {
     }
     const id = containers.get(2) ?? '';
     await two.ask({ kind: 'activate', slot: 2, containerId: id });
-    // Past the time in which leftovers are kept: what stays has been announced.
-    await sleep(SETTLE_MS);
+    // Past the time in which leftovers and held entries are kept: what stays has been announced.
+    await sleep(Math.max(SETTLE_MS, REFRESH_MS) + 500);
     for (const agent of [one, two]) {
       assert.deepEqual(await backendsOf(agent, 8000), ['10.0.0.11', '10.0.0.12']);
     }
