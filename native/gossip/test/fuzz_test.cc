@@ -52,7 +52,8 @@ std::vector<Bytes> Specimens() {
   Bytes compound = {7, 2, 0, 4, 0, 4};
   Append(&compound, Nack{3}.Encode());
   return {Ping{1, "node0", "evil", kAddress}.Encode(), indirect.Encode(),
-          Ack{1, Text("x")}.Encode(), Nack{1}.Encode(), Accusation{1, "node0", "evil"}.Encode(MessageType::kSuspect),
+          Ack{1, Text("x")}.Encode(), Nack{1}.Encode(),
+          Accusation{1, "node0", "evil"}.Encode(MessageType::kSuspect),
           Accusation{1, "node0", "evil"}.Encode(MessageType::kDead),
           Alive{1, "evil", kAddress, Text("m"), kVersions}.Encode(), push_pull.Encode(),
           EncodeUserStream(bulk), EncodeError("x"), user, compressed, crc, compound,
