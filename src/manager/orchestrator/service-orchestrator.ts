@@ -130,7 +130,9 @@ export abstract class ServiceOrchestrator {
     slot: SlotKey,
     desiredState: TaskState,
   ): AfterCommit | undefined {
-    const present = tasksInSlot(transaction, slot);
+    // What is stored suffices, and is faster to search: no other group of this batch is about this
+    // slot, and nobody else writes meanwhile.
+    const present = this.store.view((read) => tasksInSlot(read, slot));
     if (present.some(isWanted)) return undefined;
     const stopping = present.some(isOnNode);
     const task = newTask(this.environment, {
