@@ -101,6 +101,10 @@ export class ApiServer {
         resolve();
       });
     });
+    // Failed accepts (no file descriptors left) come here; the server goes on listening.
+    server.on('error', (error) =>
+      this.logger.error({ error: error.message }, 'API server trouble'),
+    );
     await openToGroup(socketPath);
     this.logger.info({ socketPath }, 'serving the Docker API');
   }

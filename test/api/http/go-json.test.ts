@@ -60,7 +60,7 @@ void t.test('64-bit numbers keep their digits', async (t) => {
   );
 });
 
-void t.test('agrees with the platform on any JSON and any text', async () => {
+void t.test('agrees with the platform on any JSON and any text', async (t) => {
   fc.assert(
     fc.property(fc.json({ maxDepth: 5 }), (text) => {
       const again = writeJson(parseJsonString(text));
@@ -82,6 +82,7 @@ void t.test('agrees with the platform on any JSON and any text', async () => {
     }),
     { numRuns: 2000 },
   );
+  t.pass('holds');
 });
 
 void t.test('maps are sorted, float32 values short', async (t) => {

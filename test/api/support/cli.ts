@@ -36,11 +36,12 @@ export function runCli(
   socketPath: string,
   args: readonly string[],
   input = '',
+  environment: Readonly<Record<string, string>> = { DOCKER_BUILDKIT: '0' },
 ): Promise<CliResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(cli, ['--config', configFolder, '-H', `unix://${socketPath}`, ...args], {
       stdio: 'pipe',
-      env: { ...process.env, DOCKER_BUILDKIT: '0' },
+      env: { ...process.env, ...environment },
     });
     let stdout = '';
     let stderr = '';
