@@ -29,6 +29,8 @@ export type MeshCommand =
 const [, , number = '', address = '', directory = '', bpfDirectory = ''] = process.argv;
 const DNS = '169.254.77.53';
 const FRONT = overlay('front', 1);
+/** Tasks from slot 3 on are on this one only: no default route. */
+const BACK = overlay('back', 2, { internal: true });
 const engine = new Docker({ socketPath: path.join(directory, 'docker.sock') });
 const level = process.env['SKEP_TEST_LOG'] === '1' ? 'debug' : 'warn';
 const datapath = openDatapath({
@@ -65,6 +67,7 @@ const network = new NodeNetwork({
 
 /** Addresses of task `slot`: .10x on front, .1x on ingress. */
 function attachments(slot: number) {
+  if (slot > 2) return [attachment(BACK, 100 + slot)];
   return [attachment(FRONT, 100 + slot, ['www']), attachment(INGRESS, 10 + slot)];
 }
 

@@ -171,6 +171,27 @@ async function scenario(hosts: readonly Host[]): Promise<void> {
     assert.deepEqual([...names].toSorted(), ['web1', 'web2']);
   });
 
+  await step('a task on an internal network has names and nothing else', async () => {
+    for (const [agent, slot] of [
+      [one, 3],
+      [two, 4],
+    ] as const) {
+      const id = String(await agent.ask({ kind: 'run', slot }));
+      await agent.ask({ kind: 'activate', slot, containerId: id });
+    }
+    const inThree = async (...command: string[]) =>
+      await one.inContainer('web.3.task3', ...command);
+    const names = await waitFor('both internal tasks to have names', 10_000, async () => {
+      const text = await inThree('nslookup', '-type=a', 'tasks.web');
+      return text.includes('10.0.2.104') ? text : undefined;
+    });
+    assert.match(names, /10\.0\.2\.103/);
+    assert.doesNotMatch(names, /10\.0\.1\./, 'names of other networks are not seen');
+    assert.doesNotMatch(await inThree('ip', 'route'), /default/);
+    const who = await inThree('wget', '-qO-', 'http://web.4.task4/cgi-bin/who');
+    assert.equal(who.trim(), 'web4 10.0.2.103');
+  });
+
   await step('published ports keep the client address', async () => {
     for (const { host } of [one, two]) {
       const answers = new Set(await fromOutside(host.address, 8000, 24));
