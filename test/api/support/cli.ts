@@ -1,14 +1,11 @@
 /** Runs the stock docker CLIs, and makes what they print comparable between two swarms. */
 import { spawn } from 'node:child_process';
 import { access } from 'node:fs/promises';
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 
 /** The CLIs to test with, oldest first. */
 const CLI_PATHS = ['/usr/bin/docker', '/usr/local/bin/docker'];
-/** A configuration folder without plugins, credentials or contexts. */
-const configFolder = mkdtempSync(path.join(tmpdir(), 'skep-api-cli-'));
+/** No configuration: no plugins, credentials or contexts. */
+const CONFIG_FOLDER = '/nonexistent/docker-config';
 
 /** The CLIs that are installed here. */
 export async function installedClis(): Promise<readonly string[]> {
@@ -39,7 +36,7 @@ export function runCli(
   environment: Readonly<Record<string, string>> = { DOCKER_BUILDKIT: '0' },
 ): Promise<CliResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(cli, ['--config', configFolder, '-H', `unix://${socketPath}`, ...args], {
+    const child = spawn(cli, ['--config', CONFIG_FOLDER, '-H', `unix://${socketPath}`, ...args], {
       stdio: 'pipe',
       env: { ...process.env, ...environment },
     });
