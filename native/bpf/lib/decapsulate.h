@@ -29,6 +29,10 @@ static __always_inline int from_tunnel_directly(struct __sk_buff *skb, struct sk
   if (packet->destination_be != config->tunnel_address_be ||
       !bpf_map_lookup_elem(&sw_node, &tunnel))
     return NEXT;
+  /* Replies go out of an uplink again. Aggregated packets keep their tunnel marks when the header is
+   * taken off by hand, and a network card that segments tunnels would cut them wrongly. */
+  if (vni == SKEP_MESH_VNI && headers.outer.ethernet[1] == SKEP_MAC_RETURN)
+    return NEXT;
   struct skep_endpoint_key key = { vni, headers.inner.daddr };
   struct skep_endpoint *endpoint = NULL;
   if (vni != SKEP_MESH_VNI) {
