@@ -11,7 +11,7 @@ import {
   type NodeDescription,
   NodeDescriptionSchema,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
-import type { AttachmentAllocator, NodeNetworking } from '../network/types.js';
+import type { NodeNetworking } from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
 import type { ManagerConnection } from '../rpc/types.js';
 import { childAbort, lifeAbort, orAborted, sleep } from './async.js';
@@ -46,7 +46,7 @@ export interface AgentOptions {
 /** One node's agent. */
 export class Agent {
   /** Addresses for plain containers on attachable networks. */
-  readonly attachments: AttachmentAllocator;
+  readonly attachments: NodeAttachments;
   private readonly worker: Worker;
   private readonly reporter: StatusReporter;
   private readonly logs: LogPublisher;

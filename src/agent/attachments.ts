@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
-import type { Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { Network, Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { AttachmentAllocator } from '../network/types.js';
 import { fromRpcError } from '../rpc/errors.js';
 import type { ManagerConnection } from '../rpc/types.js';
@@ -28,8 +28,36 @@ export class NodeAttachments implements AttachmentAllocator {
     const answer = await this.call((connection) =>
       connection.resourceAllocator.attachNetwork(request, { timeoutMs: ATTACH_TIMEOUT_MS }),
     );
-    const given = await this.addressesOf(answer.attachmentId);
-    return { attachmentId: answer.attachmentId, addresses: given };
+    const task = await this.attachmentTask(answer.attachmentId);
+    return {
+      attachmentId: answer.attachmentId,
+      addresses: task.networks[0]?.addresses ?? [],
+    };
+  }
+
+  /**
+   * An attachable network by name or id, as the manager knows it: a worker cannot read the store,
+   * but an attachment carries the whole network. Undefined if there is none of that name.
+   * @throws SkepError permission_denied `network %s not manually attachable`
+   */
+  async find(nameOrId: string): Promise<Network | undefined> {
+    const request = { config: { target: nameOrId, addresses: [] }, containerId: '' };
+    let attachmentId: string;
+    try {
+      const answer = await this.call((connection) =>
+        connection.resourceAllocator.attachNetwork(request, { timeoutMs: ATTACH_TIMEOUT_MS }),
+      );
+      attachmentId = answer.attachmentId;
+    } catch (thrown) {
+      const error = SkepError.from(thrown);
+      if (error.code === 'not_found') return undefined;
+      throw error;
+    }
+    try {
+      return (await this.attachmentTask(attachmentId)).networks[0]?.network;
+    } finally {
+      await this.detach(attachmentId);
+    }
   }
 
   async detach(attachmentId: string): Promise<void> {
@@ -50,11 +78,12 @@ export class NodeAttachments implements AttachmentAllocator {
     }
   }
 
-  private addressesOf(taskId: string): Promise<readonly string[]> {
+  /** The attachment's task, once it has arrived with its addresses. */
+  private attachmentTask(taskId: string): Promise<Task> {
     return new Promise((resolve, reject) => {
       const look = (task: Task): void => {
         const addresses = task.id === taskId ? (task.networks[0]?.addresses ?? []) : [];
-        if (addresses.length > 0) finish(() => resolve(addresses));
+        if (addresses.length > 0) finish(() => resolve(task));
       };
       const finish = (settle: () => void): void => {
         timer.cancel();

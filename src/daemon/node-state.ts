@@ -68,7 +68,7 @@ function isNodeState(value: unknown): value is NodeState {
 }
 
 /** Records the state durably: temporary file, fsync, rename, fsync of the folder. */
-export function writeNodeState(file: string, state: NodeState): void {
+function writeNodeState(file: string, state: NodeState): void {
   const directory = path.dirname(file);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const temporary = `${file}.new`;
@@ -85,5 +85,35 @@ export function writeNodeState(file: string, state: NodeState): void {
     fsyncSync(directoryDescriptor);
   } finally {
     closeSync(directoryDescriptor);
+  }
+}
+
+/** The recorded start of a node while it runs: changes reach the disk once the membership counts. */
+export class NodeRecord {
+  private committed: boolean;
+
+  /** `committed`: the state is on disk already. */
+  constructor(
+    private readonly file: string,
+    private state: NodeState,
+    options: { readonly committed: boolean },
+  ) {
+    this.committed = options.committed;
+  }
+
+  get value(): NodeState {
+    return this.state;
+  }
+
+  /** Makes the membership count: a crash before it leaves no half-made node. */
+  commit(): void {
+    writeNodeState(this.file, this.state);
+    this.committed = true;
+  }
+
+  /** Notes the data path port that a session told. */
+  setDataPathPort(dataPathPort: number): void {
+    this.state = { ...this.state, DataPathPort: dataPathPort };
+    if (this.committed) writeNodeState(this.file, this.state);
   }
 }

@@ -23,6 +23,8 @@ export interface DaemonOptions {
   readonly pinDir: string;
   /** Where the engine looks for the network plugin. */
   readonly pluginSocket: string;
+  /** On a memory file system, seen by the engine under the same path. */
+  readonly secretsDir: string;
   readonly logLevel: LogLevel;
 }
 
@@ -37,6 +39,7 @@ export const DAEMON_DEFAULTS: DaemonOptions = {
   dataPathPort: 0,
   pinDir: '/sys/fs/bpf/skep',
   pluginSocket: '/run/docker/plugins/skep.sock',
+  secretsDir: '/run/skep/secrets',
   logLevel: 'info',
 };
 

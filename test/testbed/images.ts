@@ -26,10 +26,11 @@ const APPLETS = [
   ...['seq', 'date', 'head', 'tail', 'dd', 'sed', 'awk', 'tr', 'wc', 'stty', 'mount', 'route'],
 ];
 
-const WHO = `#!/bin/sh
+const WHO = String.raw`#!/bin/sh
 echo "Content-Type: text/plain"
 echo
-echo "$(hostname) $REMOTE_ADDR"
+# httpd listens on IPv6 and writes IPv4 clients as [::ffff:a.b.c.d].
+echo "$(hostname) $(echo "$REMOTE_ADDR" | sed 's/^\[::ffff:\(.*\)\]$/\1/')"
 `;
 
 /** Root file system of the web image as a tar archive. */

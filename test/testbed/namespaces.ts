@@ -4,7 +4,7 @@
  * holder ends every one of them, whatever state they are in.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { must, run, waitFor } from './commands.js';
 import { CLIENT_ADDRESS, CLIENT_NAMESPACE, type HostLayout, UNDERLAY_BRIDGE } from './layout.js';
 
@@ -15,6 +15,11 @@ export async function createUnderlay(): Promise<void> {
   await ipIn(CLIENT_NAMESPACE, `link add ${UNDERLAY_BRIDGE} type bridge`);
   await ipIn(CLIENT_NAMESPACE, `link set ${UNDERLAY_BRIDGE} up`);
   await ipIn(CLIENT_NAMESPACE, `addr add ${CLIENT_ADDRESS}/24 dev ${UNDERLAY_BRIDGE}`);
+  // A router without routes: what the hosts send further out is refused at once, not lost.
+  await must('nsenter', [
+    `--net=/var/run/netns/${CLIENT_NAMESPACE}`,
+    ...['sysctl', '-qw', 'net.ipv4.ip_forward=1'],
+  ]);
 }
 
 /** Makes a host's network namespace and joins it to the underlay as `eth0`. */
@@ -50,6 +55,8 @@ async function ipIn(namespace: string, command: string): Promise<void> {
  */
 export async function startHolder(host: HostLayout): Promise<number> {
   mkdirSync(host.bpfDirectory, { recursive: true, mode: 0o700 });
+  // A name server that refuses at once: nothing outside the testbed is ever asked.
+  writeFileSync(`${host.directory}/resolv.conf`, `nameserver ${CLIENT_ADDRESS}\n`);
   const script = [
     'set -eu',
     `hostname ${host.name}`,
@@ -57,6 +64,7 @@ export async function startHolder(host: HostLayout): Promise<number> {
     'mount -t tmpfs -o mode=0700 tmpfs /run/docker',
     'mount -t tmpfs -o mode=0700 tmpfs /run/wireguard',
     `mount -t bpf -o mode=0700 bpf ${host.bpfDirectory}`,
+    `mount --bind ${host.directory}/resolv.conf /etc/resolv.conf`,
     'sysctl -qw net.ipv4.ip_forward=1',
     'trap : TERM INT HUP',
     'echo ready',

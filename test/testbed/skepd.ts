@@ -26,7 +26,8 @@ export function startSkepd(
     ...['--log-level', process.env['SKEP_LOG_LEVEL'] ?? 'info'],
     ...extraArgs,
   ];
-  startLogged('nsenter', args, host.skepLog);
+  // Without a registry, tasks must not stall on pulls of images that are there.
+  startLogged('nsenter', args, host.skepLog, { DOCKER_SERVICE_PREFER_OFFLINE_IMAGE: '1' });
 }
 
 /** Process id of the host's skepd, or undefined when none runs. */

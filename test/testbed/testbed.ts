@@ -224,7 +224,7 @@ export async function askWho(
   timeoutS = 5,
 ): Promise<WhoAnswer | undefined> {
   const url = `http://${address}:${port}/cgi-bin/who`;
-  const command = ['busybox', 'wget', '-q', '-T', String(timeoutS), '-O', '-', url];
+  const command = ['curl', '-sf', '--max-time', String(timeoutS), url];
   const result = await inClient(command, (timeoutS + 5) * 1000);
   const [hostname, clientAddress] = result.stdout.trim().split(' ');
   if (result.code !== 0 || !hostname || !clientAddress) return undefined;

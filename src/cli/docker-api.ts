@@ -1,0 +1,74 @@
+/**
+ * Calls to skepd's Docker API from the command line.
+ */
+import http from 'node:http';
+import { SkepError } from '../model/errors.js';
+
+const ANSWER_BYTES_MAX = 4 << 20;
+const TIMEOUT_MS = 30_000;
+
+/** One JSON request; the parsed body. @throws SkepError with the API's message */
+export async function callApi(
+  socketPath: string,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<unknown> {
+  const { status, text } = await request(socketPath, method, path, body);
+  const value = parse(text);
+  if (status >= 200 && status < 300) return value;
+  const message =
+    typeof value === 'object' && value !== null && 'message' in value
+      ? String(value.message)
+      : `${method} ${path} was answered with status ${status}`;
+  throw new SkepError('unknown', message);
+}
+
+async function request(
+  socketPath: string,
+  method: string,
+  path: string,
+  body: unknown,
+): Promise<{ readonly status: number; readonly text: string }> {
+  return await new Promise((resolve, reject) => {
+    const payload = body === undefined ? '' : JSON.stringify(body);
+    const headers =
+      body === undefined
+        ? {}
+        : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) };
+    const call = http.request(
+      { socketPath, method, path, headers, timeout: TIMEOUT_MS },
+      (answer) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        answer.on('data', (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > ANSWER_BYTES_MAX) call.destroy(new Error('the answer is too large'));
+          else chunks.push(chunk);
+        });
+        answer.on('error', reject);
+        answer.on('end', () =>
+          resolve({ status: answer.statusCode ?? 0, text: Buffer.concat(chunks).toString() }),
+        );
+      },
+    );
+    call.on('timeout', () => call.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
+    call.on('error', (error) =>
+      reject(
+        new SkepError('unavailable', `cannot talk to skepd at ${socketPath}: ${error.message}`, {
+          cause: error,
+        }),
+      ),
+    );
+    call.end(payload);
+  });
+}
+
+function parse(text: string): unknown {
+  if (text === '') return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text; // Not JSON: the status decides.
+  }
+}

@@ -1,0 +1,97 @@
+#!/usr/bin/env node
+/**
+ * The `skep` command: the daemon, and the few things the stock docker CLI has no command for.
+ */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { DAEMON_DEFAULTS } from '../daemon/options.js';
+import { SkepError } from '../model/errors.js';
+import type { LogLevel } from '../observe/logger.js';
+import { getClusterSettings, setClusterSetting } from './cluster-settings.js';
+
+const LOG_LEVELS: readonly LogLevel[] = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'];
+
+interface DaemonFlags {
+  readonly stateDir: string;
+  readonly engineSocket: string;
+  readonly apiSocket: string;
+  readonly listenAddr: string;
+  readonly advertiseAddr: string;
+  readonly dataPathAddr: string;
+  readonly dataPathPort: number;
+  readonly pinDir: string;
+  readonly pluginSocket: string;
+  readonly secretsDir: string;
+  readonly logLevel: LogLevel;
+}
+
+function parsePort(value: string): number {
+  const port = Number(value);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new InvalidArgumentError('must be a port number');
+  return port;
+}
+
+function daemonCommand(): Command {
+  const defaults = DAEMON_DEFAULTS;
+  return new Command('daemon')
+    .description('run skepd beside the Docker Engine of this host')
+    .option('--state-dir <path>', 'where everything durable is kept', defaults.stateDir)
+    .option('--engine-socket <path>', 'socket of the Docker Engine', defaults.engineSocket)
+    .option('--api-socket <path>', 'socket to serve the Docker API on', defaults.apiSocket)
+    .option('--listen-addr <address>', 'default of `swarm init` and `join`', defaults.listenAddr)
+    .option('--advertise-addr <address>', 'default of `swarm init` and `join`', '')
+    .option('--data-path-addr <address>', 'default of `swarm init` and `join`', '')
+    .option('--data-path-port <port>', 'default of `swarm init`', parsePort, 0)
+    .option('--pin-dir <path>', 'bpffs directory for pinned BPF objects', defaults.pinDir)
+    .option('--secrets-dir <path>', 'on a memory file system', defaults.secretsDir)
+    .option('--plugin-socket <path>', 'socket of the network plugin', defaults.pluginSocket)
+    .addOption(
+      new Option('--log-level <level>', 'least severity logged')
+        .choices(LOG_LEVELS)
+        .default(defaults.logLevel),
+    )
+    .action(async (flags: DaemonFlags) => {
+      // Loaded only here: the other commands must not pay for it.
+      const { runDaemon } = await import('../daemon/run.js');
+      process.exitCode = await runDaemon(flags);
+    });
+}
+
+function clusterCommand(): Command {
+  const socketOption = [
+    '--api-socket <path>',
+    'socket of skepd',
+    DAEMON_DEFAULTS.apiSocket,
+  ] as const;
+  const cluster = new Command('cluster').description(
+    'settings of the cluster that Swarm has no field for (docs/labels.md)',
+  );
+  cluster
+    .command('get')
+    .argument('[key]', 'one setting; all when absent')
+    .option(...socketOption)
+    .action(async (key: string | undefined, options: { apiSocket: string }) => {
+      for (const line of await getClusterSettings(options.apiSocket, key)) console.log(line);
+    });
+  cluster
+    .command('set')
+    .argument('<key>', 'for example skep.agent_grace')
+    .argument('<value>', 'an empty value goes back to the default')
+    .option(...socketOption)
+    .action(async (key: string, value: string, options: { apiSocket: string }) => {
+      await setClusterSetting(options.apiSocket, key, value);
+    });
+  return cluster;
+}
+
+const program = new Command('skep')
+  .description('Docker Swarm mode done again; everything else is the stock docker CLI')
+  .addCommand(daemonCommand())
+  .addCommand(clusterCommand());
+
+try {
+  await program.parseAsync(process.argv);
+} catch (error) {
+  console.error(`skep: ${SkepError.from(error).message}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,313 @@
+/**
+ * This host's place in a swarm: in none, in one, or on the way. Implements what the Docker API asks
+ * for; the node itself, with its agent and perhaps a manager, is a RunningNode.
+ */
+import { rmSync } from 'node:fs';
+import type {
+  InitRequest,
+  JoinRequest,
+  LocalNodeState,
+  ManagerAccess,
+  SwarmMembership,
+  SwarmStatus,
+} from '../api/types.js';
+import { alreadyInSwarm, noManager } from '../api/swarm-errors.js';
+import { SkepError } from '../model/errors.js';
+import type { Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { NodeNetworking } from '../network/types.js';
+import {
+  resolveAddressPools,
+  resolveAdvertiseAddress,
+  resolveDataPathAddress,
+  resolveDataPathPort,
+  resolveListenAddress,
+  type SystemAddress,
+} from './addresses.js';
+import type { LateAttachments } from './late-attachments.js';
+import { NodeRecord, type NodeState, readNodeState } from './node-state.js';
+import { statePaths } from './options.js';
+import type { NodeContext, RunningNode } from './running-node.js';
+import { foundNode, joinNode, resumeNode } from './start-node.js';
+import { joinTimeout, lastManagerLeaves, notInSwarm } from './swarm-errors.js';
+
+/** Docker gives a join this long before it goes on in the background. */
+const JOIN_TIMEOUT_MS = 20_000;
+
+type State =
+  | { readonly kind: 'inactive' }
+  /** Init or join under way. */
+  | { readonly kind: 'pending'; readonly abort: AbortController }
+  | { readonly kind: 'active'; readonly node: RunningNode; readonly record: NodeRecord }
+  /** In a swarm by its files, but it could not be started. */
+  | { readonly kind: 'error'; readonly error: string };
+
+/** The node's membership, from start to stop of the daemon. */
+export class SwarmNode implements SwarmMembership {
+  readonly attachments: LateAttachments;
+  private state: State = { kind: 'inactive' };
+
+  constructor(private readonly context: NodeContext) {
+    this.attachments = context.attachments;
+  }
+
+  /** Takes up the membership recorded on disk, if any; a node that cannot start says why in `status`. */
+  async start(): Promise<void> {
+    const paths = statePaths(this.context.options.stateDir);
+    const recorded = readNodeState(paths.nodeState);
+    if (recorded === undefined) {
+      // Left over from an init or join that did not get far enough to count.
+      rmSync(paths.swarm, { recursive: true, force: true });
+      return;
+    }
+    try {
+      const record = new NodeRecord(paths.nodeState, recorded, { committed: true });
+      const node = await resumeNode(this.context, record);
+      this.state = { kind: 'active', node, record };
+    } catch (error) {
+      const { message } = SkepError.from(error);
+      this.context.logger.error({ error: message }, 'this node cannot take up its swarm');
+      this.state = { kind: 'error', error: message };
+    }
+  }
+
+  /** Stops node and manager; containers and packets go on. */
+  async stop(): Promise<void> {
+    if (this.state.kind === 'pending') this.state.abort.abort();
+    if (this.state.kind === 'active') await this.state.node.stop();
+  }
+
+  get network(): NodeNetworking {
+    if (this.state.kind !== 'active') throw notInSwarm();
+    return this.state.node.network;
+  }
+
+  /** An attachable network by name or id; undefined when there is none or no swarm. */
+  async findAttachable(nameOrId: string): Promise<Network | undefined> {
+    if (this.state.kind !== 'active') return undefined;
+    return await this.attachments.find(nameOrId);
+  }
+
+  status(): SwarmStatus {
+    const none = {
+      nodeId: '',
+      nodeAddr: '',
+      controlAvailable: false,
+      error: '',
+      remoteManagers: [],
+    };
+    switch (this.state.kind) {
+      case 'inactive':
+        return { ...none, state: 'inactive' };
+      case 'pending':
+        return { ...none, state: 'pending' };
+      case 'error':
+        return { ...none, state: 'error', error: this.state.error };
+      case 'active': {
+        const { node, record } = this.state;
+        const state: LocalNodeState = node.isRegistered() ? 'active' : 'pending';
+        return {
+          state: node.manager?.isReady() === true ? 'active' : state,
+          nodeId: node.nodeId,
+          nodeAddr: record.value.LocalAddr,
+          controlAvailable: node.manager?.isReady() === true,
+          error: '',
+          remoteManagers: node.remoteManagers(),
+        };
+      }
+    }
+  }
+
+  async init(request: InitRequest): Promise<string> {
+    if (this.state.kind !== 'inactive') throw alreadyInSwarm();
+    const { context } = this;
+    const system = this.systemAddresses();
+    const listen = resolveListenAddress(request.listenAddr || context.options.listenAddr, system);
+    const advertise = resolveAdvertiseAddress(
+      request.advertiseAddr || context.options.advertiseAddr,
+      listen,
+      system,
+    );
+    const pools = resolveAddressPools(request.defaultAddrPool, request.subnetSize);
+    const recorded: NodeState = {
+      LocalAddr: advertise.host,
+      RemoteAddr: '',
+      ListenAddr: `${listen.host}:${listen.port}`,
+      AdvertiseAddr: `${advertise.host}:${advertise.port}`,
+      DataPathAddr: resolveDataPathAddress(
+        request.dataPathAddr || context.options.dataPathAddr,
+        advertise,
+        system,
+      ),
+      DataPathPort: resolveDataPathPort(request.dataPathPort || context.options.dataPathPort),
+      DefaultAddressPool: pools.pools,
+      SubnetSize: pools.subnetSize,
+    };
+    const record = this.newRecord(recorded);
+    const node = await this.enter((signal) => foundNode(context, record, request, signal));
+    this.become(node, record);
+    return node.nodeId;
+  }
+
+  async join(request: JoinRequest): Promise<void> {
+    if (this.state.kind !== 'inactive') throw alreadyInSwarm();
+    const record = this.newRecord(this.joinState(request));
+    const joining = this.enter((signal) => joinNode(this.context, record, request, signal)).then(
+      async (node) => {
+        this.become(node, record);
+        await node.registered();
+      },
+    );
+    await this.withinJoinTimeout(joining);
+  }
+
+  /** Docker ignores advertise addresses it cannot resolve on join: the manager sees the real one. */
+  private joinState(request: JoinRequest): NodeState {
+    const { options, netlink } = this.context;
+    const system = this.systemAddresses();
+    const listen = resolveListenAddress(request.listenAddr || options.listenAddr, system);
+    const remote = request.remoteAddrs[0];
+    if (remote === undefined)
+      throw new SkepError('invalid_argument', 'at least 1 RemoteAddr is required to join');
+    const given = request.advertiseAddr || options.advertiseAddr;
+    const advertise =
+      given === '' && listen.host === '0.0.0.0'
+        ? {
+            host: sourceTowards(remote, (address) => netlink.routeTo(address).source, system),
+            port: listen.port,
+          }
+        : resolveAdvertiseAddress(given, listen, system);
+    return {
+      LocalAddr: advertise.host,
+      RemoteAddr: remote,
+      ListenAddr: `${listen.host}:${listen.port}`,
+      AdvertiseAddr: `${advertise.host}:${advertise.port}`,
+      DataPathAddr: resolveDataPathAddress(
+        request.dataPathAddr || options.dataPathAddr,
+        advertise,
+        system,
+      ),
+      DataPathPort: 0,
+      DefaultAddressPool: [],
+      SubnetSize: 0,
+    };
+  }
+
+  async leave(options: { readonly force: boolean }): Promise<void> {
+    const { state } = this;
+    switch (state.kind) {
+      case 'inactive':
+        throw notInSwarm();
+      case 'pending':
+        state.abort.abort();
+        return;
+      case 'active':
+        if (state.node.manager !== undefined && !options.force) throw lastManagerLeaves();
+        await state.node.leave();
+        break;
+      case 'error':
+        break;
+    }
+    rmSync(statePaths(this.context.options.stateDir).swarm, { recursive: true, force: true });
+    this.state = { kind: 'inactive' };
+  }
+
+  manager(): ManagerAccess {
+    switch (this.state.kind) {
+      case 'inactive':
+      case 'pending':
+        throw noManager('inactive', false);
+      case 'error':
+        throw noManager('pending', true);
+      case 'active': {
+        const { manager } = this.state.node;
+        if (manager === undefined) throw noManager('active', false);
+        if (!manager.isReady()) throw noManager('pending', true);
+        return manager.access;
+      }
+    }
+  }
+
+  async unlockKey(): Promise<string> {
+    this.manager();
+    return ''; // Managers are never locked: autolock is refused when it is asked for.
+  }
+
+  async unlock(): Promise<void> {
+    throw new SkepError('already_exists', 'swarm is not locked');
+  }
+
+  /** Runs an init or join; whatever it left behind is removed when it fails. */
+  private async enter(work: (signal: AbortSignal) => Promise<RunningNode>): Promise<RunningNode> {
+    const abort = new AbortController();
+    this.state = { kind: 'pending', abort };
+    try {
+      return await work(abort.signal);
+    } catch (error) {
+      rmSync(statePaths(this.context.options.stateDir).swarm, { recursive: true, force: true });
+      this.state = { kind: 'inactive' };
+      throw error;
+    }
+  }
+
+  private newRecord(state: NodeState): NodeRecord {
+    const file = statePaths(this.context.options.stateDir).nodeState;
+    return new NodeRecord(file, state, { committed: false });
+  }
+
+  private become(node: RunningNode, record: NodeRecord): void {
+    record.commit();
+    this.state = { kind: 'active', node, record };
+  }
+
+  private async withinJoinTimeout(joining: Promise<void>): Promise<void> {
+    const { clock } = this.context.environment;
+    let late = false;
+    const timeout = new Promise<never>((_, reject) => {
+      const timer = clock.setTimer(JOIN_TIMEOUT_MS, () => {
+        late = true;
+        reject(joinTimeout());
+      });
+      joining.then(
+        () => timer.cancel(),
+        (error: unknown) => {
+          timer.cancel();
+          if (late)
+            this.context.logger.error({ error: SkepError.from(error).message }, 'join failed');
+        },
+      );
+    });
+    await Promise.race([joining, timeout]);
+  }
+
+  /** The host's own addresses, without loopback and without what we and the engine made. */
+  private systemAddresses(): readonly SystemAddress[] {
+    return this.context.netlink
+      .addresses()
+      .filter(({ interfaceName, address }) => isSystemAddress(interfaceName, address));
+  }
+}
+
+/** Interfaces that Docker leaves out when it looks for the host's address, and ours. */
+const OWN_INTERFACES = /^(lo|docker|br-|veth|sw-|cni|flannel)/;
+
+function isSystemAddress(interfaceName: string, address: string): boolean {
+  return !OWN_INTERFACES.test(interfaceName) && !address.startsWith('127.');
+}
+
+/** The address this host uses towards a manager; the host's only address if that cannot be told. */
+function sourceTowards(
+  remote: string,
+  source: (address: string) => string,
+  system: readonly SystemAddress[],
+): string {
+  const host = remote.replace(/:\d+$/, '');
+  try {
+    return source(host);
+  } catch (error) {
+    const [first] = system;
+    if (first !== undefined) return first.address;
+    throw new SkepError('invalid_argument', "could not find the system's IP address", {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * kill -9 of skepd on a node that serves: containers and their traffic go on, and the next start
+ * takes everything over.
+ */
+import t from 'tap';
+import { sleep, waitFor } from '../testbed/commands.js';
+import { WEB_IMAGE } from '../testbed/layout.js';
+import { formSwarm, managerOf, runningTasks, socketOf } from '../testbed/swarm.js';
+import {
+  type Host,
+  askWho,
+  down,
+  killSkepd,
+  mustDocker,
+  restartSkepd,
+  up,
+} from '../testbed/testbed.js';
+import { clientLoad } from './support/client-load.js';
+
+const RATE = 200;
+const ABSENCE_S = 20;
+const PORT = 8000;
+
+async function containerIds(hosts: readonly Host[]): Promise<readonly string[]> {
+  const ids = await Promise.all(
+    hosts.map(async (host) => mustDocker(host.dockerSocket, ['ps', '-q', '--no-trunc'])),
+  );
+  return ids.flatMap((text) => text.split('\n').filter(Boolean)).sort();
+}
+
+void t.test('kill -9 of skepd under load', async (t) => {
+  const hosts = await up(3);
+  try {
+    const manager = managerOf(hosts);
+    const worker = hosts[1] as Host;
+    const socket = socketOf(manager, 'skep');
+    await formSwarm(hosts, 'skep');
+    await mustDocker(socket, [
+      ...['service', 'create', '--name', 'web', '--replicas', '3'],
+      ...['--publish', `published=${PORT},target=80`, WEB_IMAGE],
+    ]);
+    for (const host of hosts)
+      await waitFor(`${host.name} to answer`, 30_000, async () => askWho(host.address, PORT, 2));
+
+    const victims: readonly [string, Host][] = [
+      ['a worker', worker],
+      ['the manager', manager],
+    ];
+    for (const [what, victim] of victims) {
+      await t.test(`${what} absent for ${ABSENCE_S} s`, async (t) => {
+        const ids = await containerIds(hosts);
+        const tasks = (await runningTasks(socket, 'web')).map((task) => task.id).sort();
+        const targets = hosts.map((host) => `${host.address}:${PORT}`);
+        const load = clientLoad(targets, RATE, ABSENCE_S + 10);
+        await sleep(1000);
+        await killSkepd(victim);
+        await sleep(ABSENCE_S * 1000);
+        await restartSkepd(victim);
+        const result = await load;
+        t.same(result, { sent: RATE * (ABSENCE_S + 10), failed: 0, errors: {} });
+        await waitFor('the swarm to answer', 30_000, async () => {
+          const states = await mustDocker(socket, ['node', 'ls', '--format', '{{.Status}}']);
+          return states === 'Ready\nReady\nReady' ? true : undefined;
+        });
+        t.same(await containerIds(hosts), ids, 'the containers are the same');
+        const after = (await runningTasks(socket, 'web')).map((task) => task.id).sort();
+        t.same(after, tasks, 'the tasks are the same');
+      });
+    }
+  } finally {
+    await down();
+  }
+});

@@ -1,0 +1,211 @@
+/**
+ * The main job, end to end: three hosts with real engines, a swarm formed with the stock CLI, a
+ * service reached on every host with the client's real address, names, virtual IPs, host mode,
+ * the way out, attachable networks, scaling and draining. Afterwards nothing is left.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import t from 'tap';
+import { waitFor } from '../testbed/commands.js';
+import { compareInventories, takeInventory } from '../testbed/inventory.js';
+import { CLIENT_ADDRESS, CLIENT_NAMESPACE, WEB_IMAGE } from '../testbed/layout.js';
+import {
+  containerOn,
+  formSwarm,
+  managerOf,
+  runningTasks,
+  socketOf,
+  waitForReplicas,
+} from '../testbed/swarm.js';
+import {
+  type Host,
+  type WhoAnswer,
+  askWho,
+  docker,
+  down,
+  inHost,
+  mustDocker,
+  up,
+} from '../testbed/testbed.js';
+
+const WAIT_MS = 30_000;
+const PORT = 8000;
+
+/** Fetches the page of `inside`, whose name may take a moment to be known. */
+const FETCH_INSIDE =
+  'for i in $(seq 50); do wget -qO- http://inside/ && exit; sleep 0.2; done; exit 1';
+
+/** Asks until `wanted` different containers have answered; returns all answers. */
+async function askUntil(host: Host, port: number, wanted: number): Promise<readonly WhoAnswer[]> {
+  const answers: WhoAnswer[] = [];
+  await waitFor(`${wanted} containers to answer on ${host.name}:${port}`, WAIT_MS, async () => {
+    const answer = await askWho(host.address, port);
+    if (answer !== undefined) answers.push(answer);
+    return new Set(answers.map((entry) => entry.hostname)).size >= wanted ? true : undefined;
+  });
+  return answers;
+}
+
+/** IPv4 addresses a name has inside the container of `service` on `host`. */
+async function resolveIn(host: Host, service: string, name: string): Promise<readonly string[]> {
+  const output = await inContainer(host, service, `nslookup -type=a ${name}`);
+  const answer = output.slice(output.indexOf('Name:'));
+  return [...new Set(answer.match(/\d+\.\d+\.\d+\.\d+/g))].sort();
+}
+
+/** A listener of the outside client that answers each request with the address it came from. */
+function startOutsideServer(port: number): ChildProcess {
+  const program = `require('http').createServer((q, r) => r.end(q.socket.remoteAddress)).listen(${port}, '0.0.0.0')`;
+  return spawn(
+    'nsenter',
+    [`--net=/var/run/netns/${CLIENT_NAMESPACE}`, process.execPath, '-e', program],
+    { stdio: 'ignore' },
+  );
+}
+
+/** Runs a shell line in the container of `service` on `host`. */
+async function inContainer(host: Host, service: string, line: string): Promise<string> {
+  const { id } = await containerOn(host, service);
+  return await mustDocker(host.dockerSocket, ['exec', id, 'sh', '-c', line]);
+}
+
+void t.test('a service published on every node of a three-host swarm', async (t) => {
+  const before = await takeInventory();
+  const hosts = await up(3);
+  try {
+    const manager = managerOf(hosts);
+    const [h1, h2, h3] = hosts as [Host, Host, Host];
+    const socket = socketOf(manager, 'skep');
+    await formSwarm(hosts, 'skep');
+
+    await t.test('every node answers with the real client address', async (t) => {
+      await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'front']);
+      const create = await docker(socket, [
+        ...['service', 'create', '--name', 'web', '--replicas', '3', '--network', 'front'],
+        ...['--publish', `published=${PORT},target=80`, WEB_IMAGE],
+      ]);
+      t.equal(create.code, 0, create.stderr);
+      t.match(create.stdout, /verify: Service converged/);
+      for (const host of hosts)
+        for (const answer of await askUntil(host, PORT, 3))
+          t.equal(answer.clientAddress, CLIENT_ADDRESS);
+    });
+
+    await t.test('tasks spread over the nodes, with their addresses on the engine', async (t) => {
+      const tasks = await runningTasks(socket, 'web');
+      t.same(tasks.map((task) => task.node).sort(), ['h1', 'h2', 'h3']);
+      for (const host of hosts) {
+        const { addresses } = await containerOn(host, 'web');
+        t.match(addresses['front'], /^10\.0\.\d+\.\d+$/);
+        t.match(addresses['ingress'], /^10\.0\.0\.\d+$/);
+      }
+    });
+
+    await t.test('containers reach each other by address, name and virtual IP', async (t) => {
+      const peer = (await containerOn(h2, 'web')).addresses['front'] ?? '';
+      const own = (await containerOn(h1, 'web')).addresses['front'] ?? '';
+      const who = await inContainer(h1, 'web', `wget -qO- http://${peer}/cgi-bin/who`);
+      t.equal(who.split(' ')[1], own, 'the peer sees the container itself');
+      const vip = await resolveIn(h1, 'web', 'web');
+      t.equal(vip.length, 1, 'a service name resolves to its virtual IP');
+      const seen = new Set<string>();
+      await waitFor('the virtual IP to reach every backend', WAIT_MS, async () => {
+        const url = `http://${vip[0]}/cgi-bin/who`;
+        const answer = await inContainer(h1, 'web', `wget -qO- ${url}`);
+        seen.add(answer.split(' ')[0] ?? '');
+        return seen.size === 3 ? true : undefined;
+      });
+      const tasks = await resolveIn(h3, 'web', 'tasks.web');
+      t.equal(tasks.length, 3, 'tasks.<service> resolves to every task');
+      t.notOk(tasks.includes(vip[0] ?? ''), 'the virtual IP is none of them');
+    });
+
+    await t.test('published ports answer on the host itself', async (t) => {
+      for (const target of ['127.0.0.1', h3.address]) {
+        const url = `http://${target}:${PORT}/cgi-bin/who`;
+        const answer = await inHost(h3, ['curl', '-sf', '--max-time', '5', url]);
+        t.equal(answer.code, 0, `${target}: ${answer.stderr}`);
+      }
+    });
+
+    await t.test('host mode publishes on the node of the task only', async (t) => {
+      const create = await docker(socket, [
+        ...['service', 'create', '--name', 'local', '--constraint', 'node.hostname==h2'],
+        ...['--publish', 'mode=host,published=9000,target=80', WEB_IMAGE],
+      ]);
+      t.equal(create.code, 0, create.stderr);
+      const [answer] = await askUntil(h2, 9000, 1);
+      t.equal(answer?.clientAddress, CLIENT_ADDRESS);
+      t.equal(await askWho(h1.address, 9000, 1), undefined);
+    });
+
+    await t.test('containers reach the outside as their host', async (t) => {
+      const server = startOutsideServer(7777);
+      try {
+        const url = `http://${CLIENT_ADDRESS}:7777/`;
+        const seen = await waitFor('the outside to be reached', WAIT_MS, async () =>
+          inContainer(h2, 'web', `wget -qO- ${url}`),
+        );
+        t.equal(seen, h2.address);
+      } finally {
+        server.kill();
+      }
+    });
+
+    await t.test('plain containers join an attachable network', async (t) => {
+      await mustDocker(socket, ['network', 'create', '-d', 'overlay', '--attachable', 'shared']);
+      await mustDocker(socket, [
+        ...['service', 'create', '--detach', '--name', 'inside', '--network', 'shared'],
+        ...['--constraint', 'node.hostname==h3', WEB_IMAGE],
+      ]);
+      await waitForReplicas(socket, 'inside', 1, WAIT_MS);
+      const run = await docker(socket, [
+        ...['run', '--rm', '--network', 'shared', WEB_IMAGE],
+        ...['sh', '-c', FETCH_INSIDE],
+      ]);
+      t.equal(run.code, 0, run.stderr);
+      t.match(run.stdout, /skep-test/);
+      await mustDocker(socket, ['run', '-d', '--name', 'plain', WEB_IMAGE]);
+      await mustDocker(socket, ['network', 'connect', 'shared', 'plain']);
+      const connected = await docker(socket, ['exec', 'plain', 'sh', '-c', FETCH_INSIDE]);
+      t.match(connected.stdout, /skep-test/, connected.stderr);
+      await mustDocker(socket, ['network', 'disconnect', 'shared', 'plain']);
+      await mustDocker(socket, ['rm', '-f', 'plain']);
+    });
+
+    await t.test('logs and exec go through skepd', async (t) => {
+      await mustDocker(socket, [
+        ...['service', 'create', '--detach', '--name', 'talker', '--replicas', '2', WEB_IMAGE],
+        ...['sh', '-c', 'echo a word; exec sleep 1000'],
+      ]);
+      await waitForReplicas(socket, 'talker', 2, WAIT_MS);
+      const logs = await docker(socket, ['service', 'logs', 'talker']);
+      t.equal(logs.stdout.match(/a word/g)?.length, 2, logs.stdout + logs.stderr);
+      const { id } = await containerOn(h1, 'web');
+      t.equal(await mustDocker(h1.skepSocket, ['exec', id, 'echo', 'hello']), 'hello');
+    });
+
+    await t.test('scaling, draining and removal', async (t) => {
+      await mustDocker(socket, ['service', 'scale', 'web=6']);
+      await waitForReplicas(socket, 'web', 6, WAIT_MS);
+      await mustDocker(socket, ['node', 'update', '--availability', 'drain', 'h3']);
+      await waitFor('tasks to leave h3', WAIT_MS, async () => {
+        const tasks = await runningTasks(socket, 'web');
+        return tasks.length === 6 && tasks.every((task) => task.node !== 'h3') ? true : undefined;
+      });
+      for (const answer of await askUntil(h3, PORT, 6))
+        t.equal(answer.clientAddress, CLIENT_ADDRESS, 'the drained node still answers');
+      await mustDocker(socket, ['service', 'rm', 'web']);
+      await waitFor('the port to close', WAIT_MS, async () =>
+        (await askWho(h1.address, PORT, 1)) === undefined ? true : undefined,
+      );
+      await waitFor('the containers to go', WAIT_MS, async () => {
+        const filter = 'label=com.docker.swarm.service.name=web';
+        const left = await mustDocker(h1.dockerSocket, ['ps', '-aq', '--filter', filter]);
+        return left === '' ? true : undefined;
+      });
+    });
+  } finally {
+    await down();
+  }
+  t.same(compareInventories(before, await takeInventory()), [], 'nothing is left behind');
+});
