@@ -166,7 +166,10 @@ void t.test('a service published on every node of a three-host swarm', async (t)
       t.match(run.stdout, /skep-test/);
       await mustDocker(socket, ['run', '-d', '--name', 'plain', WEB_IMAGE]);
       await mustDocker(socket, ['network', 'connect', 'shared', 'plain']);
-      const connected = await docker(socket, ['exec', 'plain', 'sh', '-c', FETCH_INSIDE]);
+      const format = '{{(index .Endpoint.VirtualIPs 0).Addr}}';
+      const vip = await mustDocker(socket, ['service', 'inspect', '--format', format, 'inside']);
+      const url = `http://${vip.split('/')[0]}/`;
+      const connected = await docker(socket, ['exec', 'plain', 'wget', '-qO-', url]);
       t.match(connected.stdout, /skep-test/, connected.stderr);
       await mustDocker(socket, ['network', 'disconnect', 'shared', 'plain']);
       await mustDocker(socket, ['rm', '-f', 'plain']);
