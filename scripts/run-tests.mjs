@@ -59,25 +59,17 @@ async function check(name, command, commandArgs) {
   record(code === 0, name, (performance.now() - start) / 1000);
 }
 
-/** The failing top-level tests of a TAP output with all they say; everything if none is marked. */
+/** What a TAP output says about failures: everything but passed assertions and their details. */
 function failures(lines) {
-  const blocks = [];
-  let block = [];
-  let inFailure = false;
+  const kept = [];
+  let skipping = false;
   for (const line of lines) {
-    if (/^(not )?ok \d+/.test(line)) inFailure = line.startsWith('not ok');
-    if (line.startsWith('# Subtest')) {
-      if (inFailure) blocks.push(block);
-      block = [];
-      inFailure = false;
-    }
-    block.push(line);
+    if (/^ *ok \d+/.test(line)) skipping = true;
+    else if (/^ *(not ok \d+|# Subtest)/.test(line)) skipping = false;
+    if (!skipping && !/^ *# Subtest/.test(line)) kept.push(line);
+    if (skipping && /^ *\.\.\.$/.test(line)) skipping = false;
   }
-  if (inFailure || blocks.length === 0) blocks.push(block);
-  const text = (blocks.length > 0 ? blocks.flat() : lines).filter(
-    (line) => !/^ +(ok|# Subtest)/.test(line),
-  );
-  return text.slice(0, FAILURE_LINES_MAX).join('\n');
+  return kept.slice(0, FAILURE_LINES_MAX).join('\n');
 }
 
 /** One test file under node's runner; each top-level test of the file counts. */

@@ -19,7 +19,7 @@ export interface WatchfulNetwork extends NodeNetworking {
 }
 
 /** Makes the real networking for a data path port; not started yet. */
-export type OpenNetwork = (dataPathPort: number) => WatchfulNetwork;
+export type OpenNetwork = (dataPathPort: number) => Promise<WatchfulNetwork>;
 
 /** Networking that is there as soon as it can be. */
 export class DeferredNetwork implements WatchfulNetwork {
@@ -102,7 +102,7 @@ export class DeferredNetwork implements WatchfulNetwork {
   }
 
   private async openAndStart(port: number): Promise<WatchfulNetwork> {
-    const network = this.parts.open(port);
+    const network = await this.parts.open(port);
     await network.start();
     this.ready = network;
     return network;

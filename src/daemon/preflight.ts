@@ -58,7 +58,7 @@ export function checkTunnelPort(port: number, host: HostFacts = realHost): void 
 }
 
 /** The gossip port must be free, for UDP and TCP. @throws SkepError that names the holder */
-export function checkGossipPort(_address: string, port: number, host: HostFacts = realHost): void {
+export function checkGossipPort(port: number, host: HostFacts = realHost): void {
   for (const protocol of ['tcp', 'udp'] as const) {
     const holder = host.portHolder(protocol, port);
     if (holder === undefined) continue;

@@ -7,19 +7,15 @@ import type { InitRequest, JoinRequest } from '../api/types.js';
 import { type NewCluster, newCluster } from '../manager/ca/bootstrap.js';
 import { SkepError } from '../model/errors.js';
 import { NodeSpec_Availability } from '../model/gen/docker/swarmkit/v1/specs_pb.js';
-import { openDatapath } from '../native/datapath.js';
-import { startGossip } from '../native/gossip.js';
-import { DNS_ADDRESS, DNS_PORT, GOSSIP_PORT } from '../network/limits.js';
-import { NodeNetwork } from '../network/node-network.js';
+import { DEFAULT_TUNNEL_PORT } from '../network/limits.js';
 import { joinCluster } from '../rpc/identity/join.js';
 import { NodeIdentity } from '../rpc/identity/node-identity.js';
 import type { ManagerPeer, TlsIdentity } from '../rpc/types.js';
 import { type HostPort, MANAGER_PORT_DEFAULT, splitHostPort } from './addresses.js';
-import { DeferredNetwork } from './deferred-network.js';
 import { foundingNode, newClusterObject } from './new-cluster.js';
+import { makeNetwork, portsFree } from './make-network.js';
 import type { NodeRecord, NodeState } from './node-state.js';
 import { statePaths } from './options.js';
-import { checkGossipPort, checkTunnelPort } from './preflight.js';
 import { RunningManager, type StoreRuntime } from './running-manager.js';
 import { type NodeContext, RunningNode } from './running-node.js';
 import { bootstrapStore, openStore } from './store-runtime.js';
@@ -88,6 +84,8 @@ export async function joinNode(
 ): Promise<RunningNode> {
   const { environment, options, logger } = context;
   const remote = withDefaultPort(record.value.RemoteAddr);
+  // Better refused here than found out by the first task: the port is nearly always the default.
+  await portsFree(context, options.dataPathPort || DEFAULT_TUNNEL_PORT);
   const tls: TlsIdentity = await joinCluster({
     token: request.joinToken,
     remoteAddrs: [remote],
@@ -164,65 +162,6 @@ async function started(node: RunningNode): Promise<RunningNode> {
     await node.stop();
     throw error;
   }
-}
-
-/** Networking that opens the packet side once the port is known. */
-function makeNetwork(context: NodeContext, record: NodeRecord): DeferredNetwork {
-  const { options, environment, logger, netlink, engine, attachments } = context;
-  const paths = statePaths(options.stateDir);
-  const recorded = record.value;
-  return new DeferredNetwork({
-    recordedPort: recorded.DataPathPort,
-    logger,
-    onPort: (dataPathPort) => record.setDataPathPort(dataPathPort),
-    open: (dataPathPort) => {
-      checkTunnelPort(dataPathPort);
-      checkGossipPort(recorded.LocalAddr, GOSSIP_PORT);
-      const datapath = openDatapath({
-        pinDirectory: options.pinDir,
-        underlayInterfaces: underlayInterfaces(context, recorded),
-        tunnelAddress: recorded.DataPathAddr,
-        tunnelPort: dataPathPort,
-        dnsAddress: DNS_ADDRESS,
-      });
-      return new NodeNetwork({
-        datapath,
-        netlink,
-        startGossip,
-        engine,
-        attachments,
-        environment,
-        logger: logger.child({ room: 'network' }),
-        options: {
-          stateDirectory: paths.network,
-          pluginSocket: options.pluginSocket,
-          tunnelAddress: recorded.DataPathAddr,
-          gossipBindAddress: '0.0.0.0',
-          advertiseAddress: recorded.LocalAddr,
-          gossipPort: GOSSIP_PORT,
-          gossipProfile: 'fast',
-          dnsAddress: DNS_ADDRESS,
-          dnsPort: DNS_PORT,
-          resolvConf: '/etc/resolv.conf',
-        },
-      });
-    },
-  });
-}
-
-/** The interfaces that carry the data path address and the advertised one. */
-function underlayInterfaces(context: NodeContext, recorded: NodeState): readonly string[] {
-  const wanted = new Set([recorded.DataPathAddr, recorded.LocalAddr]);
-  const names = context.netlink
-    .addresses()
-    .filter(({ address }) => wanted.has(address))
-    .map(({ interfaceName }) => interfaceName);
-  if (names.length === 0)
-    throw new SkepError(
-      'failed_precondition',
-      `no interface of this host has the data path address ${recorded.DataPathAddr}: give one with --data-path-addr`,
-    );
-  return [...new Set(names)];
 }
 
 function prepareDirectory(stateDir: string): string {

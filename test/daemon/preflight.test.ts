@@ -76,7 +76,7 @@ void t.test('who holds a port', async (t) => {
   t.doesNotThrow(() =>
     checkTunnelPort(4789, { ...GOOD, ...kernel, deviceExists: (name) => name === 'sw-vx0' }),
   );
-  t.throws(() => checkGossipPort('0.0.0.0', 7946, { ...GOOD, ...held }), {
+  t.throws(() => checkGossipPort(7946, { ...GOOD, ...held }), {
     message: /^TCP port 7946/,
   });
   t.throws(() => checkManagerPort(2377, { ...GOOD, ...held }), { message: /^TCP port 2377/ });

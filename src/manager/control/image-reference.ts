@@ -28,9 +28,7 @@ export function isImageReference(text: string): boolean {
 function isName(name: string): boolean {
   if (name.length > NAME_MAX) return false;
   const [first = '', ...rest] = name.split('/');
-  const hasDomain =
-    rest.length > 0 &&
-    (/[.:[]/.test(first) || first === 'localhost' || first !== first.toLowerCase());
+  const hasDomain = rest.length > 0 && (/[.:[]/.test(first) || first === 'localhost');
   if (hasDomain && !DOMAIN.test(first)) return false;
   const path = hasDomain ? rest : [first, ...rest];
   return path.length > 0 && path.every((component) => COMPONENT.test(component));
