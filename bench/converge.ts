@@ -12,6 +12,7 @@ import {
   dissolveSwarm,
   formSwarm,
   managerOf,
+  removeService,
   socketOf,
 } from '../test/testbed/swarm.js';
 import { type Host, down, mustDocker, up } from '../test/testbed/testbed.js';
@@ -41,7 +42,7 @@ async function converge(hosts: readonly Host[], flavour: Flavour): Promise<numbe
       return running.length >= tasks ? true : undefined;
     });
     const elapsedMs = performance.now() - start;
-    await mustDocker(socket, ['service', 'rm', 'many']);
+    await removeService(hosts, flavour, 'many');
     return elapsedMs;
   } finally {
     await dissolveSwarm(hosts, flavour);

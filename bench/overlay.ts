@@ -12,6 +12,7 @@ import {
   dissolveSwarm,
   formSwarm,
   managerOf,
+  removeService,
   socketOf,
   waitForReplicas,
 } from '../test/testbed/swarm.js';
@@ -73,7 +74,7 @@ async function overlay(hosts: readonly Host[], flavour: Flavour): Promise<Measur
       );
     return results;
   } finally {
-    await mustDocker(socket, ['service', 'rm', 'load']);
+    await removeService(hosts, flavour, 'load');
     await dissolveSwarm(hosts, flavour);
   }
 }

@@ -2,6 +2,7 @@
  * Forms swarms on the testbed with the stock docker CLI, through skepd or through the engines'
  * own Swarm, and waits for services.
  */
+import { readFileSync } from 'node:fs';
 import { waitFor } from './commands.js';
 import { type Host, docker, mustDocker } from './testbed.js';
 
@@ -46,6 +47,34 @@ export async function formSwarm(
 export async function dissolveSwarm(hosts: readonly Host[], flavour: Flavour): Promise<void> {
   for (const host of [...hosts].reverse())
     await mustDocker(socketOf(host, flavour), ['swarm', 'leave', '--force']);
+  // A stock engine takes its overlay networks down after it has answered.
+  for (const host of hosts)
+    await waitFor(`${host.name} to give back UDP port 4789`, 30_000, async () =>
+      holdsTunnelPort(host) ? undefined : true,
+    );
+}
+
+/**
+ * Removes a service and waits until its containers are gone on every host. A stock engine that
+ * leaves its swarm before loses track of their overlay network.
+ */
+export async function removeService(
+  hosts: readonly Host[],
+  flavour: Flavour,
+  service: string,
+): Promise<void> {
+  await mustDocker(socketOf(managerOf(hosts), flavour), ['service', 'rm', service]);
+  const filter = `label=com.docker.swarm.service.name=${service}`;
+  for (const host of hosts)
+    await waitFor(`the containers of ${service} to leave ${host.name}`, 60_000, async () => {
+      const left = await mustDocker(host.dockerSocket, ['ps', '-aq', '--filter', filter]);
+      return left === '' ? true : undefined;
+    });
+}
+
+/** True while a socket of the host, the kernel's own included, is bound to UDP port 4789. */
+function holdsTunnelPort(host: Host): boolean {
+  return readFileSync(`/proc/${host.holderPid}/net/udp`, 'utf8').includes(':12B5 ');
 }
 
 /** Waits until a service shows `replicas` as N/N. */
