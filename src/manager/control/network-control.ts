@@ -88,8 +88,15 @@ export function checkNetworkSpec(spec: NetworkSpec): void {
   }
   checkSkepLabels('network', spec.annotations);
   checkDriver(spec.driverConfig, ['overlay']);
+  refuseEncryption(spec.driverConfig);
   checkDriver(spec.ipam?.driver, ['default', '']);
   for (const config of spec.ipam?.configs ?? []) checkIpam(config);
+}
+
+/** A network that was asked to be encrypted must never carry clear packets: better none at all. */
+function refuseEncryption(driver: Driver | undefined): void {
+  if (driver?.options['encrypted'] === undefined) return;
+  throw new SkepError('unimplemented', 'encrypted overlay networks are not supported yet');
 }
 
 /** SwarmKit asks its plugins for drivers it does not know; there are none to be found here. */

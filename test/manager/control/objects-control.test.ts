@@ -47,6 +47,10 @@ void t.test('networks are refused with SwarmKit texts', async (t) => {
     ],
     [{ ingress: true, attachable: true }, 'invalid_argument: ingress network cannot be attachable'],
     [
+      { driverConfig: { name: 'overlay', options: { encrypted: '' } } },
+      'unimplemented: encrypted overlay networks are not supported yet',
+    ],
+    [
       { driverConfig: { name: 'macvlan' } },
       'invalid_argument: error during lookup of plugin macvlan',
     ],
