@@ -16,7 +16,7 @@ import {
   socketOf,
   waitForReplicas,
 } from '../test/testbed/swarm.js';
-import { startLogged, must } from '../test/testbed/commands.js';
+import { must, startLogged, waitFor } from '../test/testbed/commands.js';
 import { insideHost } from '../test/testbed/namespaces.js';
 import { type Host, down, mustDocker, up } from '../test/testbed/testbed.js';
 
@@ -65,13 +65,14 @@ async function overlay(hosts: readonly Host[], flavour: Flavour): Promise<Measur
     const to = await containerOn(server, 'load');
     const address = to.addresses['bench'];
     if (address === undefined) throw new Error('the server has no address on the overlay');
+    const execute = async (args: readonly string[]): Promise<string> =>
+      mustDocker(client.dockerSocket, ['exec', from.id, '/load', ...args]);
+    // Stock nodes learn of each other's containers by gossip, after the tasks run.
+    await waitFor('the server to be reachable', 30_000, async () =>
+      execute(['rr', address, String(PORT), '0.1']),
+    );
     const results: Measurement[] = [];
-    for (const kind of KINDS)
-      results.push(
-        await measure(kind, address, PORT, seconds, async (args) =>
-          mustDocker(client.dockerSocket, ['exec', from.id, '/load', ...args]),
-        ),
-      );
+    for (const kind of KINDS) results.push(await measure(kind, address, PORT, seconds, execute));
     return results;
   } finally {
     await removeService(hosts, flavour, 'load');
