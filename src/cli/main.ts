@@ -3,26 +3,12 @@
  * The `skep` command: the daemon, and the few things the stock docker CLI has no command for.
  */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { DAEMON_DEFAULTS } from '../daemon/options.js';
+import { DAEMON_DEFAULTS, type DaemonOptions } from '../daemon/options.js';
 import { SkepError } from '../model/errors.js';
 import type { LogLevel } from '../observe/logger.js';
 import { getClusterSettings, setClusterSetting } from './cluster-settings.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'];
-
-interface DaemonFlags {
-  readonly stateDir: string;
-  readonly engineSocket: string;
-  readonly apiSocket: string;
-  readonly listenAddr: string;
-  readonly advertiseAddr: string;
-  readonly dataPathAddr: string;
-  readonly dataPathPort: number;
-  readonly pinDir: string;
-  readonly pluginSocket: string;
-  readonly secretsDir: string;
-  readonly logLevel: LogLevel;
-}
 
 function parsePort(value: string): number {
   const port = Number(value);
@@ -50,7 +36,7 @@ function daemonCommand(): Command {
         .choices(LOG_LEVELS)
         .default(defaults.logLevel),
     )
-    .action(async (flags: DaemonFlags) => {
+    .action(async (flags: DaemonOptions) => {
       // Loaded only here: the other commands must not pay for it.
       const { runDaemon } = await import('../daemon/run.js');
       process.exitCode = await runDaemon(flags);

@@ -3,6 +3,7 @@
  * gRPC on ALPN `h2`, other protocols of ours on other ALPN names. A wrong or missing certificate is
  * no error here (joining nodes have none); each call checks its caller.
  */
+import { setMaxListeners } from 'node:events';
 import { constants as cryptoConstants } from 'node:crypto';
 import {
   createSecureServer,
@@ -67,6 +68,8 @@ export class RpcServer {
 
   constructor(options: RpcServerOptions) {
     this.#options = options;
+    // Every open stream listens to it; their number is bounded by the connections.
+    setMaxListeners(0, this.#shutdown.signal);
     this.#listener = createRequestListener({
       routes: options.routes,
       clock: options.env.clock,

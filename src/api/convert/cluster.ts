@@ -1,7 +1,5 @@
 /** The cluster object as API JSON (`/swarm`, `/info`), and cluster specs from it. */
-import 'reflect-metadata';
 import { clone, create } from '@bufbuild/protobuf';
-import { X509Certificate } from '@peculiar/x509';
 import type { Cluster } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   type ClusterSpec,
@@ -17,6 +15,7 @@ import {
   OrchestrationConfigSchema,
   RaftConfigSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { tlsInfoOf } from '../../rpc/identity/tls-info.js';
 import { badRequest } from '../http/api-error.js';
 import type { GoStruct } from '../http/go-struct.js';
 import { mapUnlessEmpty, unlessEmpty, unlessZero } from '../http/json-text.js';
@@ -109,15 +108,12 @@ function tlsInfoFields(caCert: Uint8Array | undefined): JsonFields {
 }
 
 function parseTlsInfo(pem: string): JsonFields {
-  const end = '-----END CERTIFICATE-----';
   try {
-    const certificate = new X509Certificate(pem.slice(0, pem.indexOf(end) + end.length));
-    const subject = Buffer.from(certificate.subjectName.toArrayBuffer());
-    const key = Buffer.from(certificate.publicKey.rawData);
+    const { trustRoot, issuerSubject, issuerPublicKey } = tlsInfoOf(pem);
     return {
-      TrustRoot: pem,
-      CertIssuerSubject: subject.toString('base64'),
-      CertIssuerPublicKey: key.toString('base64'),
+      TrustRoot: trustRoot,
+      CertIssuerSubject: Buffer.from(issuerSubject).toString('base64'),
+      CertIssuerPublicKey: Buffer.from(issuerPublicKey).toString('base64'),
     };
   } catch {
     // Not a certificate: show what is stored, as the engine does, without the derived parts.
