@@ -5,6 +5,13 @@
 
 #include "packet.h"
 
+/* True once both sides have sent FIN. */
+static __always_inline int has_ended(struct skep_connection *reply)
+{
+  return (reply->ends & (SKEP_END_CLIENT | SKEP_END_BACKEND)) ==
+         (SKEP_END_CLIENT | SKEP_END_BACKEND);
+}
+
 static __always_inline __u32 timeout_of(struct skep_connection *connection, __u8 protocol)
 {
   if (protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP) {
@@ -12,9 +19,7 @@ static __always_inline __u32 timeout_of(struct skep_connection *connection, __u8
     case SKEP_STATE_ESTABLISHED:
       return SKEP_TIMEOUT_TCP_S;
     case SKEP_STATE_CLOSING:
-      return SKEP_TIMEOUT_FIN_S;
-    case SKEP_STATE_RESET:
-      return SKEP_TIMEOUT_RESET_S;
+      return has_ended(connection) ? SKEP_TIMEOUT_TIME_WAIT_S : SKEP_TIMEOUT_HALF_CLOSED_S;
     default:
       return SKEP_TIMEOUT_SYN_S;
     }
@@ -36,7 +41,8 @@ static __always_inline int is_opening(struct packet *packet)
          (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-/* True if the entry may be forgotten in favour of this packet. */
+/* True if the flow entry may be forgotten in favour of this packet of the same flow: a client that
+ * opens a connection again is done with the old one. */
 static __always_inline int is_reusable(struct skep_connection *connection, struct packet *packet)
 {
   if (packet->protocol == IPPROTO_TCP) {
@@ -48,8 +54,27 @@ static __always_inline int is_reusable(struct skep_connection *connection, struc
   return is_expired(connection, packet->protocol);
 }
 
-/* Notes the packet; writes only what changed, so that CPUs do not fight over the line. */
-static __always_inline void track(struct skep_connection *connection, struct packet *packet)
+/* True if a reply entry may be given to this packet of another flow, because nothing is left of the
+ * old connection at the backend. A backend that ended first is in TIME_WAIT: it compares a new
+ * connection's sequence numbers with the old one's, which fits the same flow only. */
+static __always_inline int is_free(struct skep_connection *reply, struct packet *packet)
+{
+  if (packet->protocol == IPPROTO_TCP) {
+    if (!is_opening(packet))
+      return 0;
+    if (reply->state == SKEP_STATE_RESET)
+      return 1;
+    if (reply->state == SKEP_STATE_CLOSING && has_ended(reply) &&
+        !(reply->ends & SKEP_END_BACKEND_FIRST))
+      return 1;
+  }
+  return is_expired(reply, packet->protocol);
+}
+
+/* Notes the packet; writes only what changed, so that CPUs do not fight over the line. `side` is
+ * SKEP_END_CLIENT or SKEP_END_BACKEND: whose packet it is. */
+static __always_inline void track(struct skep_connection *connection, struct packet *packet,
+                                  __u8 side)
 {
   __u32 now = now_coarse();
   if (connection->last != now)
@@ -57,13 +82,22 @@ static __always_inline void track(struct skep_connection *connection, struct pac
   if (packet->protocol != IPPROTO_TCP)
     return;
   __u8 state = connection->state;
-  if (packet->tcp_flags & TCP_RST)
+  if (packet->tcp_flags & TCP_RST) {
     state = SKEP_STATE_RESET;
-  else if (packet->tcp_flags & TCP_FIN)
-    state = SKEP_STATE_CLOSING;
-  else if (is_opening(packet))
+  } else if (packet->tcp_flags & TCP_FIN) {
+    if (state != SKEP_STATE_RESET)
+      state = SKEP_STATE_CLOSING;
+    __u8 ends = connection->ends;
+    if (!ends && side == SKEP_END_BACKEND)
+      ends = SKEP_END_BACKEND_FIRST;
+    ends |= side;
+    if (ends != connection->ends)
+      connection->ends = ends;
+  } else if (is_opening(packet)) {
     state = SKEP_STATE_NEW;
-  else if (state == SKEP_STATE_NEW && packet->has_ports)
+    if (connection->ends)
+      connection->ends = 0;
+  } else if (state == SKEP_STATE_NEW && packet->has_ports)
     state = SKEP_STATE_ESTABLISHED;
   if (state != connection->state)
     connection->state = state;
@@ -98,15 +132,27 @@ static __always_inline int same_front(struct skep_connection *a, struct skep_con
          a->other_port_be == b->other_port_be;
 }
 
-/* Files a reply flow whose destination port is the client's port, or a borrowed one if another live
- * flow has it already (one client, two fronts, same backend). `reply` must hold what the reply is
- * turned into. Gives the port used, or 0 if none is free. An ICMP id cannot be replaced. */
+/* Gives `flow` to `reply` if nobody has it, or only a connection that is over. 1 if done. Removed
+ * first: of two CPUs that want the same tuple only one may have it. */
+static __always_inline int claim(struct skep_flow *flow, struct skep_connection *reply,
+                                 struct packet *packet)
+{
+  struct skep_connection *other = bpf_map_lookup_elem(&sw_connection, flow);
+  if (other && (!is_free(other, packet) || bpf_map_delete_elem(&sw_connection, flow) < 0))
+    return 0;
+  return bpf_map_update_elem(&sw_connection, flow, reply, BPF_NOEXIST) == 0;
+}
+
+/* Files a reply flow whose destination port is the client's port, or a borrowed one if another
+ * flow has it and is not over (one client, two fronts, same backend). `reply` must hold what the
+ * reply is turned into. Gives the port used, or 0 if none is free. An ICMP id cannot be replaced.
+ */
 static __always_inline __u16 file_reply(struct skep_flow *flow, struct skep_connection *reply,
                                         struct packet *packet, __u32 client_be)
 {
   __u16 own_be = flow->destination_port_be;
   struct skep_connection *other = bpf_map_lookup_elem(&sw_connection, flow);
-  if (!other || same_front(other, reply) || is_reusable(other, packet)) {
+  if (!other || same_front(other, reply) || is_free(other, packet)) {
     if (bpf_map_update_elem(&sw_connection, flow, reply, BPF_ANY) == 0)
       return own_be;
     return 0;
@@ -117,14 +163,50 @@ static __always_inline __u16 file_reply(struct skep_flow *flow, struct skep_conn
     reply->other_address_be = client_be;
     reply->other_port_be = own_be;
   }
+  /* The middle of a connection nobody knows any more: its end is all that can follow. */
+  if (packet->protocol == IPPROTO_TCP && !is_opening(packet))
+    reply->state = SKEP_STATE_RESET;
   for (int i = 0; i < SKEP_ALTERNATIVE_PORT_TRIES; i++) {
     __u32 port = SKEP_ALTERNATIVE_PORT_FIRST +
                  bpf_get_prandom_u32() % SKEP_ALTERNATIVE_PORT_COUNT;
     flow->destination_port_be = bpf_htons((__u16)port);
-    if (bpf_map_update_elem(&sw_connection, flow, reply, BPF_NOEXIST) == 0) {
+    if (claim(flow, reply, packet)) {
       count_bytes(SKEP_PORT_BORROWED, 0);
       return flow->destination_port_be;
     }
   }
   return 0;
+}
+
+/* True if the reply entry answers the flow this packet belongs to: same front, same client port. */
+static __always_inline int answers(struct skep_connection *reply, struct packet *packet)
+{
+  return reply->address_be == packet->destination_be &&
+         reply->port_be == packet->destination_port_be &&
+         (!reply->other_port_be || (reply->other_address_be == packet->source_be &&
+                                    reply->other_port_be == packet->source_port_be));
+}
+
+/* Tells the reply entry of a tracked flow what the client does: where both directions have entries
+ * of their own, the one for replies never sees the client's packets, and it decides who may have
+ * the tuple. Only packets that open or end a connection matter. 0 if the entry is not this flow's
+ * any more, so that an opening packet has to be filed anew. `back` names the
+ * backend's end of the flow; the rest is filled in. */
+static __always_inline int track_reply(struct skep_connection *connection, struct packet *packet,
+                                       struct skep_flow *back)
+{
+  if (packet->protocol != IPPROTO_TCP || !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
+    return 1;
+  back->destination_be = packet->source_be;
+  back->destination_port_be = packet->source_port_be;
+  if (connection->other_address_be) {
+    back->destination_be = connection->other_address_be;
+    back->destination_port_be = connection->other_port_be;
+  }
+  back->protocol = packet->protocol;
+  struct skep_connection *reply = bpf_map_lookup_elem(&sw_connection, back);
+  if (!reply || !answers(reply, packet))
+    return 0;
+  track(reply, packet, SKEP_END_CLIENT);
+  return 1;
 }

@@ -24,17 +24,24 @@ static __always_inline int admit(struct packet *packet, struct skep_endpoint_key
   if (known && known->route == SKEP_ROUTE_MESH && known->target == tunnel &&
       known->address_be == packet->destination_be &&
       known->port_be == packet->destination_port_be && !known->other_port_be) {
-    track(known, packet);
+    track(known, packet, SKEP_END_CLIENT);
     return 0;
   }
+  /* A flow that was given another port keeps it as long as nobody else was given it, also for its
+   * next connections: for backend and client it is one tuple. */
   struct skep_flow forward = flow_of(packet, SKEP_MESH_VNI, SKEP_FLOW_SERVICE);
-  if (known) {
-    struct skep_connection *moved = bpf_map_lookup_elem(&sw_connection, &forward);
-    if (moved && moved->address_be == backend->address_be && !is_reusable(moved, packet)) {
-      track(moved, packet);
+  struct skep_connection *moved = bpf_map_lookup_elem(&sw_connection, &forward);
+  if (moved && moved->address_be == backend->address_be) {
+    back.destination_port_be = moved->other_port_be;
+    struct skep_connection *other = bpf_map_lookup_elem(&sw_connection, &back);
+    if (other && other->route == SKEP_ROUTE_MESH && other->target == tunnel &&
+        answers(other, packet)) {
       *port_be = moved->other_port_be;
+      track(moved, packet, SKEP_END_CLIENT);
+      track(other, packet, SKEP_END_CLIENT);
       return 0;
     }
+    back.destination_port_be = packet->source_port_be;
   }
   struct skep_connection reply = {
     .last = now_coarse(),
@@ -126,7 +133,7 @@ static __always_inline int mesh_to_client(struct __sk_buff *skb, struct skep_con
     struct skep_connection *borrowed = bpf_map_lookup_elem(&sw_connection, &flow);
     if (!borrowed)
       return to_host(skb, config);
-    track(borrowed, packet);
+    track(borrowed, packet, SKEP_END_BACKEND);
     __u32 vni = borrowed->vni;
     bad = rewrite_destination(skb, packet, borrowed->other_address_be, borrowed->other_port_be);
     if (bad)

@@ -91,6 +91,27 @@ static __always_inline int open_published(struct skep_config *config, struct pac
   return 0;
 }
 
+/* Tells the reply entry of a flow, if this node has it, what the client does (see track_reply). */
+static __always_inline int track_published(struct skep_connection *connection,
+                                           struct packet *packet, struct skep_backend *backend)
+{
+  struct skep_flow back = {
+    .source_be = connection->address_be,
+    .vni = connection->vni,
+    .source_port_be = connection->port_be,
+    .kind = SKEP_FLOW_REPLY,
+  };
+  if (backend->tunnel) {
+    if (!connection->other_address_be)
+      return 1;
+    back.source_be = packet->destination_be;
+    back.vni = 0;
+    back.source_port_be = packet->destination_port_be;
+    back.kind = SKEP_FLOW_BORROWED;
+  }
+  return track_reply(connection, packet, &back);
+}
+
 /* Entry node: a client's packet for a published port. Ports have been read. */
 static __always_inline int to_published(struct __sk_buff *skb, struct skep_config *config,
                                         struct packet *packet, struct skep_service *service,
@@ -99,14 +120,16 @@ static __always_inline int to_published(struct __sk_buff *skb, struct skep_confi
   struct skep_flow flow = flow_of(packet, entry->vni, SKEP_FLOW_SERVICE);
   struct skep_connection fresh = {};
   struct skep_connection *connection = bpf_map_lookup_elem(&sw_connection, &flow);
-  if (connection && !keep_backend(connection, packet)) {
-    if (packet->protocol == IPPROTO_TCP && !is_opening(packet))
+  if (connection) {
+    struct skep_backend *kept = keep_backend(connection, packet);
+    if (!kept && packet->protocol == IPPROTO_TCP && !is_opening(packet))
       return DROP(SKEP_BACKEND_GONE);
-    connection = NULL;
+    if (!kept || (!track_published(connection, packet, kept) && is_opening(packet)))
+      connection = NULL;
   }
   int bad;
   if (connection) {
-    track(connection, packet);
+    track(connection, packet, SKEP_END_CLIENT);
   } else {
     bad = open_published(config, packet, service, entry, &flow, &fresh);
     if (bad)

@@ -95,7 +95,7 @@ static __always_inline int try_reply(struct __sk_buff *skb, struct skep_config *
     /* Routers on the way may complain too: only the quote tells whose flow it is. */
     return send_reply(skb, config, packet, reply, &quote);
   }
-  track(reply, packet);
+  track(reply, packet, SKEP_END_BACKEND);
   if (!reply->replied)
     reply->replied = 1;
   return send_reply(skb, config, packet, reply, NULL);

@@ -128,6 +128,12 @@ enum skep_connection_state {
   SKEP_STATE_RESET = 4,
 };
 
+/* Which sides of a TCP connection have sent FIN. The side that does so first keeps the tuple in
+ * TIME_WAIT. */
+#define SKEP_END_CLIENT 1
+#define SKEP_END_BACKEND 2
+#define SKEP_END_BACKEND_FIRST 4
+
 /* How a reply gets back to its client. */
 enum skep_route {
   SKEP_ROUTE_UPLINK = 1,   /* target: interface */
@@ -146,7 +152,8 @@ struct skep_connection {
   __u32 target;          /* see skep_route */
   __u32 other_address_be; /* service flow: source to borrow; reply flow: the real client */
   __u16 other_port_be;    /* the same; 0: the other end is left as it is */
-  __u16 replied;          /* 1 once the other direction has been seen */
+  __u8 replied;           /* 1 once the other direction has been seen */
+  __u8 ends;              /* reply flow: SKEP_END_*, which sides have sent FIN */
 };
 
 struct skep_fragment_key {

@@ -81,7 +81,17 @@ static __always_inline int to_virtual(struct __sk_buff *skb, struct skep_config 
     connection = NULL;
   }
   if (connection) {
-    track(connection, packet);
+    struct skep_flow back = {
+      .source_be = connection->address_be,
+      .vni = vni,
+      .source_port_be = packet->destination_port_be,
+      .kind = SKEP_FLOW_REPLY,
+    };
+    if (!track_reply(connection, packet, &back) && is_opening(packet))
+      connection = NULL;
+  }
+  if (connection) {
+    track(connection, packet, SKEP_END_CLIENT);
   } else {
     bad = open_virtual(packet, vni, &flow, &fresh);
     if (bad)

@@ -31,6 +31,9 @@ export interface Target {
   readonly payloadBytes?: number;
 }
 
+/** How a short connection ends: the client resets it, the client ends first, the server does. */
+export type Ending = 'reset' | 'client' | 'server';
+
 type Request = { readonly id: number; readonly call: string; readonly args: readonly unknown[] };
 
 const TIMEOUT_MS = 3000;
@@ -60,6 +63,15 @@ async function serveTcp(port: number, host = '0.0.0.0'): Promise<void> {
     socket.pipe(socket);
   });
   await listening(server, port, host);
+}
+
+/** Greets each connection and closes it, before the client does. */
+async function serveFarewell(port: number): Promise<void> {
+  const server = net.createServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    socket.end(`${JSON.stringify({ name })}\n`);
+  });
+  await listening(server, port, '0.0.0.0');
 }
 
 /** Answers each datagram with what it saw of its peer, padded to the datagram's length. */
@@ -177,6 +189,37 @@ async function hold(target: Target): Promise<Seen> {
   });
 }
 
+/** One connection: waits for the greeting, then ends it as told; resolves once it is closed. */
+async function visit(target: Target, ending: Ending): Promise<void> {
+  const socket = net.connect({ ...target });
+  await new Promise<void>((resolve, reject) => {
+    socket.on('error', reject);
+    socket.on('close', () => resolve());
+    socket.on('data', () => {
+      if (ending === 'reset') socket.resetAndDestroy();
+      else if (ending === 'client') socket.end();
+    });
+  });
+}
+
+/** From each port to each target in turn, `rounds` times; gives the number of connections. */
+async function visitInTurn(
+  targets: readonly Target[],
+  firstPort: number,
+  ports: number,
+  rounds: number,
+  ending: Ending,
+): Promise<number> {
+  let visits = 0;
+  for (let round = 0; round < rounds; round++)
+    for (let localPort = firstPort; localPort < firstPort + ports; localPort++)
+      for (const target of targets) {
+        await visit({ ...target, localPort }, ending);
+        visits += 1;
+      }
+  return visits;
+}
+
 /** Sends one datagram with raw bytes, given as hex. */
 async function sendUdp(host: string, port: number, hex: string): Promise<void> {
   const socket = dgram.createSocket('udp4');
@@ -259,6 +302,8 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   probeUdp,
   fetchTcp,
   hold,
+  serveFarewell,
+  visitInTurn,
   startStream,
   stopStream,
   tally,

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Seen, Tally, Target } from './actor.js';
-import type { DatapathState, LinkRow } from '../../../src/native/datapath-types.js';
+import type { DatapathLimits, DatapathState, LinkRow } from '../../../src/native/datapath-types.js';
 
 const ACTOR = path.join(path.dirname(fileURLToPath(import.meta.url)), 'actor.js');
 /** Address of the service DNS in these tests. */
@@ -140,6 +140,7 @@ export class WorldNode {
 export interface NodeOptions {
   readonly forceClsact?: boolean;
   readonly forceTunnelDevice?: boolean;
+  readonly limits?: Partial<DatapathLimits>;
 }
 
 /** Builds and removes everything. */
@@ -188,8 +189,8 @@ export class World {
       tunnelAddress: node.address,
       tunnelPort: TUNNEL_PORT,
       dnsAddress: DNS_ADDRESS,
-      limits: LIMITS,
       ...options,
+      limits: { ...LIMITS, ...options.limits },
     });
   }
 
