@@ -1,12 +1,17 @@
 // Runs formatter, linter and all tests, and ends with one line `N passed, N failed`.
 //   node scripts/run-tests.mjs [--long] [FOLDER ...]    folders under test/, default: all
 // Test files run one after the other: many of them bring up engines, and timings of one must not
-// disturb another. A name ending in .long.test.js runs only with --long.
+// disturb another. --long runs the simulations with many seeds instead.
 import { spawn } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 
-const TEST_FILE_TIMEOUT_MS = 10 * 60_000;
+const TEST_FILE_TIMEOUT_MS = (process.argv.includes('--long') ? 60 : 10) * 60_000;
+// The simulations, and how many seeds each gets in a long run.
+const LONG_RUNS = {
+  'raft/simulation.test.js': { RAFT_SEEDS: '600' },
+  'manager/simulation/simulation.test.js': { SKEP_SEEDS: '400' },
+};
 const FAILURE_LINES_MAX = 200;
 const args = process.argv.slice(2);
 const long = args.includes('--long');
@@ -22,11 +27,11 @@ function testFiles(directory) {
     .sort();
 }
 
-async function run(command, commandArgs, onLine) {
+async function run(command, commandArgs, onLine, extraEnv = {}) {
   return await new Promise((resolve) => {
     const child = spawn(command, commandArgs, {
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...process.env, NO_COLOR: '1', TAP_TIMEOUT: '0' },
+      env: { ...process.env, NO_COLOR: '1', TAP_TIMEOUT: '0', ...extraEnv },
     });
     let rest = '';
     child.stdout.on('data', (chunk) => {
@@ -95,6 +100,7 @@ async function testFile(file) {
         else if (!line.includes('# SKIP')) filePassed += 1;
       }
     },
+    long ? LONG_RUNS[path.relative('dist/test', file)] : {},
   );
   // A file that ran no test has failed, whatever its exit code says.
   if (filePassed + fileFailed === 0) fileFailed = 1;
@@ -116,7 +122,7 @@ const roots =
   folders.length === 0 ? ['dist/test'] : folders.map((folder) => path.join('dist/test', folder));
 const files = roots
   .flatMap((root) => (root.endsWith('.js') ? [root] : testFiles(root)))
-  .filter((file) => file.endsWith('.long.test.js') === long);
+  .filter((file) => !long || path.relative('dist/test', file) in LONG_RUNS);
 for (const file of files) await testFile(file);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
