@@ -73,6 +73,8 @@ export class RunningManager {
       disconnectNode: (id) => {
         this.server.disconnectNode(id);
       },
+      // Managers cannot form a quorum yet: one that joined would be a node without a use.
+      admitsManagers: false,
       isDataPathAlive: parts.isDataPathAlive,
     });
     this.server = new RpcServer({ identity, routes: this.services.routes, env, logger });

@@ -95,11 +95,6 @@ export async function joinNode(
     signal,
   });
   const identity = await NodeIdentity.create(prepareDirectory(options.stateDir), tls);
-  if (identity.facts().role === 'manager')
-    throw new SkepError(
-      'unimplemented',
-      'joining as a further manager is not supported yet: join with the worker token',
-    );
   const managers = [{ nodeId: '', addr: remote }];
   const network = makeNetwork(context, record);
   return await started(new RunningNode({ context, identity, network, managers }));

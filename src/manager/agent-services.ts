@@ -28,6 +28,8 @@ export interface AgentServicesOptions {
   readonly self: ManagerPeer;
   /** Cuts the connections of a removed node; `RpcServer.disconnectNode`. */
   readonly disconnectNode: (nodeId: string) => void;
+  /** False: the manager token admits nobody; default true. */
+  readonly admitsManagers?: boolean;
   /** Whether a node's data path answered lately; without it a silent agent means a dead node. */
   readonly isDataPathAlive?: (nodeId: string) => boolean;
 }
@@ -45,10 +47,10 @@ export class AgentServices {
   #leading = false;
 
   constructor(options: AgentServicesOptions) {
-    const { store, env, logger, clusterId } = options;
+    const { store, env, logger, clusterId, admitsManagers = true } = options;
     this.#options = options;
     this.access = new ClusterAccess({ store, clusterId, onRemoved: options.disconnectNode });
-    this.authority = new CertificateAuthority({ store, clusterId, env, logger });
+    this.authority = new CertificateAuthority({ store, clusterId, env, logger, admitsManagers });
     this.dispatcher = new Dispatcher(options);
     this.keys = new KeyManager({ store, clusterId, env, logger });
     this.logs = new LogBroker({ store, env });

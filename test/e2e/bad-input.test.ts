@@ -176,6 +176,16 @@ void t.test('bad commands get the oracle’s answers', async (t) => {
       const manager = managerOf(hosts);
       const socket = socketOf(manager, 'skep');
       await formSwarm(hosts, 'skep');
+      const managerToken = await mustDocker(socket, ['swarm', 'join-token', '-q', 'manager']);
+      const outsider = hosts.at(-1) ?? manager;
+      await mustDocker(outsider.skepSocket, ['swarm', 'leave', '--force']);
+      const refused = await docker(outsider.skepSocket, [
+        ...['swarm', 'join', '--token', managerToken, `${manager.address}:2377`],
+      ]);
+      t.equal(refused.code, 1);
+      t.match(refused.stderr, /joining as a further manager is not supported yet/);
+      const names = await mustDocker(socket, ['node', 'ls', '--format', '{{.Hostname}}']);
+      t.same(names.split('\n').sort(), ['h1', 'h2', 'h3'], 'a refused join leaves no node behind');
       const create = async (name: string, ...args: readonly string[]): Promise<void> => {
         await mustDocker(socket, ['service', 'create', '--detach', '--name', name, ...args]);
       };
@@ -188,7 +198,7 @@ void t.test('bad commands get the oracle’s answers', async (t) => {
       const [pending] = await tasksOf(socket, 'nowhere');
       t.match(
         pending?.error,
-        /no suitable node \(scheduling constraints not satisfied on 3 nodes\)/,
+        /no suitable node \(scheduling constraints not satisfied on 2 nodes\)/,
       );
       await waitFor('the task without an image to be rejected', WAIT_MS, async () => {
         const [task] = await tasksOf(socket, 'unknown');

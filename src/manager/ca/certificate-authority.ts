@@ -37,6 +37,7 @@ import { NODE_ID_ATTEMPTS_MAX, STATUS_WAIT_MS_MAX, STATUS_WAITS_MAX } from './co
 /** Signs certificates while it runs; runs on the leader only. */
 export class CertificateAuthority {
   readonly #store: Store;
+  readonly #admitsManagers: boolean;
   readonly #clusterId: string;
   readonly #env: Environment;
   readonly #logger: Logger;
@@ -46,7 +47,15 @@ export class CertificateAuthority {
   #waits = 0;
   #unsubscribe: (() => void) | undefined;
 
-  constructor(options: { store: Store; clusterId: string; env: Environment; logger: Logger }) {
+  constructor(options: {
+    store: Store;
+    clusterId: string;
+    env: Environment;
+    logger: Logger;
+    /** False: the manager token admits nobody; default true. */
+    admitsManagers?: boolean;
+  }) {
+    this.#admitsManagers = options.admitsManagers ?? true;
     this.#store = options.store;
     this.#clusterId = options.clusterId;
     this.#env = options.env;
@@ -92,6 +101,12 @@ export class CertificateAuthority {
       throw new SkepError(
         'invalid_argument',
         'A valid join token is necessary to join this cluster',
+      );
+    }
+    if (role === NodeRole.MANAGER && !this.#admitsManagers) {
+      throw new SkepError(
+        'unimplemented',
+        'joining as a further manager is not supported yet: join with the worker token',
       );
     }
     if (NodeSpec_Availability[request.availability] === undefined) {
