@@ -114,6 +114,8 @@ function normalize(text: string): string {
       .replaceAll(/\b[0-9a-f]{64}\b/g, 'HASH')
       // Deliberate: skepd refuses at create what the oracle refuses at start (docs/differences.md).
       .replace("\nSee 'docker run --help'.", '')
+      // The CLI of the oracle prints this or not, as its wait and its start race each other.
+      .replaceAll(/^time="[^"]*" level=error msg="error waiting for container: [^\n]*\n?/gm, '')
       .trim()
   );
 }
