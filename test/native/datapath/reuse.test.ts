@@ -11,6 +11,8 @@ const ECHO_PORT = 8100;
 const FAREWELL_PORT = 8101;
 const FAREWELL_TARGET_PORT = 82;
 const PORTS = 200;
+/** Share of connections that may meet a packet of the former one late. */
+const STRAY_SHARE_MAX = 0.005;
 
 // Far above what it takes: the machine may be busy with other things.
 t.setTimeout(300_000);
@@ -74,8 +76,12 @@ for (const [variant, options] of VARIANTS)
           ending,
         );
         t.equal(visits, PORTS * rounds * 2);
-        t.equal(retransmitted(client), before.client, 'the client sent nothing twice');
-        t.equal(retransmitted(webB), before.task, 'nor did the task');
+        // A reset and the next start may overtake each other on their ways through two nodes.
+        const strays = Math.ceil(PORTS * rounds * 2 * STRAY_SHARE_MAX);
+        const byClient = retransmitted(client) - before.client;
+        const byTask = retransmitted(webB) - before.task;
+        t.ok(byClient <= strays, `the client sent ${byClient} segments twice`);
+        t.ok(byTask <= strays, `the task sent ${byTask} segments twice`);
         const taken = (await borrowed()) - portsBefore;
         // A task that ended first remembers the port for a minute: the other node's flow gets one
         // other port, and keeps it. Else none is needed, but for packets that overtake each other.
