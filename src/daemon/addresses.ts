@@ -1,6 +1,6 @@
 /**
  * Which addresses a node listens on and tells others, from what the user wrote and what the host
- * has (rules and texts: moby daemon/cluster/listen_addr.go). IPv4 hosts only for now: an address
+ * has (rules and texts: moby daemon/cluster/listen_addr.go). IPv4 hosts only: an address
  * of the other family is refused with the text Docker has for unusable ones.
  */
 import { isIP, isIPv4 } from 'node:net';
