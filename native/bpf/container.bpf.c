@@ -116,5 +116,6 @@ static __always_inline int handle_container(struct __sk_buff *skb)
 SEC("tc/from_container")
 int from_container(struct __sk_buff *skb)
 {
+  trace_begin(skb, SKEP_PROGRAM_CONTAINER);
   return finish(skb, handle_container(skb));
 }

@@ -57,5 +57,6 @@ static __always_inline int handle_host(struct __sk_buff *skb)
 SEC("tc/from_host")
 int from_host(struct __sk_buff *skb)
 {
+  trace_begin(skb, SKEP_PROGRAM_HOST);
   return finish(skb, handle_host(skb));
 }

@@ -31,5 +31,6 @@ static __always_inline int handle_overlay(struct __sk_buff *skb)
 SEC("tc/from_overlay")
 int from_overlay(struct __sk_buff *skb)
 {
+  trace_begin(skb, SKEP_PROGRAM_OVERLAY);
   return finish(skb, handle_overlay(skb));
 }

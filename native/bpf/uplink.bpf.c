@@ -32,5 +32,6 @@ static __always_inline int handle_uplink(struct __sk_buff *skb)
 SEC("tc/from_uplink")
 int from_uplink(struct __sk_buff *skb)
 {
+  trace_begin(skb, SKEP_PROGRAM_UPLINK);
   return finish(skb, handle_uplink(skb));
 }

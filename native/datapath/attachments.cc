@@ -55,6 +55,19 @@ void Attachments::AttachIngress(const std::string& role, int ifindex, int progra
   rtnetlink.ReplaceIngressFilter(ifindex, kFilterPriority, program_fd, "skep_" + role);
 }
 
+bool Attachments::IsAttached(const std::string& role, int ifindex) const {
+  if (mode_ == AttachMode::kClsact) {
+    return netlink::Rtnetlink().HasIngressFilter(ifindex, kFilterPriority);
+  }
+  const UniqueFd link = bpf::OpenPin(PinOf(role, ifindex));
+  return link.valid() && bpf::LinkInterface(link.get()) == ifindex;
+}
+
+bool Attachments::IsCgroupAttached(const std::string& hook) const {
+  const UniqueFd link = bpf::OpenPin(directory_ + "/" + hook);
+  return link.valid() && bpf::LinkAttached(link.get());
+}
+
 void Attachments::DetachIngress(const std::string& role, int ifindex) {
   const std::string path = PinOf(role, ifindex);
   if (UniqueFd link = bpf::OpenPin(path); link.valid()) {
@@ -88,8 +101,11 @@ void Attachments::AttachCgroup(const std::string& hook, int program_fd, int cgro
                                uint32_t attach_type) {
   const std::string path = directory_ + "/" + hook;
   if (UniqueFd link = bpf::OpenPin(path); link.valid()) {
-    bpf::UpdateLink(link.get(), program_fd);
-    return;
+    if (bpf::LinkAttached(link.get())) {
+      bpf::UpdateLink(link.get(), program_fd);
+      return;
+    }
+    ::unlink(path.c_str());
   }
   UniqueFd link = bpf::CreateCgroupLink(program_fd, cgroup_fd, attach_type);
   bpf::Pin(link.get(), path);

@@ -22,12 +22,15 @@ class Attachments {
 
   /// Puts a program on the ingress of a device, under a role such as "container". Idempotent.
   void AttachIngress(const std::string& role, int ifindex, int program_fd);
+  /// False if somebody took it off.
+  bool IsAttached(const std::string& role, int ifindex) const;
   /// Takes it off again; no error if the device or the link is gone.
   void DetachIngress(const std::string& role, int ifindex);
   /// Interface indexes with a pinned link of this role whose device still exists; drops dead pins.
   std::vector<int> Attached(const std::string& role);
 
   void AttachCgroup(const std::string& hook, int program_fd, int cgroup_fd, uint32_t attach_type);
+  bool IsCgroupAttached(const std::string& hook) const;
 
   /// Takes everything off that has a pin here.
   void DetachAll();

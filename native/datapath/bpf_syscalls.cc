@@ -165,7 +165,7 @@ void DetachLink(int link_fd) {
   if (Call(BPF_LINK_DETACH, attr) < 0) throw SystemError(errno, "bpf(BPF_LINK_DETACH)");
 }
 
-int LinkInterface(int link_fd) {
+bpf_link_info LinkInfo(int link_fd) {
   bpf_link_info info{};
   bpf_attr attr{};
   attr.info.bpf_fd = static_cast<uint32_t>(link_fd);
@@ -174,7 +174,16 @@ int LinkInterface(int link_fd) {
   if (Call(BPF_OBJ_GET_INFO_BY_FD, attr) < 0) {
     throw SystemError(errno, "bpf(BPF_OBJ_GET_INFO_BY_FD)");
   }
-  return static_cast<int>(info.xdp.ifindex);  // tcx has its ifindex at the same place
+  return info;
+}
+
+int LinkInterface(int link_fd) {
+  return static_cast<int>(LinkInfo(link_fd).xdp.ifindex);  // tcx has its ifindex at the same place
+}
+
+bool LinkAttached(int link_fd) {
+  const bpf_link_info info = LinkInfo(link_fd);
+  return info.type == BPF_LINK_TYPE_CGROUP ? info.cgroup.cgroup_id != 0 : info.xdp.ifindex != 0;
 }
 
 TestResult TestRun(int program_fd, const std::vector<uint8_t>& packet, uint32_t ifindex,

@@ -65,6 +65,9 @@ void DetachLink(int link_fd);
 /// Interface a tcx link is on; 0 once the device is gone.
 int LinkInterface(int link_fd);
 
+/// False once a link's device or cgroup is gone, or somebody took the program off by force.
+bool LinkAttached(int link_fd);
+
 TestResult TestRun(int program_fd, const std::vector<uint8_t>& packet, uint32_t ifindex,
                    uint32_t repeat);
 

@@ -164,6 +164,31 @@ Napi::Object FromService(Napi::Env env, const ServiceRow& row) {
   return object;
 }
 
+/// Rows whose endpoint is missing count as missing themselves, so that they are written again whole.
+std::vector<LinkRow> WholeLinks(const Tables& tables) {
+  std::vector<LinkRow> rows = tables.Links();
+  std::erase_if(rows, [&](const LinkRow& row) {
+    return !tables.HasEndpoint({row.vni, row.address});
+  });
+  return rows;
+}
+
+std::vector<NetworkRow> WholeNetworks(const Tables& tables) {
+  std::vector<NetworkRow> rows = tables.Networks();
+  std::erase_if(rows, [&](const NetworkRow& row) {
+    return !tables.HasEndpoint({row.vni, row.node_address != 0 ? row.node_address : row.gateway});
+  });
+  return rows;
+}
+
+std::vector<ServiceRow> WholeServices(const Tables& tables) {
+  std::vector<ServiceRow> rows = tables.Services();
+  std::erase_if(rows, [&](const ServiceRow& row) {
+    return !row.key.published() && !tables.HasEndpoint({row.key.vni, row.key.address});
+  });
+  return rows;
+}
+
 }  // namespace
 
 Napi::Function DatapathObject::Define(Napi::Env env) {
@@ -192,6 +217,11 @@ Napi::Function DatapathObject::Define(Napi::Env env) {
           InstanceMethod<&This::SendEchoes>("sendEchoes"),
           InstanceMethod<&This::EchoReplies>("echoReplies"),
           InstanceMethod<&This::Counters>("counters"),
+          InstanceMethod<&This::Connections>("connections"),
+          InstanceMethod<&This::StartTrace>("startTrace"),
+          InstanceMethod<&This::ReadTrace>("readTrace"),
+          InstanceMethod<&This::StopTrace>("stopTrace"),
+          InstanceMethod<&This::Repair>("repair"),
           InstanceMethod<&This::TestRun>("testRun"),
           InstanceMethod<&This::Close>("close"),
           InstanceMethod<&This::Destroy>("destroy"),
@@ -282,7 +312,7 @@ void DatapathObject::DetachLink(Info info) {
 Napi::Value DatapathObject::Links(Info info) {
   const Napi::Env env = info.Env();
   return Guarded(env, [&]() -> Napi::Value {
-    return js::FromRows(env, Open(env).tables().Links(),
+    return js::FromRows(env, WholeLinks(Open(env).tables()),
                         [env](const LinkRow& row) { return FromLink(env, row); });
   });
 }
@@ -344,6 +374,7 @@ Napi::Value DatapathObject::Dump(Info info) {
   const Napi::Env env = info.Env();
   return Guarded(env, [&]() -> Napi::Value {
     Tables& tables = Open(env).tables();
+    tables.Reload();
     Napi::Object state = Napi::Object::New(env);
     state.Set("nodes", js::FromRows(env, tables.Nodes(), [env](const NodeRow& row) {
                 Napi::Object object = Napi::Object::New(env);
@@ -351,10 +382,10 @@ Napi::Value DatapathObject::Dump(Info info) {
                 object.Set("tunnelAddress", js::FromAddress(env, row.tunnel));
                 return object;
               }));
-    state.Set("networks", js::FromRows(env, tables.Networks(), [env](const NetworkRow& row) {
+    state.Set("networks", js::FromRows(env, WholeNetworks(tables), [env](const NetworkRow& row) {
                 return FromNetwork(env, row);
               }));
-    state.Set("links", js::FromRows(env, tables.Links(),
+    state.Set("links", js::FromRows(env, WholeLinks(tables),
                                     [env](const LinkRow& row) { return FromLink(env, row); }));
     state.Set("remoteEndpoints",
               js::FromRows(env, tables.RemoteEndpoints(), [env](const EndpointRow& row) {
@@ -371,7 +402,7 @@ Napi::Value DatapathObject::Dump(Info info) {
                 }
                 return object;
               }));
-    state.Set("services", js::FromRows(env, tables.Services(), [env](const ServiceRow& row) {
+    state.Set("services", js::FromRows(env, WholeServices(tables), [env](const ServiceRow& row) {
                 return FromService(env, row);
               }));
     return state;

@@ -39,6 +39,11 @@ class DatapathObject : public Napi::ObjectWrap<DatapathObject> {
   void SendEchoes(Info info);
   Napi::Value EchoReplies(Info info);
   Napi::Value Counters(Info info);
+  Napi::Value Connections(Info info);
+  void StartTrace(Info info);
+  Napi::Value ReadTrace(Info info);
+  void StopTrace(Info info);
+  Napi::Value Repair(Info info);
   Napi::Value TestRun(Info info);
   void Close(Info info);
   void Destroy(Info info);

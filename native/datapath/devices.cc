@@ -13,21 +13,27 @@ namespace {
 
 constexpr uint32_t kMtuMin = 576;
 
-void WriteSysctl(const std::string& family, const std::string& device, const std::string& name,
-                 const std::string& value) {
+/// True if the setting was another and has been changed.
+bool EnsureSysctl(const std::string& family, const std::string& device, const std::string& name,
+                  const std::string& value) {
+  const std::string path = "/proc/sys/net/" + family + "/conf/" + device + "/" + name;
+  std::string now;
   // Absent files (IPv6 switched off) need no setting.
-  std::ofstream file("/proc/sys/net/" + family + "/conf/" + device + "/" + name);
-  if (!file) return;
-  file << value;
+  if (!(std::ifstream(path) >> now) || now == value) return false;
+  std::ofstream(path) << value;
+  return true;
 }
 
-void TuneRouted(const std::string& device) { WriteSysctl("ipv4", device, "forwarding", "1"); }
+uint32_t TuneRouted(const std::string& device) {
+  return EnsureSysctl("ipv4", device, "forwarding", "1") ? 1 : 0;
+}
 
-void TuneOwn(const std::string& device) {
-  WriteSysctl("ipv4", device, "rp_filter", "0");
-  WriteSysctl("ipv4", device, "send_redirects", "0");
-  WriteSysctl("ipv6", device, "disable_ipv6", "1");
-  TuneRouted(device);
+uint32_t TuneOwn(const std::string& device) {
+  uint32_t changed = TuneRouted(device);
+  changed += EnsureSysctl("ipv4", device, "rp_filter", "0") ? 1 : 0;
+  changed += EnsureSysctl("ipv4", device, "send_redirects", "0") ? 1 : 0;
+  changed += EnsureSysctl("ipv6", device, "disable_ipv6", "1") ? 1 : 0;
+  return changed;
 }
 
 /// Locally administered, and random: a receiver drops frames whose inner source is its own MAC.
@@ -46,13 +52,44 @@ Devices::Devices(const Options& options) {
   for (const std::string& name : options.underlay_interfaces) {
     underlay_.push_back(rtnetlink_.GetLink(name));
     mtu = std::min(mtu, underlay_.back().mtu);
-    TuneRouted(name);
   }
   if (underlay_.empty()) mtu = 1500;
   container_mtu_ = std::max(mtu, kMtuMin + kTunnelOverheadBytes) - kTunnelOverheadBytes;
   EnsureTunnel(options);
   EnsureHostLeg();
+  Tune();
   AddHostAddress(options.dns_address);
+}
+
+uint32_t Devices::Tune() {
+  uint32_t changed = 0;
+  for (const netlink::Link& link : underlay_) changed += TuneRouted(link.name);
+  for (const char* name : {kTunnelDevice, kHostDevice, kHostFarDevice}) changed += TuneOwn(name);
+  return changed;
+}
+
+bool Devices::Intact() {
+  for (const netlink::Link* each : {&tunnel_, &host_, &host_far_}) {
+    const auto link = rtnetlink_.FindLink(each->name);
+    if (!link || link->index != each->index || !link->up) return false;
+  }
+  return true;
+}
+
+std::set<uint32_t> Devices::HostAddresses() {
+  std::set<uint32_t> addresses;
+  for (const netlink::Address& each : rtnetlink_.Addresses()) {
+    if (each.ifindex == host_.index) addresses.insert(each.address);
+  }
+  return addresses;
+}
+
+std::set<std::pair<uint32_t, uint8_t>> Devices::HostRoutes() {
+  std::set<std::pair<uint32_t, uint8_t>> routes;
+  for (const netlink::Route& each : rtnetlink_.RoutesOver(host_.index)) {
+    routes.emplace(each.destination, each.prefix_length);
+  }
+  return routes;
 }
 
 void Devices::EnsureTunnel(const Options& options) {
@@ -69,7 +106,6 @@ void Devices::EnsureTunnel(const Options& options) {
     }
     tunnel_ = rtnetlink_.GetLink(kTunnelDevice);
     if (tunnel_.mtu != container_mtu_) rtnetlink_.SetMtu(tunnel_.index, container_mtu_);
-    TuneOwn(kTunnelDevice);
     if (!tunnel_.up) rtnetlink_.SetUp(tunnel_.index, true);
   } catch (const SystemError& failure) {
     if (!link) rtnetlink_.DeleteLink(kTunnelDevice);
@@ -97,7 +133,6 @@ void Devices::EnsureHostLeg() {
   }
   for (const char* name : {kHostFarDevice, kHostDevice}) {
     const netlink::Link link = rtnetlink_.GetLink(name);
-    TuneOwn(name);
     if (link.mtu != container_mtu_) rtnetlink_.SetMtu(link.index, container_mtu_);
     rtnetlink_.SetNoArp(link.index);
     if (!link.up) rtnetlink_.SetUp(link.index, true);

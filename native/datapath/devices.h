@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "netlink/rtnetlink.h"
@@ -34,6 +36,14 @@ class Devices {
   const netlink::Link& host() const { return host_; }
   const netlink::Link& host_far() const { return host_far_; }
   const std::vector<netlink::Link>& underlay() const { return underlay_; }
+
+  /// Sets the devices' sysctls where they differ; how many did.
+  uint32_t Tune();
+  /// False if a device of ours was deleted, made anew or switched off.
+  bool Intact();
+  /// What is on the host's leg now: addresses, and routes by destination and prefix length.
+  std::set<uint32_t> HostAddresses();
+  std::set<std::pair<uint32_t, uint8_t>> HostRoutes();
 
   /// Puts an address on the host's leg.
   void AddHostAddress(uint32_t address);

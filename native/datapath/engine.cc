@@ -77,6 +77,7 @@ Engine::Engine(const EngineOptions& options)
   MakeDirectory(links_directory_);
   maps_ = std::make_unique<MapSet>(maps_directory_, options.entries);
   tables_ = std::make_unique<Tables>(*maps_);
+  trace_ = std::make_unique<Trace>(*maps_);
   Configure(options);
   programs_ = std::make_unique<Programs>(*maps_);
   attachments_ = std::make_unique<Attachments>(links_directory_, options.force_clsact);
@@ -106,22 +107,28 @@ void Engine::Configure(const EngineOptions& options) {
   for (const NetworkRow& row : tables_->Networks()) PutNetwork(row);
 }
 
+std::vector<Engine::Ingress> Engine::WantedIngress() const {
+  std::vector<Ingress> wanted;
+  for (const LinkRow& row : tables_->Links()) {
+    wanted.push_back({kContainerRole, static_cast<int>(row.ifindex), "from_container"});
+  }
+  wanted.push_back({kOverlayRole, devices_->tunnel().index, "from_overlay"});
+  wanted.push_back({kHostRole, devices_->host_far().index, "from_host"});
+  for (const netlink::Link& link : devices_->underlay()) {
+    wanted.push_back({kUplinkRole, link.index, "from_uplink"});
+  }
+  return wanted;
+}
+
 void Engine::AttachAll() {
   netlink::Rtnetlink rtnetlink;
-  const int from_container = programs_->Fd("from_container");
   for (const LinkRow& row : tables_->Links()) {
     const auto link = rtnetlink.FindLink(row.name);
-    if (link && link->index == static_cast<int>(row.ifindex)) {
-      attachments_->AttachIngress(kContainerRole, link->index, from_container);
-    } else {
-      DetachLink(row.name);  // deleted while nobody watched
-    }
+    // Deleted while nobody watched.
+    if (!link || link->index != static_cast<int>(row.ifindex)) DetachLink(row.name);
   }
-  attachments_->AttachIngress(kOverlayRole, devices_->tunnel().index,
-                              programs_->Fd("from_overlay"));
-  attachments_->AttachIngress(kHostRole, devices_->host_far().index, programs_->Fd("from_host"));
-  for (const netlink::Link& link : devices_->underlay()) {
-    attachments_->AttachIngress(kUplinkRole, link.index, programs_->Fd("from_uplink"));
+  for (const Ingress& each : WantedIngress()) {
+    attachments_->AttachIngress(each.role, each.ifindex, programs_->Fd(each.program));
   }
   for (const int ifindex : attachments_->Attached(kUplinkRole)) {
     bool wanted = false;

@@ -12,6 +12,7 @@
 #include "datapath/map_set.h"
 #include "datapath/programs.h"
 #include "datapath/tables.h"
+#include "datapath/trace.h"
 
 namespace skep::datapath {
 
@@ -33,6 +34,7 @@ class Engine {
   const MapSet& maps() const { return *maps_; }
   const Programs& programs() const { return *programs_; }
   Devices& devices() { return *devices_; }
+  Trace& trace() { return *trace_; }
   bool uses_tcx() const { return attachments_->mode() == AttachMode::kTcx; }
 
   void SetNodeId(uint32_t node_id);
@@ -44,10 +46,24 @@ class Engine {
   /// One echo to each tunnel address (network byte order). Unreachable peers are no error.
   void SendEchoes(const std::vector<uint32_t>& tunnels);
 
+  /// Puts back devices, addresses, routes, settings and programs that somebody else took away. How
+  /// many things were missing.
+  uint32_t Repair();
+
   /// Detaches everything and removes pins and devices.
   void Destroy();
 
  private:
+  /// One program that must be on the ingress of a device.
+  struct Ingress {
+    const char* role;
+    int ifindex;
+    const char* program;
+  };
+
+  std::vector<Ingress> WantedIngress() const;
+  uint32_t RepairHostLeg();
+  uint32_t RepairPrograms();
   void Configure(const EngineOptions& options);
   void AttachAll();
   void AttachSockets();
@@ -57,6 +73,7 @@ class Engine {
   std::string links_directory_;
   std::unique_ptr<MapSet> maps_;
   std::unique_ptr<Tables> tables_;
+  std::unique_ptr<Trace> trace_;
   std::unique_ptr<Devices> devices_;
   std::unique_ptr<Programs> programs_;
   std::unique_ptr<Attachments> attachments_;

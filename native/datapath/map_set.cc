@@ -37,6 +37,8 @@ static_assert(sizeof(skep_fragment_key) == 16);
 static_assert(sizeof(skep_ports) == 4);
 static_assert(sizeof(skep_socket_key) == 16);
 static_assert(sizeof(skep_counter) == 16);
+static_assert(sizeof(skep_trace_filter) == 40);
+static_assert(sizeof(skep_trace_row) == 80);
 
 bool SameLayout(const bpf_map_info& info, const bpf::MapSpec& spec) {
   // The kernel adds flags of its own to some types; only those we ask for are compared.

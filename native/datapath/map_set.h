@@ -24,6 +24,23 @@ class Table {
   bool Get(const Key& key, Value* value) const { return bpf::MapLookup(fd_, &key, value); }
   bool Remove(const Key& key) const { return bpf::MapDelete(fd_, &key); }
 
+  /// Calls `each(key, value)` for at most `max` rows, in no order. Rows that change meanwhile may be
+  /// missed. Looking does not count as use where the kernel evicts unused rows.
+  template <typename Each>
+  void Some(size_t max, Each&& each) const {
+    Key key{};
+    size_t count = 0;
+    for (bool more = bpf::MapNextKey(fd_, nullptr, &key); more && count < max;) {
+      Value value{};
+      if (Get(key, &value)) {
+        each(key, value);
+        count++;
+      }
+      const Key last = key;
+      more = bpf::MapNextKey(fd_, &last, &key);
+    }
+  }
+
   /// Every row. Keys are collected first, so that rows may be removed meanwhile.
   std::vector<std::pair<Key, Value>> Rows() const {
     std::vector<Key> keys;

@@ -28,7 +28,11 @@ skep_service_key KeyOf(const ServiceKey& key) {
 
 }  // namespace
 
-Tables::Tables(const MapSet& maps) : maps_(maps) {
+Tables::Tables(const MapSet& maps) : maps_(maps) { Reload(); }
+
+void Tables::Reload() {
+  services_.clear();
+  users_.clear();
   for (const auto& [key, service] : maps_.sw_service().Rows()) {
     ServiceRow row;
     row.key = {key.vni, key.address_be, key.port_be, key.protocol};
@@ -43,6 +47,11 @@ Tables::Tables(const MapSet& maps) : maps_(maps) {
     next_table_ = std::max(next_table_, service.table + 1);
     services_.emplace(row.key, std::move(row));
   }
+}
+
+bool Tables::HasEndpoint(const Place& place) const {
+  skep_endpoint endpoint{};
+  return maps_.sw_endpoint().Get(KeyOf(place), &endpoint);
 }
 
 skep_config Tables::Config() const {

@@ -76,6 +76,11 @@ class Tables {
   /// Reads what the maps already hold (after a take-over).
   explicit Tables(const MapSet& maps);
 
+  /// Forgets what is known about services and reads the maps again.
+  void Reload();
+  /// Whether the place has an endpoint row at all; whoever put it there.
+  bool HasEndpoint(const Place& place) const;
+
   skep_config Config() const;
   void SetConfig(const skep_config& config);
   void SetNodeId(uint32_t node_id);

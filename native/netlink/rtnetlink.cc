@@ -378,6 +378,27 @@ void Rtnetlink::ReplaceIngressFilter(int ifindex, uint16_t priority, int program
   Exchange(request.Finish(), "netlink(RTM_NEWTFILTER)");
 }
 
+bool Rtnetlink::HasIngressFilter(int ifindex, uint16_t priority) {
+  tcmsg body{};
+  body.tcm_family = AF_UNSPEC;
+  body.tcm_ifindex = ifindex;
+  body.tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS);
+  MessageBuilder request(RTM_GETTFILTER, NLM_F_DUMP, body);
+  bool found = false;
+  try {
+    Exchange(request.Finish(), "netlink(RTM_GETTFILTER)", [&](const nlmsghdr* header) {
+      if (header->nlmsg_type != RTM_NEWTFILTER) return;
+      const auto* answer = Parse<tcmsg>(header, [](const rtattr&) {});
+      found |= answer != nullptr && answer->tcm_handle == kFilterHandle &&
+               TC_H_MAJ(answer->tcm_info) >> 16 == priority;
+    });
+  } catch (const SystemError& failure) {
+    // No clsact qdisc, or no device.
+    if (failure.error() != EINVAL && failure.error() != ENODEV) throw;
+  }
+  return found;
+}
+
 void Rtnetlink::RemoveIngressFilter(int ifindex, uint16_t priority) {
   tcmsg body{};
   body.tcm_family = AF_UNSPEC;

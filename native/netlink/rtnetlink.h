@@ -101,6 +101,8 @@ class Rtnetlink {
   /// Puts a direct-action BPF program at (priority, handle 1) of the ingress hook, replacing atomically.
   void ReplaceIngressFilter(int ifindex, uint16_t priority, int program_fd,
                             const std::string& name);
+  /// True if a BPF filter is at that place.
+  bool HasIngressFilter(int ifindex, uint16_t priority);
   /// Idempotent.
   void RemoveIngressFilter(int ifindex, uint16_t priority);
 

@@ -55,3 +55,11 @@ export const EVENT_QUEUE_BYTES_MAX = 4 * 1024 * 1024;
 
 /** How often an open `/events` looks whether this host became a manager or ceased to be one. */
 export const STORE_POLL_MS = 1000;
+
+/** Connections that `/skep/net/connections` lists unless asked for more, and at most. */
+export const CONNECTIONS_LISTED_DEFAULT = 1000;
+export const CONNECTIONS_LISTED_MAX = 1_000_000;
+
+/** How long a trace runs unless asked otherwise, and at most. */
+export const TRACE_SECONDS_DEFAULT = 10;
+export const TRACE_SECONDS_MAX = 3600;

@@ -4,7 +4,7 @@
  */
 import type { Cluster, Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { Control, LogSource } from '../manager/control/types.js';
-import type { AttachmentAllocator, NodeNetworking } from '../network/types.js';
+import type { AttachmentAllocator, NetworkSight, NodeNetworking } from '../network/types.js';
 import type { Store } from '../store/types.js';
 
 /** Docker's LocalNodeState. */
@@ -69,6 +69,8 @@ export interface SwarmMembership {
   /** For attachable networks; available on workers too. */
   readonly attachments: AttachmentAllocator;
   readonly network: NodeNetworking;
+  /** What this node's data path does. @throws SkepError without a swarm, or before there is one */
+  readonly sight: NetworkSight;
   /**
    * An attachable network by name or id on a node that is no manager, as the cluster knows it.
    * Without this member such networks can be used on workers only while they exist there.

@@ -2,6 +2,7 @@
  * Calls to skepd's Docker API from the command line.
  */
 import http from 'node:http';
+import { createInterface } from 'node:readline';
 import { SkepError } from '../model/errors.js';
 
 const ANSWER_BYTES_MAX = 4 << 20;
@@ -17,11 +18,46 @@ export async function callApi(
   const { status, text } = await request(socketPath, method, path, body);
   const value = parse(text);
   if (status >= 200 && status < 300) return value;
+  throw refusal(method, path, status, value);
+}
+
+/**
+ * Follows an answer of lines until it ends; for streams there is no time limit.
+ * @throws SkepError with the API's message, or if skepd goes away
+ */
+export async function followApi(
+  socketPath: string,
+  path: string,
+  onLine: (line: string) => void,
+): Promise<void> {
+  const answer = await new Promise<http.IncomingMessage>((resolve, reject) => {
+    const call = http.request({ socketPath, path }, resolve);
+    call.on('error', (error) => reject(unreachable(socketPath, error)));
+    call.end();
+  });
+  if (answer.statusCode !== 200) {
+    let text = '';
+    for await (const chunk of answer) {
+      text += String(chunk);
+      if (text.length > ANSWER_BYTES_MAX) break;
+    }
+    throw refusal('GET', path, answer.statusCode ?? 0, parse(text));
+  }
+  for await (const line of createInterface({ input: answer })) onLine(line);
+}
+
+function unreachable(socketPath: string, error: Error): SkepError {
+  return new SkepError('unavailable', `cannot talk to skepd at ${socketPath}: ${error.message}`, {
+    cause: error,
+  });
+}
+
+function refusal(method: string, path: string, status: number, value: unknown): SkepError {
   const message =
     typeof value === 'object' && value !== null && 'message' in value
       ? String(value.message)
       : `${method} ${path} was answered with status ${status}`;
-  throw new SkepError('unknown', message);
+  return new SkepError('unknown', message);
 }
 
 async function request(
@@ -53,13 +89,7 @@ async function request(
       },
     );
     call.on('timeout', () => call.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
-    call.on('error', (error) =>
-      reject(
-        new SkepError('unavailable', `cannot talk to skepd at ${socketPath}: ${error.message}`, {
-          cause: error,
-        }),
-      ),
-    );
+    call.on('error', (error) => reject(unreachable(socketPath, error)));
     call.end(payload);
   });
 }

@@ -7,6 +7,7 @@ import { DAEMON_DEFAULTS, type DaemonOptions } from '../daemon/options.js';
 import { SkepError } from '../model/errors.js';
 import type { LogLevel } from '../observe/logger.js';
 import { getClusterSettings, setClusterSetting } from './cluster-settings.js';
+import { netConnections, netCounters, netServices, netTrace, type TraceOptions } from './net.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'];
 
@@ -43,12 +44,9 @@ function daemonCommand(): Command {
     });
 }
 
+const socketOption = ['--api-socket <path>', 'socket of skepd', DAEMON_DEFAULTS.apiSocket] as const;
+
 function clusterCommand(): Command {
-  const socketOption = [
-    '--api-socket <path>',
-    'socket of skepd',
-    DAEMON_DEFAULTS.apiSocket,
-  ] as const;
   const cluster = new Command('cluster').description(
     'settings of the cluster that Swarm has no field for (docs/labels.md)',
   );
@@ -70,10 +68,50 @@ function clusterCommand(): Command {
   return cluster;
 }
 
+function netCommand(): Command {
+  const net = new Command('net').description('what the data path of this node does');
+  net
+    .command('counters')
+    .description('packets by drop reason and by way forwarded, and what had to be repaired')
+    .option('--all', 'zeros too', false)
+    .option(...socketOption)
+    .action(async (options: { apiSocket: string; all: boolean }) => {
+      for (const line of await netCounters(options.apiSocket, options.all)) console.log(line);
+    });
+  net
+    .command('services')
+    .description('virtual addresses and published ports with their backends')
+    .option(...socketOption)
+    .action(async (options: { apiSocket: string }) => {
+      for (const line of await netServices(options.apiSocket)) console.log(line);
+    });
+  net
+    .command('connections')
+    .description('flows through services')
+    .option('--limit <number>', 'how many at most', '1000')
+    .option(...socketOption)
+    .action(async (options: { apiSocket: string; limit: string }) => {
+      for (const line of await netConnections(options.apiSocket, options.limit)) console.log(line);
+    });
+  net
+    .command('trace')
+    .description('follow the packets of a client through the programs of this node')
+    .requiredOption('--client <address>', 'address at either end')
+    .option('--port <port>', 'port at either end', '')
+    .option('--protocol <name>', 'tcp, udp, sctp, icmp or icmpv6', '')
+    .option('--seconds <seconds>', 'how long', '10')
+    .option(...socketOption)
+    .action(async ({ apiSocket, ...options }: TraceOptions & { apiSocket: string }) => {
+      await netTrace(apiSocket, options, (line) => console.log(line));
+    });
+  return net;
+}
+
 const program = new Command('skep')
   .description('Docker Swarm mode done again; everything else is the stock docker CLI')
   .addCommand(daemonCommand())
-  .addCommand(clusterCommand());
+  .addCommand(clusterCommand())
+  .addCommand(netCommand());
 
 try {
   await program.parseAsync(process.argv);

@@ -8,6 +8,7 @@ import { SkepError } from '../model/errors.js';
 import type { Logger } from '../observe/logger.js';
 import type {
   ContainerNetworking,
+  NetworkSight,
   NodeNetworkConfig,
   NodeNetworking,
   TaskEndpoint,
@@ -16,6 +17,7 @@ import type {
 /** Networking that also knows which other nodes' data paths answer. */
 export interface WatchfulNetwork extends NodeNetworking {
   isDataPathAlive(nodeId: string): boolean;
+  readonly sight: NetworkSight;
 }
 
 /** Makes the real networking for a data path port; not started yet. */
@@ -101,6 +103,12 @@ export class DeferredNetwork implements WatchfulNetwork {
     return this.ready?.isDataPathAlive(nodeId) ?? false;
   }
 
+  /** @throws SkepError unavailable until the data path is open */
+  get sight(): NetworkSight {
+    if (this.ready === undefined) throw untold();
+    return this.ready.sight;
+  }
+
   private async openAndStart(port: number): Promise<WatchfulNetwork> {
     const network = await this.parts.open(port);
     await network.start();
@@ -123,11 +131,7 @@ export class DeferredNetwork implements WatchfulNetwork {
   }
 
   private async require(): Promise<WatchfulNetwork> {
-    if (this.opened === undefined)
-      throw new SkepError(
-        'unavailable',
-        'the node has not been told its networks by a manager yet',
-      );
+    if (this.opened === undefined) throw untold();
     return await this.opened;
   }
 
@@ -138,4 +142,8 @@ export class DeferredNetwork implements WatchfulNetwork {
       return undefined; // Opening failed, and whoever asked for it was told.
     }
   }
+}
+
+function untold(): SkepError {
+  return new SkepError('unavailable', 'the node has not been told its networks by a manager yet');
 }

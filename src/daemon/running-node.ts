@@ -10,7 +10,7 @@ import { SkepError } from '../model/errors.js';
 import type { SessionMessage } from '../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
 import { type NodeTLSInfo, NodeTLSInfoSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Netlink } from '../native/datapath-types.js';
-import type { NodeNetworking } from '../network/types.js';
+import type { WatchfulNetwork } from './deferred-network.js';
 import type { Logger } from '../observe/logger.js';
 import type { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { CertificateRenewer } from '../rpc/identity/renewal.js';
@@ -37,7 +37,7 @@ export interface NodeContext {
 export interface NodeParts {
   readonly context: NodeContext;
   readonly identity: NodeIdentity;
-  readonly network: NodeNetworking;
+  readonly network: WatchfulNetwork;
   /** Managers to begin with; sessions tell the rest. */
   readonly managers: readonly ManagerPeer[];
   readonly manager?: RunningManager;
@@ -46,7 +46,7 @@ export interface NodeParts {
 /** A node from start to stop or leave. */
 export class RunningNode {
   readonly nodeId: string;
-  readonly network: NodeNetworking;
+  readonly network: WatchfulNetwork;
   readonly manager: RunningManager | undefined;
   private readonly parts: NodeParts;
   private readonly remotes: Remotes;

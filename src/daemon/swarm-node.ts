@@ -14,7 +14,7 @@ import type {
 import { alreadyInSwarm, noManager } from '../api/swarm-errors.js';
 import { SkepError } from '../model/errors.js';
 import type { Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import type { NodeNetworking } from '../network/types.js';
+import type { NetworkSight, NodeNetworking } from '../network/types.js';
 import {
   resolveAddressPools,
   resolveAdvertiseAddress,
@@ -79,6 +79,11 @@ export class SwarmNode implements SwarmMembership {
   get network(): NodeNetworking {
     if (this.state.kind !== 'active') throw notInSwarm();
     return this.state.node.network;
+  }
+
+  get sight(): NetworkSight {
+    if (this.state.kind !== 'active') throw notInSwarm();
+    return this.state.node.network.sight;
   }
 
   /** An attachable network by name or id; undefined when there is none or no swarm. */

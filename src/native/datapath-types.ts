@@ -106,6 +106,66 @@ export interface CounterRow {
   readonly bytes: bigint;
 }
 
+/** One flow through a service, as the connection table holds it. */
+export interface ConnectionRow {
+  /** `service`: client to service; `reply`: the way back; `borrowed`: replies to an address of ours. */
+  readonly kind: 'service' | 'reply' | 'borrowed';
+  /** IP protocol number. */
+  readonly protocol: number;
+  /** Network of the flow's source; 0: outside, 1: the mesh. */
+  readonly vni: number;
+  readonly source: string;
+  readonly sourcePort: number;
+  readonly destination: string;
+  readonly destinationPort: number;
+  readonly state: 'new' | 'established' | 'closing' | 'reset';
+  /** Service flow: the backend. Reply: what the client knows the service as. */
+  readonly other: string;
+  readonly otherPort: number;
+  /** Seconds since the last packet, within a few seconds. */
+  readonly idleSeconds: number;
+}
+
+/** Which packets a trace follows: those with this address at either end, and this port if given. */
+export interface TraceFilter {
+  readonly address: string;
+  /** Source or destination port; 0: any. */
+  readonly port: number;
+  /** IP protocol number; 0: any. */
+  readonly protocol: number;
+  /** The programs stop tracing by themselves after this, also if nobody tells them to. */
+  readonly durationMs: number;
+}
+
+/** What one program did with one packet. */
+export interface TraceRow {
+  /** Nanoseconds of the monotonic clock. */
+  readonly timeNs: bigint;
+  /** Program: `from_uplink`, `from_overlay`, `from_container`, `from_host`. */
+  readonly program: string;
+  /** Interface the packet came in by; `#` and its index if it is gone already. */
+  readonly interfaceName: string;
+  readonly protocol: number;
+  readonly source: string;
+  readonly sourcePort: number;
+  readonly destination: string;
+  readonly destinationPort: number;
+  readonly tcpFlags: number;
+  readonly bytes: number;
+  /** Steps taken, by their counters' names, the last one last: `service-connection`, `mesh-sent`, ... */
+  readonly steps: readonly string[];
+  /** What became of it: sent on by the programs, left to the host's stack, or dropped. */
+  readonly verdict: 'forwarded' | 'host' | 'dropped';
+}
+
+/** What a repair put back. */
+export interface DatapathRepair {
+  /** Programs, addresses and routes. */
+  readonly parts: number;
+  /** True if netfilter rules of ours were missing or changed. */
+  readonly rules: boolean;
+}
+
 /** The packet side of one node. */
 export interface Datapath {
   /** MTU for container interfaces, derived from the underlay (underlay - 50). */
@@ -138,6 +198,15 @@ export interface Datapath {
   /** Monotonic milliseconds (CLOCK_MONOTONIC) of the last echo reply by tunnel address. */
   echoReplies(): ReadonlyMap<string, number>;
   counters(): readonly CounterRow[];
+  /** Flows in the connection table, at most `max`. */
+  connections(max: number): readonly ConnectionRow[];
+  /** Starts following packets; replaces a former trace. */
+  startTrace(filter: TraceFilter): void;
+  /** What was traced since the last call, and how many rows there was no room for. */
+  readTrace(): { readonly rows: readonly TraceRow[]; readonly lost: number };
+  stopTrace(): void;
+  /** Puts back programs, addresses, routes and rules that somebody else took away. */
+  repair(): Promise<DatapathRepair>;
   /** Lets go of file descriptors; programs, maps and links stay pinned and keep forwarding. */
   close(): void;
   /** Detaches and removes everything: devices, pins, rules, routes. */

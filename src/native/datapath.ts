@@ -6,9 +6,11 @@ import { invariant, SkepError } from '../model/errors.js';
 import { loadAddon } from './addon.js';
 import type {
   BackendRow,
+  ConnectionRow,
   CounterRow,
   Datapath,
   DatapathOptions,
+  DatapathRepair,
   DatapathState,
   LinkRow,
   NetworkRow,
@@ -16,8 +18,10 @@ import type {
   RemoteEndpointRow,
   ServiceKey,
   ServiceRow,
+  TraceFilter,
+  TraceRow,
 } from './datapath-types.js';
-import { installRules, removeRules } from './nft.js';
+import { NetfilterRules } from './nft.js';
 
 /** What a program did with a packet in a test run. */
 export interface TestRunResult {
@@ -56,6 +60,11 @@ interface NativeDatapath {
   sendEchoes(tunnelAddresses: readonly string[]): void;
   echoReplies(): readonly (readonly [string, number])[];
   counters(): readonly CounterRow[];
+  connections(max: number): readonly ConnectionRow[];
+  startTrace(filter: TraceFilter): void;
+  readTrace(): { readonly rows: readonly TraceRow[]; readonly lost: number };
+  stopTrace(): void;
+  repair(): number;
   testRun(program: string, packet: Uint8Array, interfaceIndex: number): TestRunResult;
   close(): void;
   destroy(): void;
@@ -100,6 +109,7 @@ export function openDatapath(options: DatapathOptions & DatapathTestOptions): Ke
 export class KernelDatapath implements Datapath {
   readonly containerMtu: number;
   readonly #native: NativeDatapath;
+  readonly #rules: NetfilterRules;
 
   constructor(options: DatapathOptions & DatapathTestOptions) {
     invariant(options.pinDirectory.startsWith('/'), 'the pin directory is an absolute path');
@@ -112,7 +122,8 @@ export class KernelDatapath implements Datapath {
       throw explain(error, options);
     }
     this.containerMtu = this.#native.containerMtu();
-    installRules(options.tunnelPort);
+    this.#rules = new NetfilterRules(options.tunnelPort);
+    this.#rules.install();
   }
 
   /** True with tcx links, false with the clsact fallback of kernels before 6.6. */
@@ -196,6 +207,27 @@ export class KernelDatapath implements Datapath {
     return this.#native.counters();
   }
 
+  connections(max: number): readonly ConnectionRow[] {
+    return this.#native.connections(max);
+  }
+
+  startTrace(filter: TraceFilter): void {
+    this.#native.startTrace(filter);
+  }
+
+  readTrace(): { readonly rows: readonly TraceRow[]; readonly lost: number } {
+    return this.#native.readTrace();
+  }
+
+  stopTrace(): void {
+    this.#native.stopTrace();
+  }
+
+  async repair(): Promise<DatapathRepair> {
+    const parts = this.#native.repair();
+    return { parts, rules: await this.#rules.check() };
+  }
+
   /** Runs one program on a packet without sending anything: for tests. */
   testRun(program: string, packet: Uint8Array, interfaceIndex: number): TestRunResult {
     return this.#native.testRun(program, packet, interfaceIndex);
@@ -207,6 +239,6 @@ export class KernelDatapath implements Datapath {
 
   destroy(): void {
     this.#native.destroy();
-    removeRules();
+    this.#rules.remove();
   }
 }

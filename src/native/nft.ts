@@ -3,7 +3,7 @@
  * is masqueraded, tunnel packets stay out of connection tracking, and nobody outside reaches a
  * container past its published ports. Everything else never sees netfilter.
  */
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { SkepError } from '../model/errors.js';
 
 const TABLE = 'inet skep';
@@ -36,49 +36,94 @@ export function ruleset(tunnelPort: number): string {
   ].join('\n');
 }
 
-/** Puts the table in force, replacing a former one in one transaction. @throws SkepError */
-export function installRules(tunnelPort: number): void {
-  nft(`table ${TABLE}\ndelete table ${TABLE}\n${ruleset(tunnelPort)}\n`);
-  if (!forwardingIsRestricted()) return;
-  for (const rule of FORWARD_RULES) {
-    if (!iptables('-C', rule) && !iptables('-I', rule)) {
-      throw new SkepError('failed_precondition', 'iptables refused a rule in its FORWARD chain');
+/**
+ * Our netfilter rules on this host. Other tools flush rules they do not know; {@link check} finds
+ * that out and puts ours back.
+ */
+export class NetfilterRules {
+  private readonly tunnelPort: number;
+  /** The table as nft lists it when all is well. */
+  private listing = '';
+
+  constructor(tunnelPort: number) {
+    this.tunnelPort = tunnelPort;
+  }
+
+  /** Puts the rules in force, replacing former ones in one transaction. @throws SkepError */
+  install(): void {
+    nft(`table ${TABLE}\ndelete table ${TABLE}\n${ruleset(this.tunnelPort)}\n`);
+    this.listing = runSync('nft', LIST_TABLE).stdout;
+    if (!restricts(runSync('iptables', LIST_FORWARD))) return;
+    for (const rule of FORWARD_RULES) {
+      if (!iptables('-C', rule) && !iptables('-I', rule)) {
+        throw new SkepError('failed_precondition', 'iptables refused a rule in its FORWARD chain');
+      }
+    }
+  }
+
+  /**
+   * Compares what is in force with what should be, without blocking. True if something was missing
+   * or changed and has been put back. @throws SkepError if that failed
+   */
+  async check(): Promise<boolean> {
+    const table = await run('nft', LIST_TABLE);
+    const forward = await run('iptables', LIST_FORWARD);
+    const lines = new Set(forward.stdout.split('\n'));
+    const allowed = FORWARD_RULES.every((rule) => lines.has(`-A FORWARD ${rule.join(' ')}`));
+    if (table.stdout === this.listing && (!restricts(forward) || allowed)) return false;
+    this.install();
+    return true;
+  }
+
+  /** Takes the rules out. No error if they are gone. @throws SkepError */
+  remove(): void {
+    nft(`table ${TABLE}\ndelete table ${TABLE}\n`);
+    if (!restricts(runSync('iptables', LIST_FORWARD))) return;
+    for (const rule of FORWARD_RULES) {
+      while (iptables('-C', rule)) if (!iptables('-D', rule)) break;
     }
   }
 }
 
-/** True if iptables' FORWARD chain holds anything; without iptables nobody's policy is in our way. */
-function forwardingIsRestricted(): boolean {
-  const result = spawnSync('iptables', ['-w', '5', '-S', 'FORWARD'], {
-    encoding: 'utf8',
-    timeout: COMMAND_TIMEOUT_MS,
-  });
-  if (result.error !== undefined || result.status !== 0) return false;
-  return result.stdout.trim() !== '-P FORWARD ACCEPT';
-}
+const LIST_TABLE = ['list', 'table', ...TABLE.split(' ')];
+const LIST_FORWARD = ['-w', '5', '-S', 'FORWARD'];
 
-/** Takes the table and the iptables rules out. No error if they are gone. @throws SkepError */
-export function removeRules(): void {
-  nft(`table ${TABLE}\ndelete table ${TABLE}\n`);
-  if (!forwardingIsRestricted()) return;
-  for (const rule of FORWARD_RULES) {
-    while (iptables('-C', rule)) if (!iptables('-D', rule)) break;
-  }
-}
-
-/** Docker Engine sets the policy of iptables' FORWARD chain to DROP; these let our traffic through it. */
+/**
+ * Docker Engine sets the policy of iptables' FORWARD chain to DROP; these let our traffic through
+ * it. Written as `iptables -S` lists them.
+ */
 const FORWARD_RULES: readonly (readonly string[])[] = [
   ['-i', HOST_DEVICE, '-j', 'ACCEPT'],
-  ['-o', HOST_DEVICE, '-m', 'conntrack', '--ctstate', 'ESTABLISHED,RELATED', '-j', 'ACCEPT'],
+  ['-o', HOST_DEVICE, '-m', 'conntrack', '--ctstate', 'RELATED,ESTABLISHED', '-j', 'ACCEPT'],
 ];
+
+interface Outcome {
+  readonly ok: boolean;
+  readonly stdout: string;
+}
+
+/** True if iptables' FORWARD chain holds anything; without iptables nobody's policy is in our way. */
+function restricts(forward: Outcome): boolean {
+  return forward.ok && forward.stdout.trim() !== '-P FORWARD ACCEPT';
+}
 
 /** Runs one iptables command on FORWARD; true if it succeeded. */
 function iptables(verb: '-C' | '-I' | '-D', rule: readonly string[]): boolean {
-  const result = spawnSync('iptables', ['-w', '5', verb, 'FORWARD', ...rule], {
-    stdio: 'ignore',
-    timeout: COMMAND_TIMEOUT_MS,
+  return runSync('iptables', ['-w', '5', verb, 'FORWARD', ...rule]).ok;
+}
+
+function runSync(command: string, args: readonly string[]): Outcome {
+  const result = spawnSync(command, args, { encoding: 'utf8', timeout: COMMAND_TIMEOUT_MS });
+  const ok = result.error === undefined && result.status === 0;
+  return { ok, stdout: ok ? result.stdout : '' };
+}
+
+async function run(command: string, args: readonly string[]): Promise<Outcome> {
+  return await new Promise((resolve) => {
+    execFile(command, args, { timeout: COMMAND_TIMEOUT_MS }, (error, stdout) => {
+      resolve(error === null ? { ok: true, stdout } : { ok: false, stdout: '' });
+    });
   });
-  return result.error === undefined && result.status === 0;
 }
 
 function nft(script: string): void {

@@ -5,8 +5,10 @@
 import { invariant } from '../model/errors.js';
 import type {
   BackendRow,
+  ConnectionRow,
   CounterRow,
   Datapath,
+  DatapathRepair,
   DatapathState,
   LinkRow,
   NetworkRow,
@@ -14,6 +16,8 @@ import type {
   RemoteEndpointRow,
   ServiceKey,
   ServiceRow,
+  TraceFilter,
+  TraceRow,
 } from './datapath-types.js';
 
 const CONTAINER_MTU = 1450;
@@ -154,6 +158,26 @@ export class RecordingDatapath implements Datapath {
 
   counters(): readonly CounterRow[] {
     return [];
+  }
+
+  connections(): readonly ConnectionRow[] {
+    return [];
+  }
+
+  startTrace(filter: TraceFilter): void {
+    this.calls.push(`startTrace ${filter.address}`);
+  }
+
+  readTrace(): { readonly rows: readonly TraceRow[]; readonly lost: number } {
+    return { rows: [], lost: 0 };
+  }
+
+  stopTrace(): void {
+    this.calls.push('stopTrace');
+  }
+
+  async repair(): Promise<DatapathRepair> {
+    return { parts: 0, rules: false };
   }
 
   close(): void {

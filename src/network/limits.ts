@@ -53,6 +53,12 @@ export const RECONCILE_RETRY_MS = 1000;
 /** Own addresses and twin networks are looked at again this often. */
 export const HOST_ADDRESS_PERIOD_MS = 5000;
 
+/** The kernel's tables are compared with what they should hold this often. */
+export const REPAIR_PERIOD_MS = 5000;
+
+/** A running trace is read this often; the ring in the kernel holds far more than one period's rows. */
+export const TRACE_PERIOD_MS = 100;
+
 /** Data-path echoes to watched nodes go out this often. */
 export const ECHO_PERIOD_MS = 300;
 

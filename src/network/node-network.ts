@@ -8,7 +8,7 @@ import type { Environment, Timer } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Network, NetworkAttachment } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { PortConfig } from '../model/gen/docker/swarmkit/v1/types_pb.js';
-import type { Datapath, Netlink } from '../native/datapath-types.js';
+import type { Datapath, LinkRow, Netlink } from '../native/datapath-types.js';
 import type { GossipEvent, GossipProfile, StartGossip } from '../native/gossip-types.js';
 import type { Logger } from '../observe/logger.js';
 import { ownEntries } from './announcer.js';
@@ -37,6 +37,7 @@ import {
   LEAVE_TIMEOUT_MS,
   RECONCILE_DELAY_MS,
   RECONCILE_RETRY_MS,
+  REPAIR_PERIOD_MS,
 } from './limits.js';
 import { Liveness } from './liveness.js';
 import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
@@ -47,13 +48,16 @@ import { IpamDriver } from './plugin/ipam-driver.js';
 import { NetworkDriver } from './plugin/network-driver.js';
 import { PluginServer } from './plugin/server.js';
 import { Reconciler } from './reconciler.js';
+import { Repairer } from './repairer.js';
 import { Settling } from './settling.js';
+import { DatapathSight } from './sight.js';
 import { EndpointTables, type WithdrawnEndpoint } from './tables.js';
 import { takeOver } from './takeover.js';
 import { TwinSweeper } from './twin-sweeper.js';
 import type {
   AttachmentAllocator,
   ContainerNetworking,
+  NetworkSight,
   NodeNetworkConfig,
   NodeNetworking,
   TaskEndpoint,
@@ -107,6 +111,8 @@ export class NodeNetwork implements NodeNetworking {
   private readonly dns: DnsServer;
   private readonly hostAddresses: HostAddresses;
   private readonly settling: Settling;
+  private readonly repairer: Repairer;
+  readonly sight: NetworkSight;
   private pinned: PinnedRows | undefined;
   private names: ReadonlyMap<string, readonly NameTable[]> = new Map();
   private readonly timers = new Map<string, Timer>();
@@ -122,6 +128,12 @@ export class NodeNetwork implements NodeNetworking {
     this.tables = new EndpointTables((endpoint) => this.withdrawn(endpoint));
     this.liveness = new Liveness(clock, datapath, this.tables);
     this.reconciler = new Reconciler(datapath);
+    const { reconciler } = this;
+    this.repairer = new Repairer({
+      ...{ reconciler, datapath, clock, logger },
+      links: () => linksOf(state),
+    });
+    this.sight = new DatapathSight(datapath, this.repairer, clock);
     this.settling = new Settling(clock);
     this.hostAddresses = new HostAddresses(netlink, datapath);
     this.gossip = new ClusterGossip({
@@ -201,6 +213,7 @@ export class NodeNetwork implements NodeNetworking {
     this.refresh();
     this.every('echo', ECHO_PERIOD_MS, () => this.watch());
     this.every('host', HOST_ADDRESS_PERIOD_MS, () => this.keepHouse());
+    this.every('repair', REPAIR_PERIOD_MS, () => this.repair());
   }
 
   async stop(): Promise<void> {
@@ -468,6 +481,13 @@ export class NodeNetwork implements NodeNetworking {
     );
   }
 
+  private repair(): void {
+    this.repairer.turn().catch((error: unknown) => {
+      const err = SkepError.from(error).message;
+      this.parts.logger.error({ err }, 'the data path could not be repaired');
+    });
+  }
+
   private every(name: string, periodMs: number, work: () => void): void {
     const turn = () => {
       this.timers.set(name, this.parts.environment.clock.setTimer(periodMs, turn));
@@ -500,6 +520,13 @@ export class NodeNetwork implements NodeNetworking {
       throw SkepError.from(error, 'internal');
     }
   }
+}
+
+/** The interfaces of containers here that must be attached. */
+function linksOf(state: LocalState): readonly LinkRow[] {
+  return [...state.endpoints.values()].flatMap(({ interfaceName, vni, address, mac }) => {
+    return interfaceName === undefined ? [] : [{ interfaceName, vni, address, mac }];
+  });
 }
 
 /** Rounds of gossip until everyone has heard, and one more. */

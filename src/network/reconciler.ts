@@ -29,6 +29,8 @@ export interface ReconcileResult {
   readonly removed: number;
 }
 
+const NOTHING: ReconcileResult = { written: 0, removed: 0 };
+
 /** Owns all writes of tables to one data path. */
 export class Reconciler {
   private readonly datapath: Datapath;
@@ -48,6 +50,22 @@ export class Reconciler {
     try {
       this.inForce ??= tablesOf(this.datapath.dump());
       return this.write(this.inForce, tablesOf(desired), desired.nodeId);
+    } catch (error) {
+      this.inForce = undefined;
+      throw SkepError.from(error, 'internal');
+    }
+  }
+
+  /**
+   * Compares the kernel's tables with what was last written, and writes what differs: rows that
+   * somebody else removed, changed or added. Nothing to do before the first {@link apply}.
+   * @throws SkepError with the data path's own text; the next {@link apply} reads back first
+   */
+  repair(): ReconcileResult {
+    const wanted = this.inForce;
+    if (wanted === undefined) return NOTHING;
+    try {
+      return this.write(tablesOf(this.datapath.dump()), wanted, undefined);
     } catch (error) {
       this.inForce = undefined;
       throw SkepError.from(error, 'internal');

@@ -8,6 +8,14 @@ import type {
   Node,
 } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { EncryptionKey, PortConfig } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type {
+  ConnectionRow,
+  CounterRow,
+  DatapathState,
+  TraceFilter,
+  TraceRow,
+} from '../native/datapath-types.js';
+import type { RepairCounts } from './repairer.js';
 
 /** What a session with a manager tells about this node's networking. */
 export interface NodeNetworkConfig {
@@ -74,6 +82,20 @@ export interface NodeNetworking {
   updatePorts(taskId: string, ports: readonly PortConfig[]): Promise<void>;
   /** For `docker run --network <attachable>`: makes the swarm network exist on the engine; its engine id. */
   ensureAttachable(network: Network): Promise<string>;
+}
+
+/** What this node's data path does, read without disturbing it. */
+export interface NetworkSight {
+  /** Drop reasons and forwarding counters since the maps were made. */
+  counters(): readonly CounterRow[];
+  /** What had to be put back since skepd started. */
+  repairs(): RepairCounts;
+  /** Rows in force: networks, nodes, endpoints, backends, services. */
+  rows(): DatapathState;
+  /** Flows through services, at most `max` of them. */
+  connections(max: number): readonly ConnectionRow[];
+  /** Follows the packets of some flows until `signal` aborts. One trace at a time on a node. */
+  trace(filter: TraceFilter, signal: AbortSignal): AsyncIterable<readonly TraceRow[]>;
 }
 
 /** Address allocation for attachable networks, done by a manager (SwarmKit's ResourceAllocator). */

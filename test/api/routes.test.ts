@@ -7,11 +7,23 @@ import {
 } from '../../src/model/gen/docker/swarmkit/v1/logbroker_pb.js';
 import type { ServiceSpec } from '../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import { SkepError } from '../../src/model/errors.js';
+import type { ConnectionRow, TraceRow } from '../../src/native/datapath-types.js';
 import type { LogSource } from '../../src/manager/control/types.js';
 import { type ApiFixture, initSwarm, startApi } from './support/api-fixture.js';
 import { exchange, jsonRequest, openSocket, parseAnswer, readUntil } from './support/raw-http.js';
 
 const SPEC = '{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i:1"}}}';
+
+const CONNECTION: ConnectionRow = {
+  ...{ kind: 'service', protocol: 6, vni: 0, state: 'established', idleSeconds: 3 },
+  ...{ source: '192.0.2.1', sourcePort: 4000, destination: '192.0.2.2', destinationPort: 80 },
+  ...{ other: '10.0.0.5', otherPort: 8080 },
+};
+const TRACED: TraceRow = {
+  ...{ timeNs: 5n, program: 'from_uplink', interfaceName: 'eth0', protocol: 6, tcpFlags: 2 },
+  ...{ source: '', sourcePort: 4000, destination: '192.0.2.2', destinationPort: 0, bytes: 60 },
+  ...{ steps: ['mesh-sent'], verdict: 'forwarded' },
+};
 
 async function call(api: ApiFixture, method: string, target: string, body?: string) {
   return parseAnswer(await exchange(api.socketPath, jsonRequest(method, target, body)));
@@ -176,4 +188,41 @@ void t.test('registry credentials are kept and never shown', async (t) => {
     status: 500,
     body: '{"message":"rpc error: code = Unknown desc = update out of sequence"}',
   });
+});
+
+void t.test('what the data path does', async (t) => {
+  const api = await startApi(t);
+  const refused = await call(api, 'GET', '/skep/net/counters');
+  t.equal(refused.status, 503, refused.body);
+  api.membership.networkSight = {
+    counters: () => [{ reason: 'forward-tunnel', packets: 2n ** 60n, bytes: 7n }],
+    repairs: () => ({ rows: 1, links: 0, parts: 2, rules: 0 }),
+    rows: () => {
+      throw new Error('not asked for');
+    },
+    connections: (max) => Array.from({ length: max }, () => CONNECTION),
+    async *trace(filter) {
+      yield [{ ...TRACED, source: filter.address, destinationPort: filter.port }];
+    },
+  };
+  const counters = await call(api, 'GET', '/skep/net/counters');
+  t.match(counters.body, '"Reason":"forward-tunnel","Packets":1152921504606846976,"Bytes":7');
+  t.match(counters.body, '"Repairs":{"Rows":1,"Links":0,"Parts":2,"Rules":0}');
+  const connections = await call(api, 'GET', '/skep/net/connections?limit=2');
+  t.equal((JSON.parse(connections.body) as unknown[]).length, 2);
+  const trace = await call(api, 'GET', '/skep/net/trace?client=fd00::1&port=80&protocol=tcp');
+  t.match(trace.body, '"Source":"fd00::1"');
+  t.match(trace.body, '"DestinationPort":80');
+  for (const query of [
+    'connections?limit=-1',
+    'connections?limit=99999999',
+    'trace?client=web',
+    'trace?client=10.0.0.1&port=65536',
+    'trace?client=10.0.0.1&protocol=carrier-pigeon',
+    'trace?client=10.0.0.1&seconds=0',
+  ]) {
+    const { status, body } = await call(api, 'GET', `/skep/net/${query}`);
+    t.equal(status, 400, query);
+    t.match(body, /invalid (limit|client|port|protocol|seconds)/);
+  }
 });

@@ -24,6 +24,7 @@ import {
   down,
   inHost,
   mustDocker,
+  skep,
   up,
 } from '../testbed/testbed.js';
 
@@ -117,6 +118,26 @@ void t.test('a service published on every node of a three-host swarm', async (t)
       const tasks = await resolveIn(h3, 'web', 'tasks.web');
       t.equal(tasks.length, 3, 'tasks.<service> resolves to every task');
       t.notOk(tasks.includes(vip[0] ?? ''), 'the virtual IP is none of them');
+    });
+
+    await t.test('skep net shows what the data path does, and repairs it', async (t) => {
+      const net = async (host: Host, ...args: readonly string[]) => {
+        const answer = await skep(host, ['net', ...args]);
+        t.equal(answer.code, 0, answer.stderr);
+        return answer.stdout;
+      };
+      const published = new RegExp(`^\\*:${PORT}/tcp +80 +10\\.0\\.0\\.\\d+ 10\\.`, 'm');
+      t.match(await net(h1, 'services'), published);
+      t.match(await net(h2, 'counters'), /^service-connection +[1-9]/m);
+      t.match(await net(h2, 'connections'), new RegExp(`service +tcp +${CLIENT_ADDRESS}:`));
+      const tracing = net(h2, 'trace', '--client', CLIENT_ADDRESS, '--seconds', '3');
+      await waitFor('a traced answer', WAIT_MS, async () => askWho(h2.address, PORT));
+      await askUntil(h2, PORT, 3);
+      t.match(await tracing, new RegExp(`from_uplink.*> ${h2.address}:${PORT} SYN.*forwarded`));
+      await inHost(h2, ['nft', 'flush', 'ruleset']);
+      await waitFor('the rules to be put back', WAIT_MS, async () =>
+        /^repaired-rules +[1-9]/m.test(await net(h2, 'counters')) ? true : undefined,
+      );
     });
 
     await t.test('published ports answer on the host itself', async (t) => {

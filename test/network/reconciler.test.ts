@@ -3,11 +3,14 @@
  */
 import { array, assert, integer, property, uniqueArray } from 'fast-check';
 import t from 'tap';
+import type { Clock } from '../../src/model/environment.js';
+import { silentLogger } from '../../src/observe/logger.js';
 import type { BackendRow, ServiceRow } from '../../src/native/datapath-types.js';
 import { RecordingDatapath } from '../../src/native/recording-datapath.js';
 import type { DesiredDatapath } from '../../src/network/desired.js';
 import { PinnedRows } from '../../src/network/pinned.js';
 import { Reconciler } from '../../src/network/reconciler.js';
+import { Repairer } from '../../src/network/repairer.js';
 
 const EMPTY: DesiredDatapath = {
   nodeId: '10.0.0.2',
@@ -111,4 +114,54 @@ void t.test('after settling only tunnels that answer are kept', async (t) => {
   t.same(datapath.dump().services, []);
   t.same(datapath.dump().networks, []);
   t.ok(pinned.empty);
+});
+
+void t.test('repairs what somebody else changed', async (t) => {
+  const datapath = new RecordingDatapath();
+  const reconciler = new Reconciler(datapath);
+  t.same(reconciler.repair(), { written: 0, removed: 0 }, 'nothing is wanted yet');
+  reconciler.apply(service(5, 6));
+  t.same(reconciler.repair(), { written: 0, removed: 0 }, 'all is well');
+  datapath.removeServices([{ kind: 'vip', vni: 4097, address: '10.0.1.9' }]);
+  datapath.removeBackends([{ vni: 4097, address: '10.0.1.5' }]);
+  datapath.putNodes([{ nodeId: '10.0.0.9', tunnelAddress: '192.0.2.99' }]);
+  t.same(reconciler.repair(), { written: 2, removed: 1 });
+  t.same(addresses(datapath), ['10.0.1.5', '10.0.1.6']);
+  t.same(datapath.dump().nodes, [], 'a stranger is put out again');
+});
+
+void t.test('the repairer counts, and takes its time with large tables', async (t) => {
+  const datapath = new RecordingDatapath();
+  const reconciler = new Reconciler(datapath);
+  reconciler.apply(service(5));
+  let nowMs = 1000;
+  const clock: Clock = {
+    nowMs: () => nowMs,
+    monotonicMs: () => nowMs,
+    setTimer: () => ({ cancel: () => undefined }),
+  };
+  const link = { interfaceName: 'c1', vni: 4097, address: '10.0.1.5', mac: '02:42:0a:00:01:05' };
+  const repairer = new Repairer({
+    ...{ reconciler, datapath, clock, logger: silentLogger },
+    links: () => [link],
+  });
+  await repairer.turn();
+  t.same(repairer.counts, { rows: 0, links: 1, parts: 0, rules: 0 });
+  t.same(datapath.links(), [link]);
+  datapath.removeNetworks([4097]);
+  const dump = datapath.dump.bind(datapath);
+  datapath.dump = () => {
+    nowMs += 200;
+    return dump();
+  };
+  nowMs += 5000;
+  await repairer.turn();
+  t.same(repairer.counts, { rows: 1, links: 1, parts: 0, rules: 0 });
+  datapath.removeNetworks([4097]);
+  nowMs += 5000;
+  await repairer.turn();
+  t.equal(repairer.counts.rows, 1, 'a comparison of 200 ms is followed by 10 s of rest');
+  nowMs += 5000;
+  await repairer.turn();
+  t.equal(repairer.counts.rows, 2);
 });

@@ -3,10 +3,11 @@
  * one underlay between them and an outside client.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { type CommandResult, must, run, waitFor } from './commands.js';
 import { CGROUP_PARENT, startEngine, waitForApi } from './engine.js';
 import { importImages } from './images.js';
-import { CLIENT_NAMESPACE, HOSTS_MAX, type HostLayout, hostLayout } from './layout.js';
+import { CLIENT_NAMESPACE, HOSTS_MAX, type HostLayout, hostLayout, packageRoot } from './layout.js';
 import {
   createHostNetwork,
   createUnderlay,
@@ -199,6 +200,18 @@ export async function docker(
   timeoutMs = 120_000,
 ): Promise<CommandResult> {
   return await run('/usr/bin/docker', ['-H', `unix://${socket}`, ...args], { timeoutMs });
+}
+
+/** The `skep` command against a host's skepd; `args` begin with the command and its subcommand. */
+export async function skep(
+  host: Host,
+  args: readonly string[],
+  timeoutMs = 60_000,
+): Promise<CommandResult> {
+  const program = path.join(packageRoot(), 'dist/src/cli/main.js');
+  return await run(process.execPath, [program, ...args, '--api-socket', host.skepSocket], {
+    timeoutMs,
+  });
 }
 
 /** As {@link docker}, but throws when it fails; returns trimmed standard output. */

@@ -17,6 +17,7 @@
 #include "drop_reasons.h"
 #include "maps.h"
 #include "structs.h"
+#include "trace.h"
 
 /* Lets programs after ours, and then the stack, have the packet. */
 #define NEXT TC_ACT_UNSPEC
@@ -36,6 +37,7 @@ static __always_inline void count_bytes(__u32 reason, __u32 bytes)
     counter->packets++;
     counter->bytes += bytes;
   }
+  trace_step(reason);
 }
 
 static __always_inline void count(struct __sk_buff *skb, __u32 reason)
@@ -45,10 +47,12 @@ static __always_inline void count(struct __sk_buff *skb, __u32 reason)
 
 static __always_inline int finish(struct __sk_buff *skb, int verdict)
 {
-  if (verdict > -0x100)
-    return verdict;
-  count(skb, (__u32)(-0x100 - verdict));
-  return TC_ACT_SHOT;
+  if (verdict <= -0x100) {
+    count(skb, (__u32)(-0x100 - verdict));
+    verdict = TC_ACT_SHOT;
+  }
+  trace_end(verdict);
+  return verdict;
 }
 
 static __always_inline struct skep_config *get_config(void)

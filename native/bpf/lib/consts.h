@@ -34,3 +34,7 @@
 #define SKEP_CHOICE_TRIES 4
 
 #define SKEP_COUNTERS 64
+
+/* Rows of the trace ring, and steps noted in one row. */
+#define SKEP_TRACE_ROWS 8192
+#define SKEP_TRACE_STEPS 8

@@ -32,3 +32,7 @@ SKEP_MAP(sw_socket, LRU_HASH, struct skep_socket_key, __u32, 16384, 0)
 SKEP_MAP(sw_echo, HASH, __u32, __u64, 16384, BPF_F_NO_PREALLOC)
 /* Drop reasons and forwarding counters (drop_reasons.h). */
 SKEP_MAP(sw_counter, PERCPU_ARRAY, __u32, struct skep_counter, SKEP_COUNTERS, 0)
+/* Which packets are traced, the row being gathered on each CPU, and the ring of finished rows. */
+SKEP_MAP(sw_trace_filter, ARRAY, __u32, struct skep_trace_filter, 1, 0)
+SKEP_MAP(sw_trace_now, PERCPU_ARRAY, __u32, struct skep_trace_row, 1, 0)
+SKEP_MAP(sw_trace, ARRAY, __u32, struct skep_trace_row, SKEP_TRACE_ROWS, 0)

@@ -5,6 +5,8 @@
 
 #include <linux/types.h>
 
+#include "consts.h"
+
 /* The one row of sw_config. */
 struct skep_config {
   __u64 netns_cookie; /* namespace of the host sockets that may use published ports */
@@ -180,4 +182,41 @@ struct skep_socket_key {
 struct skep_counter {
   __u64 packets;
   __u64 bytes;
+};
+
+/* Which program a trace row is from. */
+enum skep_program {
+  SKEP_PROGRAM_CONTAINER = 1,
+  SKEP_PROGRAM_OVERLAY = 2,
+  SKEP_PROGRAM_UPLINK = 3,
+  SKEP_PROGRAM_HOST = 4,
+};
+
+/* The one row of sw_trace_filter: which packets are traced. IPv4 addresses are v4-mapped. */
+struct skep_trace_filter {
+  __u64 until_ns; /* monotonic; 0: nothing is traced */
+  __u64 rows;     /* filed so far */
+  __u32 address_be[4];
+  __u16 port_be;  /* 0: any */
+  __u8 protocol;  /* 0: any */
+  __u8 pad[5];
+};
+
+/* What one program did with one traced packet. */
+struct skep_trace_row {
+  __u64 sequence; /* from 1; 0: no row */
+  __u64 time_ns;
+  __u32 source_be[4];
+  __u32 destination_be[4];
+  __u16 source_port_be;
+  __u16 destination_port_be;
+  __u32 ifindex;
+  __u32 bytes;
+  __s32 verdict;
+  __u8 protocol;
+  __u8 tcp_flags;
+  __u8 program; /* enum skep_program */
+  __u8 step_count;
+  __u8 steps[SKEP_TRACE_STEPS]; /* reasons counted on the way */
+  __u32 pad;
 };

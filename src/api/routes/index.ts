@@ -4,6 +4,7 @@ import { containerRoutes } from './containers.js';
 import type { RouteContext } from './context.js';
 import { eventRoutes } from './events.js';
 import { logRoutes } from './logs.js';
+import { netRoutes } from './net.js';
 import { networkRoutes } from './networks.js';
 import { nodeRoutes } from './nodes.js';
 import { configRoutes, secretRoutes } from './secrets.js';
@@ -26,5 +27,6 @@ export function allRoutes(context: RouteContext): readonly Route[] {
     ...networkRoutes(context),
     ...containerRoutes(context),
     ...eventRoutes(context),
+    ...netRoutes(context),
   ];
 }

@@ -25,7 +25,11 @@ import {
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
-import type { AttachmentAllocator, NodeNetworking } from '../../../src/network/types.js';
+import type {
+  AttachmentAllocator,
+  NetworkSight,
+  NodeNetworking,
+} from '../../../src/network/types.js';
 import { MemoryStore } from '../../../src/store/memory-store.js';
 import { LocalProposer } from '../../../src/store/proposer.js';
 import { alreadyInSwarm, noManager } from '../../../src/api/swarm-errors.js';
@@ -172,6 +176,14 @@ export class TestMembership implements SwarmMembership {
     attach: () => Promise.reject(new Error('not used')),
     detach: () => Promise.reject(new Error('not used')),
   };
+
+  /** Set: there is a data path to look at. */
+  networkSight?: NetworkSight;
+
+  get sight(): NetworkSight {
+    if (this.networkSight === undefined) throw notInSwarm();
+    return this.networkSight;
+  }
 
   readonly network: NodeNetworking = {
     start: () => Promise.resolve(),

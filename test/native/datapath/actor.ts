@@ -277,6 +277,11 @@ function open(options: DatapathOptions & { readonly forceClsact?: boolean }): nu
 /** Calls a method of the data path; maps become plain objects, since IPC carries JSON only. */
 function callDatapath(method: string, args: readonly unknown[]): unknown {
   if (datapath === undefined) throw new Error('no data path is open');
+  if (method === 'readTrace') {
+    // Messages between processes are JSON: no 64-bit numbers.
+    const { rows, lost } = datapath.readTrace();
+    return { rows: rows.map((row) => ({ ...row, timeNs: Number(row.timeNs) })), lost };
+  }
   const target = datapath as unknown as Record<string, (...args: readonly unknown[]) => unknown>;
   const result = target[method]?.(...args);
   if (result instanceof Map) return Object.fromEntries(result);

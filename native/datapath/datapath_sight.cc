@@ -1,0 +1,197 @@
+// The part of NativeDatapath (see datapath_object.h) that shows what the data path does and puts it
+// right: connections, traces, repair.
+#include <arpa/inet.h>
+#include <net/if.h>
+
+#include <cstring>
+#include <ctime>
+
+#include "bpf/lib/drop_reasons.h"
+#include "datapath/datapath_object.h"
+#include "datapath/js_values.h"
+#include "netlink/system_error.h"
+
+namespace skep::datapath {
+namespace {
+
+constexpr uint32_t kConnectionsMax = 1u << 24;
+constexpr uint32_t kPortMax = 65535;
+constexpr uint32_t kProtocolMax = 255;
+constexpr uint32_t kDurationMsMax = 24u * 3600 * 1000;
+constexpr uint64_t kNanosecondsPerMillisecond = 1'000'000;
+// The programs' coarse seconds are this many nanoseconds, as a power of two.
+constexpr int kCoarseShift = 30;
+constexpr int kVerdictShot = 2;
+constexpr int kVerdictRedirect = 7;
+
+std::array<uint8_t, 16> Mapped(Napi::Env env, const std::string& text) {
+  std::array<uint8_t, 16> address{};
+  if (::inet_pton(AF_INET6, text.c_str(), address.data()) == 1) return address;
+  if (::inet_pton(AF_INET, text.c_str(), address.data() + 12) != 1) {
+    throw js::Bad(env, "address", "an IP address");
+  }
+  address[10] = address[11] = 0xff;
+  return address;
+}
+
+Napi::String FromMapped(Napi::Env env, const uint32_t (&words)[4]) {
+  char text[INET6_ADDRSTRLEN];
+  if (words[0] == 0 && words[1] == 0 && words[2] == htonl(0xffff)) {
+    ::inet_ntop(AF_INET, &words[3], text, sizeof text);
+  } else {
+    ::inet_ntop(AF_INET6, words, text, sizeof text);
+  }
+  return Napi::String::New(env, text);
+}
+
+const char* KindName(uint8_t kind) {
+  switch (kind) {
+    case SKEP_FLOW_SERVICE: return "service";
+    case SKEP_FLOW_REPLY: return "reply";
+    default: return "borrowed";
+  }
+}
+
+const char* StateName(uint8_t state) {
+  switch (state) {
+    case SKEP_STATE_ESTABLISHED: return "established";
+    case SKEP_STATE_CLOSING: return "closing";
+    case SKEP_STATE_RESET: return "reset";
+    default: return "new";
+  }
+}
+
+const char* ProgramName(uint8_t program) {
+  switch (program) {
+    case SKEP_PROGRAM_CONTAINER: return "from_container";
+    case SKEP_PROGRAM_OVERLAY: return "from_overlay";
+    case SKEP_PROGRAM_UPLINK: return "from_uplink";
+    default: return "from_host";
+  }
+}
+
+const char* ReasonName(uint8_t reason) {
+  switch (reason) {
+#define SKEP_NAME(number, name, text) \
+  case number: return text;
+    SKEP_REASONS(SKEP_NAME)
+#undef SKEP_NAME
+    default: return "unknown";
+  }
+}
+
+const char* VerdictName(int32_t verdict) {
+  if (verdict == kVerdictShot) return "dropped";
+  return verdict == kVerdictRedirect ? "forwarded" : "host";
+}
+
+std::string IndexLabel(uint32_t ifindex) {
+  std::string label("#");
+  return label.append(std::to_string(ifindex));
+}
+
+uint32_t CoarseNow() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  const uint64_t ns =
+      static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+  return static_cast<uint32_t>(ns >> kCoarseShift);
+}
+
+Napi::Object FromConnection(Napi::Env env, const skep_flow& flow,
+                            const skep_connection& connection, uint32_t now) {
+  const auto number = [env](double value) { return Napi::Number::New(env, value); };
+  Napi::Object row = Napi::Object::New(env);
+  row.Set("kind", Napi::String::New(env, KindName(flow.kind)));
+  row.Set("protocol", number(flow.protocol));
+  row.Set("vni", number(flow.vni));
+  row.Set("source", js::FromAddress(env, flow.source_be));
+  row.Set("sourcePort", number(ntohs(flow.source_port_be)));
+  row.Set("destination", js::FromAddress(env, flow.destination_be));
+  row.Set("destinationPort", number(ntohs(flow.destination_port_be)));
+  row.Set("state", Napi::String::New(env, StateName(connection.state)));
+  row.Set("other", js::FromAddress(env, connection.address_be));
+  row.Set("otherPort", number(ntohs(connection.port_be)));
+  const uint32_t idle = now > connection.last ? now - connection.last : 0;
+  row.Set("idleSeconds", number(idle));
+  return row;
+}
+
+Napi::Object FromTraceRow(Napi::Env env, const skep_trace_row& from) {
+  const auto number = [env](double value) { return Napi::Number::New(env, value); };
+  Napi::Object row = Napi::Object::New(env);
+  char name[IF_NAMESIZE];
+  const bool known = ::if_indextoname(from.ifindex, name) != nullptr;
+  row.Set("timeNs", Napi::BigInt::New(env, static_cast<uint64_t>(from.time_ns)));
+  row.Set("program", Napi::String::New(env, ProgramName(from.program)));
+  row.Set("interfaceName",
+          Napi::String::New(env, known ? std::string(name) : IndexLabel(from.ifindex)));
+  row.Set("protocol", number(from.protocol));
+  row.Set("source", FromMapped(env, from.source_be));
+  row.Set("sourcePort", number(ntohs(from.source_port_be)));
+  row.Set("destination", FromMapped(env, from.destination_be));
+  row.Set("destinationPort", number(ntohs(from.destination_port_be)));
+  row.Set("tcpFlags", number(from.tcp_flags));
+  row.Set("bytes", number(from.bytes));
+  Napi::Array steps = Napi::Array::New(env);
+  for (uint32_t i = 0; i < from.step_count && i < SKEP_TRACE_STEPS; i++) {
+    steps.Set(i, Napi::String::New(env, ReasonName(from.steps[i])));
+  }
+  row.Set("steps", steps);
+  row.Set("verdict", Napi::String::New(env, VerdictName(from.verdict)));
+  return row;
+}
+
+}  // namespace
+
+Napi::Value DatapathObject::Connections(Info info) {
+  const Napi::Env env = info.Env();
+  const uint32_t max = std::min(info[0].ToNumber().Uint32Value(), kConnectionsMax);
+  return Guarded(env, [&]() -> Napi::Value {
+    Napi::Array rows = Napi::Array::New(env);
+    const uint32_t now = CoarseNow();
+    const auto add = [&](const skep_flow& flow, const skep_connection& connection) {
+      const Napi::HandleScope scope(env);
+      rows.Set(rows.Length(), FromConnection(env, flow, connection, now));
+    };
+    Open(env).maps().sw_connection().Some(max, add);
+    return rows;
+  });
+}
+
+void DatapathObject::StartTrace(Info info) {
+  const Napi::Object from = info[0].As<Napi::Object>();
+  TraceFilter filter;
+  filter.address = Mapped(info.Env(), js::Text(from, "address"));
+  filter.port = htons(static_cast<uint16_t>(js::Unsigned(from, "port", kPortMax)));
+  filter.protocol = static_cast<uint8_t>(js::Unsigned(from, "protocol", kProtocolMax));
+  filter.duration_ns =
+      js::Unsigned(from, "durationMs", kDurationMsMax) * kNanosecondsPerMillisecond;
+  Guarded(info.Env(), [&] { Open(info.Env()).trace().Start(filter); });
+}
+
+Napi::Value DatapathObject::ReadTrace(Info info) {
+  const Napi::Env env = info.Env();
+  return Guarded(env, [&]() -> Napi::Value {
+    uint64_t lost = 0;
+    const auto rows = Open(env).trace().Read(&lost);
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("rows", js::FromRows(env, rows, [env](const skep_trace_row& row) {
+                 return FromTraceRow(env, row);
+               }));
+    object.Set("lost", Napi::Number::New(env, static_cast<double>(lost)));
+    return object;
+  });
+}
+
+void DatapathObject::StopTrace(Info info) {
+  Guarded(info.Env(), [&] { Open(info.Env()).trace().Stop(); });
+}
+
+Napi::Value DatapathObject::Repair(Info info) {
+  return Guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::Number::New(info.Env(), Open(info.Env()).Repair());
+  });
+}
+
+}  // namespace skep::datapath

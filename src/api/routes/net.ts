@@ -1,0 +1,175 @@
+/**
+ * `/skep/net`: what this node's data path does. Not part of Docker's API: the `skep net` command
+ * and dashboards read it.
+ */
+import { once } from 'node:events';
+import { isIP } from 'node:net';
+import type {
+  ConnectionRow,
+  CounterRow,
+  ServiceRow,
+  TraceFilter,
+  TraceRow,
+} from '../../native/datapath-types.js';
+import type { RepairCounts } from '../../network/repairer.js';
+import { ApiError, badRequest } from '../http/api-error.js';
+import { type JsonOut, writeJson } from '../http/json-text.js';
+import { type ApiRequest, DONE, json, type Reply } from '../http/request.js';
+import type { Route } from '../http/router.js';
+import {
+  CONNECTIONS_LISTED_DEFAULT,
+  CONNECTIONS_LISTED_MAX,
+  TRACE_SECONDS_DEFAULT,
+  TRACE_SECONDS_MAX,
+} from '../limits.js';
+import type { RouteContext } from './context.js';
+
+const PROTOCOLS: Readonly<Record<string, number>> = {
+  icmp: 1,
+  tcp: 6,
+  udp: 17,
+  icmpv6: 58,
+  sctp: 132,
+};
+
+/** The routes. */
+export function netRoutes(context: RouteContext): readonly Route[] {
+  const sight = () => context.membership.sight;
+  return [
+    {
+      method: 'GET',
+      pattern: '/skep/net/counters',
+      handler: () => json(counterFields(sight().counters(), sight().repairs())),
+    },
+    {
+      method: 'GET',
+      pattern: '/skep/net/services',
+      handler: () => json(sight().rows().services.map(serviceFields)),
+    },
+    {
+      method: 'GET',
+      pattern: '/skep/net/connections',
+      handler: (request) => {
+        const max = wholeNumber(
+          request,
+          'limit',
+          CONNECTIONS_LISTED_DEFAULT,
+          CONNECTIONS_LISTED_MAX,
+        );
+        return json(sight().connections(max).map(connectionFields));
+      },
+    },
+    {
+      method: 'GET',
+      pattern: '/skep/net/trace',
+      handler: (request) => trace(context, request),
+    },
+  ];
+}
+
+/** A query value between 0 and `max`. @throws ApiError 400 */
+function wholeNumber(request: ApiRequest, key: string, fallback: number, max: number): number {
+  const text = request.query.get(key) ?? '';
+  if (text === '') return fallback;
+  const value = Number(text);
+  if (!/^\d{1,9}$/.test(text) || value > max)
+    throw badRequest(`invalid ${key} '${text}': a whole number up to ${max}`);
+  return value;
+}
+
+function counterFields(rows: readonly CounterRow[], repairs: RepairCounts): JsonOut {
+  return {
+    Counters: rows.map(({ reason, packets, bytes }) => ({
+      Reason: reason,
+      Packets: packets,
+      Bytes: bytes,
+    })),
+    Repairs: {
+      Rows: repairs.rows,
+      Links: repairs.links,
+      Parts: repairs.parts,
+      Rules: repairs.rules,
+    },
+  };
+}
+
+function serviceFields({ key, targetPort, backends }: ServiceRow): JsonOut {
+  const addresses = backends.map(({ address }) => address);
+  if (key.kind === 'vip')
+    return { Kind: 'vip', Network: key.vni, Address: key.address, Backends: addresses };
+  return {
+    Kind: 'published',
+    Protocol: key.protocol,
+    Port: key.port,
+    TargetPort: targetPort ?? key.port,
+    Backends: addresses,
+  };
+}
+
+function connectionFields(row: ConnectionRow): JsonOut {
+  return {
+    Kind: row.kind,
+    Protocol: row.protocol,
+    Network: row.vni,
+    Source: row.source,
+    SourcePort: row.sourcePort,
+    Destination: row.destination,
+    DestinationPort: row.destinationPort,
+    State: row.state,
+    Other: row.other,
+    OtherPort: row.otherPort,
+    IdleSeconds: row.idleSeconds,
+  };
+}
+
+/** Lines of JSON, one for each packet a program has seen, until the time is over or the client goes. */
+async function trace(context: RouteContext, request: ApiRequest): Promise<Reply> {
+  const filter = traceFilter(request);
+  const { response } = request;
+  const signal = AbortSignal.any([request.signal, AbortSignal.timeout(filter.durationMs)]);
+  const batches = context.membership.sight.trace(filter, signal);
+  response.writeHead(200, { 'Content-Type': 'application/x-ndjson' });
+  response.flushHeaders();
+  for await (const rows of batches) {
+    const text = rows.map((row) => `${writeJson(traceFields(row))}\n`).join('');
+    if (!response.write(text))
+      await Promise.race([once(response, 'drain'), once(response, 'close')]);
+  }
+  response.end();
+  return DONE;
+}
+
+/** @throws ApiError 400 */
+function traceFilter(request: ApiRequest): TraceFilter {
+  const address = request.query.get('client') ?? '';
+  if (isIP(address) === 0) throw badRequest(`invalid client '${address}': an IP address`);
+  const protocolName = request.query.get('protocol') ?? '';
+  const protocol = PROTOCOLS[protocolName] ?? 0;
+  if (protocolName !== '' && protocol === 0)
+    throw badRequest(`invalid protocol '${protocolName}': ${Object.keys(PROTOCOLS).join(', ')}`);
+  const seconds = wholeNumber(request, 'seconds', TRACE_SECONDS_DEFAULT, TRACE_SECONDS_MAX);
+  if (seconds === 0) throw new ApiError(400, 'invalid seconds: at least 1');
+  return {
+    address,
+    port: wholeNumber(request, 'port', 0, 65_535),
+    protocol,
+    durationMs: seconds * 1000,
+  };
+}
+
+function traceFields(row: TraceRow): JsonOut {
+  return {
+    TimeNs: row.timeNs,
+    Program: row.program,
+    Interface: row.interfaceName,
+    Protocol: row.protocol,
+    Source: row.source,
+    SourcePort: row.sourcePort,
+    Destination: row.destination,
+    DestinationPort: row.destinationPort,
+    TcpFlags: row.tcpFlags,
+    Bytes: row.bytes,
+    Steps: row.steps,
+    Verdict: row.verdict,
+  };
+}

@@ -1,0 +1,170 @@
+/**
+ * `skep net`: what this node's data path does, as tables for people. Reads `/skep/net` of skepd.
+ */
+import { callApi, followApi } from './docker-api.js';
+
+const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
+  1: 'icmp',
+  6: 'tcp',
+  17: 'udp',
+  58: 'icmpv6',
+  132: 'sctp',
+};
+const TCP_FLAGS: readonly (readonly [number, string])[] = [
+  [0x02, 'SYN'],
+  [0x10, 'ACK'],
+  [0x01, 'FIN'],
+  [0x04, 'RST'],
+  [0x08, 'PSH'],
+];
+
+interface Counters {
+  readonly Counters: readonly { Reason: string; Packets: number; Bytes: number }[];
+  readonly Repairs: Readonly<Record<string, number>>;
+}
+
+interface Service {
+  readonly Kind: 'vip' | 'published';
+  readonly Network?: number;
+  readonly Address?: string;
+  readonly Protocol?: string;
+  readonly Port?: number;
+  readonly TargetPort?: number;
+  readonly Backends: readonly string[];
+}
+
+interface Connection {
+  readonly Kind: string;
+  readonly Protocol: number;
+  readonly Source: string;
+  readonly SourcePort: number;
+  readonly Destination: string;
+  readonly DestinationPort: number;
+  readonly State: string;
+  readonly Other: string;
+  readonly OtherPort: number;
+  readonly IdleSeconds: number;
+}
+
+interface Step {
+  readonly TimeNs: number;
+  readonly Program: string;
+  readonly Interface: string;
+  readonly Protocol: number;
+  readonly Source: string;
+  readonly SourcePort: number;
+  readonly Destination: string;
+  readonly DestinationPort: number;
+  readonly TcpFlags: number;
+  readonly Bytes: number;
+  readonly Steps: readonly string[];
+  readonly Verdict: string;
+}
+
+/** What to follow; see `skep net trace --help`. */
+export interface TraceOptions {
+  readonly client: string;
+  readonly port: string;
+  readonly protocol: string;
+  readonly seconds: string;
+}
+
+/** Counters that are not zero; all of them with `all`. */
+export async function netCounters(socket: string, all: boolean): Promise<readonly string[]> {
+  const { Counters, Repairs } = (await callApi(socket, 'GET', '/skep/net/counters')) as Counters;
+  const shown = Counters.filter(({ Packets }) => all || Packets > 0);
+  const repairs = Object.entries(Repairs)
+    .filter(([, count]) => all || count > 0)
+    .map(([kind, count]) => [`repaired-${kind.toLowerCase()}`, String(count), '']);
+  return table(
+    ['REASON', 'PACKETS', 'BYTES'],
+    [...shown.map((row) => [row.Reason, String(row.Packets), String(row.Bytes)]), ...repairs],
+  );
+}
+
+/** Virtual addresses and published ports with their backends. */
+export async function netServices(socket: string): Promise<readonly string[]> {
+  const rows = (await callApi(socket, 'GET', '/skep/net/services')) as readonly Service[];
+  return table(
+    ['LISTENS ON', 'TARGET PORT', 'BACKENDS'],
+    rows.map((row) =>
+      row.Kind === 'vip'
+        ? [`${row.Address ?? ''} (network ${row.Network ?? 0})`, 'same', row.Backends.join(' ')]
+        : [
+            `*:${row.Port ?? 0}/${row.Protocol ?? ''}`,
+            String(row.TargetPort),
+            row.Backends.join(' '),
+          ],
+    ),
+  );
+}
+
+/** Flows through services that this node tracks. */
+export async function netConnections(socket: string, limit: string): Promise<readonly string[]> {
+  const path = `/skep/net/connections?limit=${encodeURIComponent(limit)}`;
+  const rows = (await callApi(socket, 'GET', path)) as readonly Connection[];
+  return table(
+    ['KIND', 'PROTOCOL', 'SOURCE', 'DESTINATION', 'OTHER', 'STATE', 'IDLE'],
+    rows.map((row) => [
+      row.Kind,
+      protocolName(row.Protocol),
+      endpoint(row.Source, row.SourcePort),
+      endpoint(row.Destination, row.DestinationPort),
+      endpoint(row.Other, row.OtherPort),
+      row.State,
+      `${row.IdleSeconds}s`,
+    ]),
+  );
+}
+
+/** Prints a line for each packet a program of this node sees, until the time is over. */
+export async function netTrace(
+  socket: string,
+  options: TraceOptions,
+  print: (line: string) => void,
+): Promise<void> {
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(options)) {
+    if (value !== '') query.set(key, value as string);
+  }
+  let first: number | undefined;
+  await followApi(socket, `/skep/net/trace?${query.toString()}`, (line) => {
+    const step = JSON.parse(line) as Step;
+    first ??= step.TimeNs;
+    print(traceLine(step, (step.TimeNs - first) / 1e6));
+  });
+}
+
+function traceLine(step: Step, sinceMs: number): string {
+  const flags = TCP_FLAGS.filter(([bit]) => (step.TcpFlags & bit) !== 0).map(([, name]) => name);
+  return [
+    `+${sinceMs.toFixed(3)} ms`,
+    `${step.Program}(${step.Interface})`,
+    protocolName(step.Protocol),
+    `${endpoint(step.Source, step.SourcePort)} > ${endpoint(step.Destination, step.DestinationPort)}`,
+    ...(flags.length === 0 ? [] : [flags.join(',')]),
+    `${step.Bytes} bytes:`,
+    [...step.Steps, step.Verdict].join(', '),
+  ].join(' ');
+}
+
+function protocolName(number: number): string {
+  return PROTOCOL_NAMES[number] ?? String(number);
+}
+
+function endpoint(address: string, port: number): string {
+  const host = address.includes(':') ? `[${address}]` : address;
+  return port === 0 ? host : `${host}:${port}`;
+}
+
+/** Columns as wide as their widest cell. */
+function table(head: readonly string[], rows: readonly (readonly string[])[]): readonly string[] {
+  const lines = [head, ...rows];
+  const widths = head.map((_, column) => Math.max(...lines.map((row) => row[column]?.length ?? 0)));
+  return lines.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('   ')
+      .trimEnd(),
+  );
+}

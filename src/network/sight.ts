@@ -1,0 +1,86 @@
+/**
+ * What one node's data path does, for operators: counters, tables, connections, and traces of
+ * single flows. Reading disturbs no packet.
+ */
+import type { Clock } from '../model/environment.js';
+import { SkepError } from '../model/errors.js';
+import type {
+  ConnectionRow,
+  CounterRow,
+  Datapath,
+  DatapathState,
+  TraceFilter,
+  TraceRow,
+} from '../native/datapath-types.js';
+import { TRACE_PERIOD_MS } from './limits.js';
+import type { RepairCounts, Repairer } from './repairer.js';
+import type { NetworkSight } from './types.js';
+
+/** {@link NetworkSight} over a data path. */
+export class DatapathSight implements NetworkSight {
+  private readonly datapath: Datapath;
+  private readonly repairer: Repairer;
+  private readonly clock: Clock;
+  private tracing = false;
+
+  constructor(datapath: Datapath, repairer: Repairer, clock: Clock) {
+    this.datapath = datapath;
+    this.repairer = repairer;
+    this.clock = clock;
+  }
+
+  counters(): readonly CounterRow[] {
+    return this.datapath.counters();
+  }
+
+  repairs(): RepairCounts {
+    return this.repairer.counts;
+  }
+
+  rows(): DatapathState {
+    return this.datapath.dump();
+  }
+
+  connections(max: number): readonly ConnectionRow[] {
+    return this.datapath.connections(max);
+  }
+
+  /** @throws SkepError already_exists while another trace runs */
+  trace(filter: TraceFilter, signal: AbortSignal): AsyncIterable<readonly TraceRow[]> {
+    if (this.tracing)
+      throw new SkepError('already_exists', 'another trace is running on this node');
+    this.tracing = true;
+    try {
+      this.datapath.startTrace(filter);
+    } catch (error) {
+      this.tracing = false;
+      throw error;
+    }
+    return this.batches(signal);
+  }
+
+  private async *batches(signal: AbortSignal): AsyncIterable<readonly TraceRow[]> {
+    try {
+      while (!signal.aborted) {
+        await this.pause(signal);
+        const { rows } = this.datapath.readTrace();
+        if (rows.length > 0) yield rows;
+      }
+    } finally {
+      this.datapath.stopTrace();
+      this.tracing = false;
+    }
+  }
+
+  private async pause(signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        timer.cancel();
+        signal.removeEventListener('abort', done);
+        resolve();
+      };
+      const timer = this.clock.setTimer(TRACE_PERIOD_MS, done);
+      signal.addEventListener('abort', done);
+    });
+  }
+}
