@@ -141,6 +141,10 @@ void Devices::EnsureHostLeg() {
   host_far_ = rtnetlink_.GetLink(kHostFarDevice);
 }
 
+void Devices::Silence(const std::string& name) {
+  EnsureSysctl("ipv6", name, "disable_ipv6", "1");
+}
+
 void Devices::AddHostAddress(uint32_t address) { rtnetlink_.AddAddress({host_.index, address, 32}); }
 
 void Devices::RemoveHostAddress(uint32_t address) {

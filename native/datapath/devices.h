@@ -45,6 +45,10 @@ class Devices {
   std::set<uint32_t> HostAddresses();
   std::set<std::pair<uint32_t, uint8_t>> HostRoutes();
 
+  /// Keeps the host's stack from speaking on the host side of a container's interface by itself
+  /// (IPv6 neighbour discovery and the like).
+  static void Silence(const std::string& name);
+
   /// Puts an address on the host's leg.
   void AddHostAddress(uint32_t address);
   void RemoveHostAddress(uint32_t address);

@@ -197,6 +197,7 @@ void Engine::AttachLink(LinkRow row) {
   netlink::Rtnetlink rtnetlink;
   const netlink::Link link = rtnetlink.GetLink(row.name);
   row.ifindex = static_cast<uint32_t>(link.index);
+  Devices::Silence(row.name);
   for (const LinkRow& other : tables_->Links()) {
     // The device was deleted and made again under the same name.
     if (other.name == row.name && other.ifindex != row.ifindex) DetachLink(row.name);

@@ -28,6 +28,7 @@ export const DATAPATH_REASONS = {
   'drop-not-configured': 23,
   'drop-connection-table': 24,
   'drop-tunnel-from-container': 25,
+  'drop-arp-unanswered': 26,
   'forward-container': 40,
   'forward-tunnel': 41,
   'forward-host': 42,

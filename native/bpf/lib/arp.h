@@ -40,14 +40,14 @@ static __always_inline int answer_arp(struct __sk_buff *skb, struct skep_config 
   if (bpf_skb_load_bytes(skb, 0, &frame, sizeof(frame)) < 0)
     return DROP(SKEP_MALFORMED);
   if (frame.operation != bpf_htons(ARP_REQUEST) || frame.protocol != bpf_htons(ETH_P_IP))
-    return TC_ACT_SHOT;
+    return DROP(SKEP_ARP_UNANSWERED);
   /* Probes for the asker's own address must stay unanswered, or it would think it is taken. */
   if (frame.sender_be == 0 || frame.sender_be == frame.target_be)
-    return TC_ACT_SHOT;
+    return DROP(SKEP_ARP_UNANSWERED);
   if (frame.sender_be != link->address_be)
     return DROP(SKEP_SPOOFED_ADDRESS);
   if (frame.target_be == link->address_be)
-    return TC_ACT_SHOT;
+    return DROP(SKEP_ARP_UNANSWERED);
   struct skep_network *network = bpf_map_lookup_elem(&sw_network, &link->vni);
   if (!network)
     return DROP(SKEP_NOT_CONFIGURED);

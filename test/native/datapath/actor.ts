@@ -298,7 +298,25 @@ function testRun(program: string, packet: readonly number[], interfaceIndex: num
   return { verdict: result?.verdict, packet: [...(result?.packet ?? [])] };
 }
 
+/** Verdicts of many frames (base64); null where the kernel's test run refuses a frame. */
+function testRuns(
+  program: string,
+  frames: readonly string[],
+  interfaceIndex: number,
+): readonly (number | null)[] {
+  return frames.map((frame) => {
+    try {
+      const packet = Buffer.from(frame, 'base64');
+      return datapath?.testRun(program, packet, interfaceIndex).verdict ?? null;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EINVAL') return null;
+      throw error;
+    }
+  });
+}
+
 const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
+  testRuns,
   serveTcp,
   serveUdp,
   askTcp,
