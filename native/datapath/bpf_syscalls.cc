@@ -65,6 +65,18 @@ UniqueFd LoadProgram(const ProgramSpec& spec) {
   throw SystemError(error, "bpf(BPF_PROG_LOAD)", spec.name + "\n" + text);
 }
 
+uint32_t VerifiedInstructions(int program_fd) {
+  bpf_prog_info info{};
+  bpf_attr attr{};
+  attr.info.bpf_fd = static_cast<uint32_t>(program_fd);
+  attr.info.info_len = sizeof info;
+  attr.info.info = Pointer(&info);
+  if (Call(BPF_OBJ_GET_INFO_BY_FD, attr) < 0) {
+    throw SystemError(errno, "bpf(BPF_OBJ_GET_INFO_BY_FD)");
+  }
+  return info.verified_insns;
+}
+
 bpf_map_info MapInfo(int fd) {
   bpf_map_info info{};
   bpf_attr attr{};

@@ -41,6 +41,8 @@ struct TestResult {
 UniqueFd CreateMap(const MapSpec& spec);
 /// Loads a program; a refusal carries the end of the verifier's log.
 UniqueFd LoadProgram(const ProgramSpec& spec);
+/// Instructions the verifier walked through to accept a program; 0 before Linux 5.16.
+uint32_t VerifiedInstructions(int program_fd);
 /// Type, sizes, entries and flags of an existing map.
 bpf_map_info MapInfo(int fd);
 

@@ -223,6 +223,7 @@ Napi::Function DatapathObject::Define(Napi::Env env) {
           InstanceMethod<&This::StopTrace>("stopTrace"),
           InstanceMethod<&This::Repair>("repair"),
           InstanceMethod<&This::TestRun>("testRun"),
+          InstanceMethod<&This::VerifiedInstructions>("verifiedInstructions"),
           InstanceMethod<&This::Close>("close"),
           InstanceMethod<&This::Destroy>("destroy"),
       });

@@ -45,6 +45,7 @@ class DatapathObject : public Napi::ObjectWrap<DatapathObject> {
   void StopTrace(Info info);
   Napi::Value Repair(Info info);
   Napi::Value TestRun(Info info);
+  Napi::Value VerifiedInstructions(Info info);
   void Close(Info info);
   void Destroy(Info info);
 

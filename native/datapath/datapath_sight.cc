@@ -134,8 +134,10 @@ Napi::Object FromTraceRow(Napi::Env env, const skep_trace_row& from) {
   row.Set("tcpFlags", number(from.tcp_flags));
   row.Set("bytes", number(from.bytes));
   Napi::Array steps = Napi::Array::New(env);
-  for (uint32_t i = 0; i < from.step_count && i < SKEP_TRACE_STEPS; i++) {
-    steps.Set(i, Napi::String::New(env, ReasonName(from.steps[i])));
+  const uint64_t packed = static_cast<uint64_t>(from.steps[1]) << 32 | from.steps[0];
+  for (int shift = 56; shift >= 0; shift -= 8) {
+    const auto reason = static_cast<uint8_t>(packed >> shift);
+    if (reason != 0) steps.Set(steps.Length(), Napi::String::New(env, ReasonName(reason)));
   }
   row.Set("steps", steps);
   row.Set("verdict", Napi::String::New(env, VerdictName(from.verdict)));
@@ -186,6 +188,17 @@ Napi::Value DatapathObject::ReadTrace(Info info) {
 
 void DatapathObject::StopTrace(Info info) {
   Guarded(info.Env(), [&] { Open(info.Env()).trace().Stop(); });
+}
+
+Napi::Value DatapathObject::VerifiedInstructions(Info info) {
+  const Napi::Env env = info.Env();
+  return Guarded(env, [&]() -> Napi::Value {
+    Napi::Object object = Napi::Object::New(env);
+    for (const auto& [name, count] : Open(env).programs().VerifiedInstructions()) {
+      object.Set(name, Napi::Number::New(env, count));
+    }
+    return object;
+  });
 }
 
 Napi::Value DatapathObject::Repair(Info info) {

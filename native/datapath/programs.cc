@@ -61,6 +61,12 @@ Programs::Programs(const MapSet& maps) {
   }
 }
 
+std::map<std::string, uint32_t> Programs::VerifiedInstructions() const {
+  std::map<std::string, uint32_t> counts;
+  for (const auto& [name, fd] : fds_) counts[name] = bpf::VerifiedInstructions(fd.get());
+  return counts;
+}
+
 int Programs::Fd(const std::string& name) const {
   const auto found = fds_.find(name);
   if (found == fds_.end()) throw SystemError(ENOENT, "program", name);

@@ -16,6 +16,9 @@ class Programs {
   /// Descriptor of a program, by its function's name. @throws SystemError ENOENT
   int Fd(const std::string& name) const;
 
+  /// Instructions the verifier walked through, by program.
+  std::map<std::string, uint32_t> VerifiedInstructions() const;
+
   /// Socket hooks: function name and where it attaches.
   static const std::map<std::string, uint32_t>& SocketHooks();
 

@@ -66,6 +66,7 @@ interface NativeDatapath {
   stopTrace(): void;
   repair(): number;
   testRun(program: string, packet: Uint8Array, interfaceIndex: number): TestRunResult;
+  verifiedInstructions(): Readonly<Record<string, number>>;
   close(): void;
   destroy(): void;
 }
@@ -77,6 +78,10 @@ function explain(error: unknown, options: DatapathOptions): unknown {
   const because = (sentence: string) =>
     new SkepError('failed_precondition', sentence, { cause: error });
   const text = error.message;
+  // The verifier's refusal of a program is EACCES too, but comes with its log.
+  if (syscall === 'bpf(BPF_PROG_LOAD)' && text.includes('\n')) {
+    return because(`the kernel refused a program: ${text}`);
+  }
   if (code === 'EPERM' || code === 'EACCES') {
     return because('the data path needs root: BPF and network administration were refused');
   }
@@ -96,7 +101,6 @@ function explain(error: unknown, options: DatapathOptions): unknown {
   if (syscall.startsWith('netlink(RTM_GETLINK') && code === 'ENODEV') {
     return because(`no such network interface: ${text.split(': ').pop() ?? ''}`);
   }
-  if (syscall === 'bpf(BPF_PROG_LOAD)') return because(`the kernel refused a program: ${text}`);
   return error;
 }
 
@@ -231,6 +235,11 @@ export class KernelDatapath implements Datapath {
   /** Runs one program on a packet without sending anything: for tests. */
   testRun(program: string, packet: Uint8Array, interfaceIndex: number): TestRunResult {
     return this.#native.testRun(program, packet, interfaceIndex);
+  }
+
+  /** Instructions the kernel's verifier walked through, by program: for tests. */
+  verifiedInstructions(): Readonly<Record<string, number>> {
+    return this.#native.verifiedInstructions();
   }
 
   close(): void {

@@ -37,12 +37,12 @@ static __always_inline void count_bytes(__u32 reason, __u32 bytes)
     counter->packets++;
     counter->bytes += bytes;
   }
-  trace_step(reason);
 }
 
 static __always_inline void count(struct __sk_buff *skb, __u32 reason)
 {
   count_bytes(reason, skb->len);
+  trace_step(skb, reason);
 }
 
 static __always_inline int finish(struct __sk_buff *skb, int verdict)
@@ -51,7 +51,7 @@ static __always_inline int finish(struct __sk_buff *skb, int verdict)
     count(skb, (__u32)(-0x100 - verdict));
     verdict = TC_ACT_SHOT;
   }
-  trace_end(verdict);
+  trace_end(skb, verdict);
   return verdict;
 }
 

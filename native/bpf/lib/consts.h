@@ -35,6 +35,5 @@
 
 #define SKEP_COUNTERS 64
 
-/* Rows of the trace ring, and steps noted in one row. */
+/* Rows of the trace ring. */
 #define SKEP_TRACE_ROWS 8192
-#define SKEP_TRACE_STEPS 8

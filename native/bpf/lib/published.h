@@ -134,6 +134,7 @@ static __always_inline int to_published(struct __sk_buff *skb, struct skep_confi
     bad = open_published(config, packet, service, entry, &flow, &fresh);
     if (bad)
       return bad;
+    trace_step(skb, SKEP_SERVICE_CHOSEN);
     connection = &fresh;
   }
   struct skep_endpoint_key key = { connection->vni, connection->address_be };

@@ -5,8 +5,6 @@
 
 #include <linux/types.h>
 
-#include "consts.h"
-
 /* The one row of sw_config. */
 struct skep_config {
   __u64 netns_cookie; /* namespace of the host sockets that may use published ports */
@@ -216,7 +214,6 @@ struct skep_trace_row {
   __u8 protocol;
   __u8 tcp_flags;
   __u8 program; /* enum skep_program */
-  __u8 step_count;
-  __u8 steps[SKEP_TRACE_STEPS]; /* reasons counted on the way */
-  __u32 pad;
+  __u8 pad[5];
+  __u32 steps[2]; /* the last eight reasons counted, a byte each; the last one lowest in [0] */
 };

@@ -96,6 +96,7 @@ static __always_inline int to_virtual(struct __sk_buff *skb, struct skep_config 
     bad = open_virtual(packet, vni, &flow, &fresh);
     if (bad)
       return bad;
+    trace_step(skb, SKEP_SERVICE_CHOSEN);
     connection = &fresh;
   }
   struct skep_endpoint_key key = { connection->vni, connection->address_be };
