@@ -1,7 +1,7 @@
 // Runs formatter, linter and all tests, and ends with one line `N passed, N failed`.
 //   node scripts/run-tests.mjs [--long] [FOLDER ...]    folders under test/, default: all
 // Test files run one after the other: many of them bring up engines, and timings of one must not
-// disturb another. --long runs the simulations with many seeds instead.
+// disturb another. --long runs the simulations with many seeds and the files named *.long.ts instead.
 import { spawn } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -22,9 +22,13 @@ function testFiles(directory) {
     .flatMap((name) => {
       const file = path.join(directory, name);
       if (statSync(file).isDirectory()) return testFiles(file);
-      return name.endsWith('.test.js') ? [file] : [];
+      return /\.(test|long)\.js$/.test(name) ? [file] : [];
     })
     .sort();
+}
+
+function isLong(file) {
+  return file.endsWith('.long.js') || (long && path.relative('dist/test', file) in LONG_RUNS);
 }
 
 async function run(command, commandArgs, onLine, extraEnv = {}) {
@@ -122,7 +126,7 @@ const roots =
   folders.length === 0 ? ['dist/test'] : folders.map((folder) => path.join('dist/test', folder));
 const files = roots
   .flatMap((root) => (root.endsWith('.js') ? [root] : testFiles(root)))
-  .filter((file) => !long || path.relative('dist/test', file) in LONG_RUNS);
+  .filter((file) => isLong(file) === long);
 for (const file of files) await testFile(file);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 && passed > 0 ? 0 : 1;

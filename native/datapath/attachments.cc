@@ -22,9 +22,8 @@ constexpr int kLoopback = 1;
 }  // namespace
 
 Attachments::Attachments(std::string directory, bool force_clsact)
-    : directory_(std::move(directory)) {
-  if (force_clsact) mode_ = AttachMode::kClsact;
-}
+    : directory_(std::move(directory)),
+      mode_(force_clsact || !bpf::KnowsTcx() ? AttachMode::kClsact : AttachMode::kTcx) {}
 
 std::string Attachments::PinOf(const std::string& role, int ifindex) const {
   return directory_ + "/" + role + "-" + std::to_string(ifindex);
@@ -40,15 +39,9 @@ void Attachments::AttachIngress(const std::string& role, int ifindex, int progra
       }
       ::unlink(path.c_str());
     }
-    try {
-      UniqueFd link = bpf::CreateTcxLink(program_fd, ifindex);
-      bpf::Pin(link.get(), path);
-      return;
-    } catch (const SystemError& failure) {
-      // EINVAL on the very first attach: a kernel before 6.6, which does not know tcx.
-      if (failure.error() != EINVAL || !Pins().empty()) throw;
-      mode_ = AttachMode::kClsact;
-    }
+    UniqueFd link = bpf::CreateTcxLink(program_fd, ifindex);
+    bpf::Pin(link.get(), path);
+    return;
   }
   netlink::Rtnetlink rtnetlink;
   rtnetlink.EnsureClsact(ifindex);

@@ -15,7 +15,7 @@ enum class AttachMode { kTcx, kClsact };
 
 class Attachments {
  public:
-  /// `directory` holds the pinned links. `mode` is kClsact to force the fallback.
+  /// `directory` holds the pinned links. tcx where the kernel knows it, unless `force_clsact`.
   Attachments(std::string directory, bool force_clsact);
 
   AttachMode mode() const { return mode_; }
@@ -40,7 +40,7 @@ class Attachments {
   std::vector<std::string> Pins() const;
 
   std::string directory_;
-  AttachMode mode_ = AttachMode::kTcx;
+  const AttachMode mode_;
 };
 
 /// Mount point of the unified cgroup hierarchy (also in hybrid layouts); empty if there is none.

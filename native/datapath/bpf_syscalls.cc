@@ -144,6 +144,14 @@ UniqueFd OpenPin(const std::string& path) {
   return fd;
 }
 
+bool KnowsTcx() {
+  constexpr uint32_t kLoopback = 1;
+  bpf_attr attr{};
+  attr.query.target_fd = kLoopback;  // an interface index here
+  attr.query.attach_type = kTcxIngress;
+  return Call(BPF_PROG_QUERY, attr) == 0;
+}
+
 UniqueFd CreateTcxLink(int program_fd, int ifindex) {
   bpf_attr attr{};
   attr.link_create.prog_fd = static_cast<uint32_t>(program_fd);

@@ -58,6 +58,8 @@ void Pin(int fd, const std::string& path);
 /// The pinned object, or an invalid descriptor if there is none.
 UniqueFd OpenPin(const std::string& path);
 
+/// Whether the kernel has tcx hooks (Linux 6.6), asked on the loopback interface.
+bool KnowsTcx();
 UniqueFd CreateTcxLink(int program_fd, int ifindex);
 UniqueFd CreateCgroupLink(int program_fd, int cgroup_fd, uint32_t attach_type);
 /// Puts another program into a link, atomically for packets.

@@ -48,7 +48,7 @@ for (const forceClsact of [false, true]) {
   await t.test(`killed and taken over (${how})`, async (t) => {
     await withCluster(
       t,
-      async ({ world, client, a, plainA, webA }) => {
+      async ({ world, client, a, b, plainA, webA }) => {
         const published = { host: a.address, port: PUBLISHED_PORT };
         await client.call('startStream', published);
         await plainA.call('startStream', { host: VIP, port: TARGET_PORT });
@@ -63,9 +63,11 @@ for (const forceClsact of [false, true]) {
         await t.resolves(client.askTcp(published), 'new connections too');
         await t.resolves(a.holder.askTcp({ ...published, host: '127.0.0.1' }));
 
+        const usedTcx = await b.agent.call('usesTcx');
         await world.openAgent(a, options);
         t.same(await a.dump(), before, 'the new process finds every row');
-        t.equal(await a.agent.call('usesTcx'), !forceClsact);
+        t.equal(await a.agent.call('usesTcx'), usedTcx, 'as before');
+        if (forceClsact) t.equal(usedTcx, false);
         for (const actor of [client, plainA, webA]) {
           const { answered } = await actor.tally();
           await until(async () => (await actor.tally()).answered > answered + 5, 'and on');
@@ -92,8 +94,9 @@ await t.test('a container deleted while no process watched', async (t) => {
     );
     await world.openAgent(a);
     t.notOk((await names()).includes('10.0.0.50'));
-    const pins = a.run('ls', `${a.directory}/skep/links`);
-    t.equal(pins.match(/container-/g)?.length, 3, 'its pin is gone too');
+    const pins = a.run('ls', `${a.directory}/skep/links`).match(/container-/g)?.length ?? 0;
+    const pinned = (await a.agent.call('usesTcx')) === true;
+    t.equal(pins, pinned ? 3 : 0, 'its pin is gone too');
   });
 });
 
@@ -143,7 +146,8 @@ await t.test('destroy leaves nothing', async (t) => {
   t.teardown(async () => await world.close());
   const { a, webA } = await startCluster(world);
   await a.datapath('destroy');
-  t.equal(a.run('ls', a.directory).trim(), 'maps.debug\nprogs.debug');
+  // Newer kernels show two files of their own on every bpf file system.
+  t.notMatch(a.run('ls', a.directory), /^(?!maps\.debug$|progs\.debug$).+/m);
   const links = a.run('ip', '-o', 'link');
   t.notMatch(links, /sw-/);
   t.equal(a.run('nft', 'list', 'ruleset').trim(), '');
