@@ -2,6 +2,7 @@
 #include "netlink/register.h"
 
 #include "netlink/kernel_probe.h"
+#include "netlink/namespace_resolver.h"
 #include "netlink/netlink.h"
 
 namespace skep::netlink {
@@ -25,6 +26,7 @@ Napi::Value ProbeKernelFor(const Napi::CallbackInfo& info) {
 
 void Register(Napi::Env env, Napi::Object exports) {
   Netlink::Register(env, exports);
+  NamespaceResolver::Register(env, exports);
   exports.Set("probeKernel", Napi::Function::New<ProbeKernelFor>(env, "probeKernel"));
 }
 

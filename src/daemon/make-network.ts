@@ -5,6 +5,7 @@
 import { SkepError } from '../model/errors.js';
 import { openDatapath } from '../native/datapath.js';
 import { startGossip } from '../native/gossip.js';
+import { openNamespaceResolver } from '../native/namespace-resolver.js';
 import { DNS_ADDRESS, DNS_PORT, GOSSIP_PORT } from '../network/limits.js';
 import { NodeNetwork } from '../network/node-network.js';
 import { DeferredNetwork } from './deferred-network.js';
@@ -56,6 +57,7 @@ export function makeNetwork(context: NodeContext, record: NodeRecord): DeferredN
       return new NodeNetwork({
         datapath,
         netlink,
+        openNamespaceResolver,
         startGossip,
         engine,
         attachments,

@@ -97,6 +97,28 @@ export const DNS_TTL_SECONDS = 600;
 /** Concurrent forwarded questions; more are REFUSED (stock: 1,024). */
 export const DNS_FORWARDS_MAX = 1024;
 
+/** Containers on this node whose 127.0.0.11 we answer; five descriptors each. */
+export const NAMESPACE_RESOLVERS_MAX = 4096;
+
+/** Concurrent questions of one such container that wait for the engine's resolver. */
+export const NAMESPACE_FORWARDS_MAX = 64;
+
+/** TCP connections of one such container at once. */
+export const NAMESPACE_TCP_CONNECTIONS_MAX = 16;
+
+/** The engine's resolver asks three servers in turn, 4 s each; then it says so itself. */
+export const ENGINE_RESOLVER_TIMEOUT_MS = 13_000;
+
+/** Address of the engine's resolver in every container. */
+export const ENGINE_RESOLVER_ADDRESS = '127.0.0.11';
+
+/**
+ * A container that is starting joins before its namespace exists. It is looked for this often and
+ * for this long, so that ours answers before its first process asks; then only by the house keeping.
+ */
+export const NAMESPACE_LOOK_PERIOD_MS = 10;
+export const NAMESPACE_LOOK_MS = 10_000;
+
 /** One upstream server's time to answer (stock: 4 s). */
 export const DNS_UPSTREAM_TIMEOUT_MS = 4000;
 

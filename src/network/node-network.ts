@@ -9,6 +9,7 @@ import { SkepError } from '../model/errors.js';
 import type { Network, NetworkAttachment } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { PortConfig } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Datapath, LinkRow, Netlink } from '../native/datapath-types.js';
+import type { OpenNamespaceResolver } from '../native/namespace-resolver.js';
 import type { GossipEvent, GossipProfile, StartGossip } from '../native/gossip-types.js';
 import type { Logger } from '../observe/logger.js';
 import { ownEntries } from './announcer.js';
@@ -17,7 +18,8 @@ import { ClusterGossip } from './cluster-gossip.js';
 import { desiredDatapath } from './desired.js';
 import { DnsForwarder, resolvConfUpstreams } from './dns/forwarder.js';
 import { buildNameTables, type NameTable } from './dns/names.js';
-import { DnsServer } from './dns/server.js';
+import { NamespaceResolvers } from './dns/namespace-resolvers.js';
+import { DnsServer, reachesOutside } from './dns/server.js';
 import { EngineNetworks } from './engine-networks.js';
 import {
   localNodeOf,
@@ -41,7 +43,7 @@ import {
 } from './limits.js';
 import { Liveness } from './liveness.js';
 import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
-import { clusterView, namesBySource, networksInUse } from './local-view.js';
+import { clusterView, namesBySource, networksInUse, plainSandboxes } from './local-view.js';
 import { networkInfoOf, subnetOf } from './network-info.js';
 import { PinnedRows } from './pinned.js';
 import { IpamDriver } from './plugin/ipam-driver.js';
@@ -87,6 +89,7 @@ export interface NodeNetworkOptions {
 export interface NodeNetworkParts {
   readonly datapath: Datapath;
   readonly netlink: Netlink;
+  readonly openNamespaceResolver: OpenNamespaceResolver;
   readonly startGossip: StartGossip;
   readonly engine: Dockerode;
   readonly attachments: AttachmentAllocator;
@@ -109,6 +112,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly driver: NetworkDriver;
   private readonly plugin: PluginServer;
   private readonly dns: DnsServer;
+  private readonly resolvers: NamespaceResolvers;
   private readonly hostAddresses: HostAddresses;
   private readonly settling: Settling;
   private readonly repairer: Repairer;
@@ -172,9 +176,9 @@ export class NodeNetwork implements NodeNetworking {
     this.plugin = new PluginServer(options.pluginSocket, handlers, logger);
     const skip = new Set([options.dnsAddress]);
     this.dns = new DnsServer({
-      bindAddress: options.dnsAddress,
-      port: options.dnsPort,
+      sockets: { kind: 'address', address: options.dnsAddress, port: options.dnsPort },
       namesFor: (source) => this.names.get(source),
+      mayForward: reachesOutside,
       forwarder: new DnsForwarder({
         upstreams: resolvConfUpstreams(options.resolvConf, skip),
         random,
@@ -182,6 +186,7 @@ export class NodeNetwork implements NodeNetworking {
       random,
       logger,
     });
+    this.resolvers = this.makeResolvers();
   }
 
   async start(): Promise<void> {
@@ -211,6 +216,7 @@ export class NodeNetwork implements NodeNetworking {
     this.running = true;
     for (const endpoint of this.state.endpoints.values()) this.onEndpoint(endpoint);
     this.refresh();
+    this.resolvers.start();
     this.every('echo', ECHO_PERIOD_MS, () => this.watch());
     this.every('host', HOST_ADDRESS_PERIOD_MS, () => this.keepHouse());
     this.every('repair', REPAIR_PERIOD_MS, () => this.repair());
@@ -220,6 +226,7 @@ export class NodeNetwork implements NodeNetworking {
     this.halt();
     this.gossip.close();
     await this.plugin.stop();
+    await this.resolvers.stop();
     await this.dns.stop();
     this.parts.datapath.close();
   }
@@ -252,6 +259,7 @@ export class NodeNetwork implements NodeNetworking {
     }
     for (const endpoint of [...this.state.endpoints.values()]) this.driver.detach(endpoint);
     await this.plugin.stop();
+    await this.resolvers.stop();
     await this.dns.stop();
     datapath.destroy();
     await this.state.clear();
@@ -366,6 +374,21 @@ export class NodeNetwork implements NodeNetworking {
     return endpoints;
   }
 
+  /** Name servers in the namespaces of plain containers, which see what their addresses may see. */
+  private makeResolvers(): NamespaceResolvers {
+    const { openNamespaceResolver, environment, logger } = this.parts;
+    const { state } = this;
+    return new NamespaceResolvers({
+      open: openNamespaceResolver,
+      wanted: () => plainSandboxes(state),
+      namesIn: (sandbox) => {
+        const tables = state.endpointsIn(sandbox).map(({ address }) => this.names.get(address));
+        return tables.find((each) => each !== undefined) ?? [];
+      },
+      ...{ clock: environment.clock, random: environment.random, logger },
+    });
+  }
+
   /** Remembers a network; the twin stays the one it has. */
   private learn(info: ReturnType<typeof networkInfoOf>): void {
     const known = this.state.networks.get(info.id);
@@ -380,6 +403,7 @@ export class NodeNetwork implements NodeNetworking {
       if (!this.state.planned.has(place)) this.containers.follow(endpoint);
     }
     this.sweeper.touch(endpoint.networkId);
+    this.resolvers.reconcile();
     this.schedule();
   }
 
@@ -465,6 +489,7 @@ export class NodeNetwork implements NodeNetworking {
     this.gossip.tick();
     try {
       this.hostAddresses.refresh();
+      this.resolvers.reconcile();
       this.driver.releaseVanished();
     } catch (error) {
       const err = SkepError.from(error).message;

@@ -23,7 +23,9 @@ import {
   docker,
   down,
   inHost,
+  killSkepd,
   mustDocker,
+  restartSkepd,
   skep,
   up,
 } from '../testbed/testbed.js';
@@ -185,15 +187,38 @@ void t.test('a service published on every node of a three-host swarm', async (t)
       ]);
       t.equal(run.code, 0, run.stderr);
       t.match(run.stdout, /skep-test/);
-      await mustDocker(socket, ['run', '-d', '--name', 'plain', WEB_IMAGE]);
-      await mustDocker(socket, ['network', 'connect', 'shared', 'plain']);
-      const format = '{{(index .Endpoint.VirtualIPs 0).Addr}}';
-      const vip = await mustDocker(socket, ['service', 'inspect', '--format', format, 'inside']);
-      const url = `http://${vip.split('/')[0]}/`;
-      const connected = await docker(socket, ['exec', 'plain', 'wget', '-qO-', url]);
-      t.match(connected.stdout, /skep-test/, connected.stderr);
-      await mustDocker(socket, ['network', 'disconnect', 'shared', 'plain']);
-      await mustDocker(socket, ['rm', '-f', 'plain']);
+    });
+
+    await t.test('names work in a container that joins later, until it leaves', async (t) => {
+      const plain = h2.skepSocket;
+      const lookUp = async (name: string) =>
+        (await docker(h2.dockerSocket, ['exec', 'plain', 'nslookup', '-type=a', name])).stdout;
+      const known = async (name: string, address: string | RegExp) =>
+        waitFor(`${name} to be known`, WAIT_MS, async () =>
+          (await lookUp(name)).match(address) === null ? undefined : true,
+        );
+      await mustDocker(plain, ['network', 'create', 'home']);
+      for (const name of ['neighbour', 'plain'])
+        await mustDocker(plain, ['run', '-d', '--name', name, '--network', 'home', WEB_IMAGE]);
+      const home = /Name:.*\nAddress: 172\./;
+      t.match(await lookUp('neighbour'), home);
+      await mustDocker(plain, ['network', 'connect', '--alias', 'nick', 'shared', 'plain']);
+      const fetch = await docker(plain, ['exec', 'plain', 'sh', '-c', FETCH_INSIDE]);
+      t.match(fetch.stdout, /skep-test/, fetch.stderr);
+      t.match(await lookUp('tasks.inside'), /Name:.*\nAddress: 10\./);
+      t.match(await lookUp('neighbour'), home, 'names of the engine, too');
+      const seen = `for i in $(seq 50); do wget -qO- http://nick/ && exit; sleep 0.2; done; exit 1`;
+      const { id } = await containerOn(h3, 'inside');
+      t.match(await mustDocker(h3.dockerSocket, ['exec', id, 'sh', '-c', seen]), /skep-test/);
+      await killSkepd(h2);
+      t.match(await lookUp('neighbour'), home, 'the engine answers while skepd is away');
+      await restartSkepd(h2);
+      await known('inside', /Name:.*\nAddress: 10\./);
+      await mustDocker(plain, ['network', 'disconnect', 'shared', 'plain']);
+      t.notMatch(await lookUp('inside'), /Name:/);
+      t.match(await lookUp('neighbour'), home);
+      await mustDocker(plain, ['rm', '-f', 'plain', 'neighbour']);
+      await mustDocker(plain, ['network', 'rm', 'home']);
     });
 
     await t.test('logs and exec go through skepd', async (t) => {

@@ -4,7 +4,7 @@
  */
 import { createSocket } from 'node:dgram';
 import { readFile } from 'node:fs/promises';
-import { connect, isIP, isIPv6 } from 'node:net';
+import { connect, isIP, isIPv6, Socket } from 'node:net';
 import type { RandomSource } from '../../model/environment.js';
 import {
   DNS_FORWARDS_MAX,
@@ -19,6 +19,12 @@ export interface Upstream {
   readonly address: string;
   readonly port: number;
 }
+
+/**
+ * Makes the sockets the questions go out by, where that is not the host's own network: descriptors,
+ * unconnected for UDP, connecting for TCP. May throw.
+ */
+export type OpenForwardSocket = (transport: 'udp' | 'tcp') => number;
 
 /** Who to ask at this moment. */
 export type UpstreamSource = () => Promise<readonly Upstream[]>;
@@ -63,6 +69,8 @@ export class DnsForwarder {
   private readonly upstreams: UpstreamSource;
   private readonly random: RandomSource;
   private readonly timeoutMs: number;
+  private readonly underWayMax: number;
+  private readonly openSocket: OpenForwardSocket | undefined;
   private underWay = 0;
 
   constructor(options: {
@@ -70,15 +78,21 @@ export class DnsForwarder {
     readonly random: RandomSource;
     /** Per server; default {@link DNS_UPSTREAM_TIMEOUT_MS}. */
     readonly timeoutMs?: number;
+    /** Questions at once; default {@link DNS_FORWARDS_MAX}. */
+    readonly underWayMax?: number;
+    /** Default: sockets of the host. */
+    readonly openSocket?: OpenForwardSocket;
   }) {
     this.upstreams = options.upstreams;
     this.random = options.random;
     this.timeoutMs = options.timeoutMs ?? DNS_UPSTREAM_TIMEOUT_MS;
+    this.underWayMax = options.underWayMax ?? DNS_FORWARDS_MAX;
+    this.openSocket = options.openSocket;
   }
 
   /** Forwards a whole question message. Never throws. */
   async forward(message: Buffer, transport: 'udp' | 'tcp'): Promise<ForwardResult> {
-    if (this.underWay >= DNS_FORWARDS_MAX) return { kind: 'busy' };
+    if (this.underWay >= this.underWayMax) return { kind: 'busy' };
     this.underWay += 1;
     try {
       const servers = (await this.upstreams()).slice(0, DNS_UPSTREAMS_MAX);
@@ -102,9 +116,16 @@ export class DnsForwarder {
     const question = Buffer.from(message);
     // An id of our own: the client's may be guessable by whoever answers in the server's name.
     Buffer.from(this.random.bytes(2)).copy(question, 0);
+    let descriptor: number | undefined;
+    try {
+      descriptor = this.openSocket?.(transport);
+    } catch {
+      // The container is going, or the process has no descriptors left: as good as silence.
+      return Promise.resolve(undefined);
+    }
     return transport === 'udp'
-      ? askUdp(server, question, this.timeoutMs)
-      : askTcp(server, question, this.timeoutMs);
+      ? askUdp(server, question, this.timeoutMs, descriptor)
+      : askTcp(server, question, this.timeoutMs, descriptor);
   }
 }
 
@@ -112,6 +133,7 @@ function askUdp(
   server: Upstream,
   question: Buffer,
   timeoutMs: number,
+  descriptor: number | undefined,
 ): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
     const socket = createSocket(isIPv6(server.address) ? 'udp6' : 'udp4');
@@ -129,6 +151,7 @@ function askUdp(
     socket.on('message', (answer) => {
       if (repeats(answer, question)) finish(Buffer.from(answer));
     });
+    if (descriptor !== undefined) socket.bind({ fd: descriptor });
     socket.connect(server.port, server.address, () => socket.send(question));
   });
 }
@@ -137,9 +160,13 @@ function askTcp(
   server: Upstream,
   question: Buffer,
   timeoutMs: number,
+  descriptor: number | undefined,
 ): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
-    const socket = connect({ host: server.address, port: server.port, timeout: timeoutMs });
+    const socket =
+      descriptor === undefined
+        ? connect({ host: server.address, port: server.port, timeout: timeoutMs })
+        : new Socket({ fd: descriptor });
     let received = Buffer.alloc(0);
     const timer = setTimeout(() => finish(undefined), timeoutMs);
     const finish = (answer: Buffer | undefined) => {
@@ -149,7 +176,9 @@ function askTcp(
     };
     socket.on('error', () => finish(undefined));
     socket.on('close', () => finish(undefined));
-    socket.on('connect', () => socket.write(framed(question)));
+    // A given socket is connecting already; what is written waits for it in the kernel.
+    if (descriptor !== undefined) socket.write(framed(question));
+    else socket.on('connect', () => socket.write(framed(question)));
     socket.on('data', (chunk: Buffer) => {
       received = Buffer.concat([received, chunk]);
       const length = received.length >= 2 ? received.readUInt16BE(0) : undefined;

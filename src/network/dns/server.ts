@@ -31,14 +31,28 @@ const TCP_BYTES_MAX = 65_535;
 /** Names a container may see, by the address it asks from; undefined for strangers. */
 export type NamesFor = (sourceAddress: string) => readonly NameTable[] | undefined;
 
+/** Where questions come in: an address to take, or sockets that somebody has bound already. */
+export type DnsSockets =
+  | { readonly kind: 'address'; readonly address: string; readonly port: number }
+  /** Descriptors of a UDP and a listening TCP socket; the server closes them when it stops. */
+  | { readonly kind: 'descriptors'; readonly udp: number; readonly tcp: number };
+
 /** Settings of the server. */
 export interface DnsServerOptions {
-  readonly bindAddress: string;
-  readonly port: number;
+  readonly sockets: DnsSockets;
   readonly namesFor: NamesFor;
+  /** Whether what is no name of these networks may be passed on. */
+  readonly mayForward: (tables: readonly NameTable[]) => boolean;
   readonly forwarder: DnsForwarder;
+  /** Connections at once; default {@link DNS_TCP_CONNECTIONS_MAX}. */
+  readonly connectionsMax?: number;
   readonly random: RandomSource;
   readonly logger: Logger;
+}
+
+/** Nothing of a container that is only on internal networks leaves the host, questions included. */
+export function reachesOutside(tables: readonly NameTable[]): boolean {
+  return tables.length === 0 || tables.some(({ internal }) => !internal);
 }
 
 /** Runs between `start` and `stop`. */
@@ -57,21 +71,23 @@ export class DnsServer {
     return this.udp?.address().port ?? 0;
   }
 
-  /** Takes the address. @throws EADDRINUSE, EADDRNOTAVAIL */
+  /** Takes the sockets. @throws EADDRINUSE, EADDRNOTAVAIL */
   async start(): Promise<void> {
     if (this.udp !== undefined) return;
-    const { bindAddress, port, logger } = this.options;
+    const { sockets, logger, connectionsMax } = this.options;
     const udp = createSocket({ type: 'udp4' });
     await new Promise<void>((resolve, reject) => {
       udp.once('error', reject);
-      udp.bind(port, bindAddress, resolve);
+      if (sockets.kind === 'address') udp.bind(sockets.port, sockets.address, resolve);
+      else udp.bind({ fd: sockets.udp }, resolve);
     });
     const tcp = createServer((socket) => this.serveTcp(socket));
-    tcp.maxConnections = DNS_TCP_CONNECTIONS_MAX;
+    tcp.maxConnections = connectionsMax ?? DNS_TCP_CONNECTIONS_MAX;
     try {
       await new Promise<void>((resolve, reject) => {
         tcp.once('error', reject);
-        tcp.listen(udp.address().port, bindAddress, resolve);
+        if (sockets.kind === 'descriptors') tcp.listen({ fd: sockets.tcp }, resolve);
+        else tcp.listen(udp.address().port, sockets.address, resolve);
       });
     } catch (error) {
       udp.close();
@@ -184,8 +200,7 @@ export class DnsServer {
     tables: readonly NameTable[],
     transport: 'udp' | 'tcp',
   ): Promise<Buffer> {
-    // Nothing of a container that is only on internal networks leaves the host, questions included.
-    if (tables.length > 0 && tables.every(({ internal }) => internal)) {
+    if (!this.options.mayForward(tables)) {
       return emptyAnswer(question, RESPONSE_CODES.serverFailure);
     }
     const result = await this.options.forwarder.forward(message, transport);

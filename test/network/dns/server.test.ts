@@ -14,7 +14,7 @@ import {
 import t, { type Test } from 'tap';
 import { DnsForwarder, framed, parseResolvConf } from '../../../src/network/dns/forwarder.js';
 import { buildNameTables, type NameTable } from '../../../src/network/dns/names.js';
-import { DnsServer } from '../../../src/network/dns/server.js';
+import { DnsServer, reachesOutside } from '../../../src/network/dns/server.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
 
@@ -72,8 +72,8 @@ async function setUp(t: Test, setup: Setup = {}) {
   const upstream = await startUpstream(setup.reply ?? honest);
   const upstreams = Array.from({ length: setup.upstreams ?? 1 }, () => upstream.upstream);
   const server = new DnsServer({
-    bindAddress: '127.0.0.1',
-    port: 0,
+    sockets: { kind: 'address', address: '127.0.0.1', port: 0 },
+    mayForward: reachesOutside,
     namesFor: () => ('names' in setup ? setup.names : namesOf(3)),
     forwarder: new DnsForwarder({ upstreams: async () => upstreams, random, timeoutMs: 300 }),
     random,

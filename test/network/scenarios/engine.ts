@@ -4,8 +4,11 @@
  */
 import { strict as assert } from 'node:assert';
 import { execFileSync } from 'node:child_process';
+import { createSocket, type Socket } from 'node:dgram';
 import path from 'node:path';
+import { decode, encode } from 'dns-packet';
 import { SkepError } from '../../../src/model/errors.js';
+import { openNamespaceResolver } from '../../../src/native/namespace-resolver.js';
 import { openNetlink } from '../../../src/native/netlink.js';
 import { RecordingDatapath } from '../../../src/native/recording-datapath.js';
 import { NodeNetwork } from '../../../src/network/node-network.js';
@@ -19,6 +22,8 @@ import { PrivateEngine } from '../support/private-engine.js';
 import { attachment, INGRESS, node, overlay, port, webTask } from '../support/swarm-objects.js';
 
 const ROOT = '/var/tmp/skep-network-test/engine';
+const USER_SERVER = '169.254.77.54';
+const NO_SUCH_NAME = 3;
 const engine = new PrivateEngine(ROOT);
 const datapath = new RecordingDatapath();
 const netlink = openNetlink();
@@ -45,6 +50,7 @@ function makeNetwork(): NodeNetwork {
   return new NodeNetwork({
     datapath,
     netlink,
+    openNamespaceResolver,
     startGossip: hub.start,
     engine: engine.docker,
     attachments,
@@ -100,6 +106,63 @@ function inside(containerId: string, ...command: string[]): string {
   );
 }
 
+/** A name server of the user's own choice: knows one name, and no other. */
+async function startNameServer(): Promise<Socket> {
+  execFileSync('ip', ['address', 'add', `${USER_SERVER}/32`, 'dev', 'lo']);
+  const server = createSocket('udp4');
+  server.on('message', (message, from) => {
+    const { id = 0, questions = [] } = decode(message);
+    const known = questions[0]?.name === 'elsewhere.example' && questions[0].type === 'A';
+    const answers = [
+      { type: 'A', name: 'elsewhere.example', ttl: 5, data: '203.0.113.7' },
+    ] as const;
+    const answer = { type: 'response', id, questions, answers: known ? [...answers] : [] } as const;
+    server.send(encode({ ...answer, flags: known ? 0 : NO_SUCH_NAME }), from.port, from.address);
+  });
+  await new Promise<void>((resolve) => {
+    server.bind(53, USER_SERVER, resolve);
+  });
+  return server;
+}
+
+/** Starts a plain container with a name server of its own. */
+async function runPlain(name: string, home: string): Promise<string> {
+  const container = await engine.docker.createContainer({
+    name,
+    Image: WEB_IMAGE,
+    HostConfig: { NetworkMode: home, Dns: [USER_SERVER] },
+  });
+  await container.start();
+  return container.id;
+}
+
+/** Packet filter tables in the network namespace of a container. */
+function namespaceRules(containerId: string): string {
+  const format = '{{.State.Pid}}';
+  const pid = execFileSync('/usr/bin/docker', [
+    ...['-H', `unix://${engine.socket}`, 'inspect', '--format', format, containerId],
+  ]);
+  const namespace = `--net=/proc/${pid.toString().trim()}/ns/net`;
+  return execFileSync('nsenter', [namespace, 'nft', 'list', 'tables'], { encoding: 'utf8' });
+}
+
+/**
+ * The address of `name` in a container, undefined if there is none. Not by `inside`: the name
+ * server is in this process, which must not be blocked.
+ */
+async function addressIn(containerId: string, name: string): Promise<string | undefined> {
+  const command = ['exec', containerId, 'nslookup', '-type=a', name];
+  const { stdout } = await run('/usr/bin/docker', ['-H', `unix://${engine.socket}`, ...command]);
+  return /Name:.*\nAddress: (\S+)/.exec(stdout)?.[1];
+}
+
+/** Waits until `name` has the address in a container. */
+async function resolves(containerId: string, name: string, address: string | undefined) {
+  await waitFor(`${name} to be ${address}`, 10_000, async () =>
+    (await addressIn(containerId, name)) === address ? true : undefined,
+  );
+}
+
 async function step(name: string, work: () => Promise<void>): Promise<void> {
   const before = performance.now();
   await work();
@@ -125,6 +188,7 @@ async function scenario(): Promise<void> {
   let network = makeNetwork();
   let containerId = '';
   let plainId = '';
+  let late = '';
 
   await step('starts and is told its cluster', async () => {
     await network.start();
@@ -309,6 +373,72 @@ async function scenario(): Promise<void> {
     await waitFor('the leases to be given back', 5000, () =>
       Promise.resolve(detached.length === 2 ? true : undefined),
     );
+  });
+
+  await step('names work in a container that joins later, and go when it leaves', async () => {
+    const { docker } = engine;
+    await startNameServer();
+    await docker.createNetwork({ Name: 'home' });
+    await runPlain('neighbour', 'home');
+    late = await runPlain('late', 'home');
+    const home = await addressIn(late, 'neighbour');
+    assert.match(home ?? '', /^172\./, 'the engine answers names of its own networks');
+    const served = [attachment(lab, 5)];
+    const task = await runTask('web.1.task1', await network.prepareTask(served, 'task1'));
+    await network.activate(webTask(1, task, served));
+    assert.equal(await addressIn(late, 'web'), undefined);
+    const before = namespaceRules(late);
+    const twin = docker.getNetwork(await network.ensureAttachable(lab));
+    await twin.connect({ Container: late, EndpointConfig: { Aliases: ['nick'] } });
+    assert.equal(await addressIn(late, 'web'), '10.0.3.200', 'at once');
+    assert.equal(await addressIn(late, 'tasks.web'), '10.0.3.5');
+    assert.equal(
+      await addressIn(late, 'neighbour'),
+      home,
+      'the engine still answers its own names',
+    );
+    const own = (await docker.getContainer(late).inspect()).NetworkSettings.Networks['lab'];
+    await resolves(late, 'nick', own?.IPAddress);
+    await twin.disconnect({ Container: late });
+    assert.equal(await addressIn(late, 'web'), undefined, 'gone at once');
+    assert.equal(await addressIn(late, 'neighbour'), home);
+    await waitFor('the redirection to go', 5000, () =>
+      Promise.resolve(namespaceRules(late) === before ? true : undefined),
+    );
+    await twin.connect({ Container: late });
+    assert.equal(await addressIn(late, 'web'), '10.0.3.200', 'and back');
+  });
+
+  await step('they survive restarts of container, engine and this process', async () => {
+    const container = engine.docker.getContainer(late);
+    await container.restart({ t: 0 });
+    assert.equal(await addressIn(late, 'web'), '10.0.3.200', 'before the first process can ask');
+    await engine.stop();
+    await engine.start();
+    assert.equal(await addressIn(late, 'web'), '10.0.3.200');
+    assert.match((await addressIn(late, 'neighbour')) ?? '', /^172\./);
+    await network.stop();
+    assert.equal(await addressIn(late, 'web'), undefined);
+    assert.match((await addressIn(late, 'neighbour')) ?? '', /^172\./, 'nobody else is harmed');
+    network = makeNetwork();
+    await network.start();
+    await network.configure(config);
+    assert.equal(await addressIn(late, 'web'), '10.0.3.200');
+  });
+
+  await step('a container keeps its own name servers for all other names', async () => {
+    const own = await runPlain('own', 'lab');
+    assert.equal(await addressIn(own, 'web'), '10.0.3.200');
+    const { HostConfig } = await engine.docker.getContainer(own).inspect();
+    assert.deepEqual(HostConfig.Dns, [USER_SERVER]);
+    assert.equal(await addressIn(late, 'elsewhere.example'), '203.0.113.7');
+    await network.drain('task1');
+    assert.equal(await addressIn(late, 'web'), undefined);
+    for (const name of ['own', 'late', 'neighbour', 'web.1.task1']) {
+      await engine.docker.getContainer(name).remove({ force: true });
+    }
+    await network.deactivate('task1');
+    assert.deepEqual(datapath.links(), []);
   });
 
   await step('refusals reach the user of the engine', async () => {

@@ -6,6 +6,7 @@ import path from 'node:path';
 import Docker from 'dockerode';
 import { openDatapath } from '../../../src/native/datapath.js';
 import { startGossip } from '../../../src/native/gossip.js';
+import { openNamespaceResolver } from '../../../src/native/namespace-resolver.js';
 import { openNetlink } from '../../../src/native/netlink.js';
 import { NodeNetwork } from '../../../src/network/node-network.js';
 import { createLogger } from '../../../src/observe/logger.js';
@@ -43,6 +44,7 @@ const datapath = openDatapath({
 const network = new NodeNetwork({
   datapath,
   netlink: openNetlink(),
+  openNamespaceResolver,
   startGossip,
   engine,
   attachments: {

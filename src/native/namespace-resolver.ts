@@ -1,0 +1,44 @@
+/**
+ * Takes over 127.0.0.11:53 in a container's network namespace, over the native class of the same
+ * name. Nothing has to be cleaned up after a crash: sockets and redirection end with the process.
+ */
+import { loadAddon } from './addon.js';
+
+/** Transports of DNS. */
+export type Transport = 'udp' | 'tcp';
+
+/** A container's 127.0.0.11:53 in our hands, from opening to `close`. */
+export interface NamespaceResolver {
+  /** Descriptor of the UDP socket that gets the questions; the caller closes it. Once. */
+  takeUdp(): number;
+  /** Descriptor of the listening TCP socket; the caller closes it. Once. */
+  takeTcp(): number;
+  /**
+   * Descriptor of a new socket in the namespace whose packets to 127.0.0.11:53 reach the engine's
+   * resolver: unconnected for UDP, connecting or connected for TCP. The caller closes it.
+   * @throws Node-like errors
+   */
+  openEngineSocket(transport: Transport): number;
+  /** Whether the path still stands for this namespace. */
+  isAt(path: string): boolean;
+  /**
+   * Resolves once questions go to the engine's resolver again; the sockets taken may be closed
+   * then. Does not keep the namespace alive any longer.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens it in the namespace that `path` stands for. From then on questions wait in the sockets.
+ * @throws Node-like errors: ENOENT, EINVAL when the path is no network namespace (yet) or our own,
+ * EEXIST while another process has it, EOPNOTSUPP on kernels before 5.12
+ */
+export type OpenNamespaceResolver = (path: string) => NamespaceResolver;
+
+/** The real one. */
+export const openNamespaceResolver: OpenNamespaceResolver = (path) => {
+  const { NamespaceResolver: Native } = loadAddon() as {
+    NamespaceResolver: new (path: string) => NamespaceResolver;
+  };
+  return new Native(path);
+};

@@ -1,0 +1,188 @@
+/**
+ * Our name server at 127.0.0.11:53 of plain containers on attachable networks, in front of the
+ * engine's resolver. The engine fixes a container's name servers when the container is made; this
+ * way names also work in one that joins a network later, or has name servers of its own choice.
+ *
+ * Names of swarm networks are answered here, all others are asked of the engine's resolver in the
+ * same namespace, which knows the engine's own networks and the container's own servers. Sockets
+ * and redirection belong to this process: when it ends, the engine's resolver answers again.
+ */
+import type { Clock, RandomSource, Timer } from '../../model/environment.js';
+import { SkepError } from '../../model/errors.js';
+import type { NamespaceResolver, OpenNamespaceResolver } from '../../native/namespace-resolver.js';
+import type { Logger } from '../../observe/logger.js';
+import {
+  DNS_PORT,
+  ENGINE_RESOLVER_ADDRESS,
+  ENGINE_RESOLVER_TIMEOUT_MS,
+  NAMESPACE_FORWARDS_MAX,
+  NAMESPACE_LOOK_MS,
+  NAMESPACE_LOOK_PERIOD_MS,
+  NAMESPACE_RESOLVERS_MAX,
+  NAMESPACE_TCP_CONNECTIONS_MAX,
+} from '../limits.js';
+import { DnsForwarder } from './forwarder.js';
+import type { NameTable } from './names.js';
+import { DnsServer } from './server.js';
+
+/** In place of the time until which a namespace is looked for, once its absence has been logged. */
+const COMPLAINED = Number.NEGATIVE_INFINITY;
+
+/** What the resolvers work with. */
+export interface NamespaceResolversParts {
+  readonly open: OpenNamespaceResolver;
+  /** Paths of the namespaces that are to have one at this moment. */
+  readonly wanted: () => ReadonlySet<string>;
+  /** Names the container in a namespace may see. */
+  readonly namesIn: (path: string) => readonly NameTable[];
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly logger: Logger;
+}
+
+/**
+ * One namespace. `open`: its questions come here. `closing`: being given back to the engine; the
+ * path may be opened again only afterwards.
+ */
+type Front =
+  | { readonly state: 'open'; readonly door: NamespaceResolver; readonly server: DnsServer }
+  | { readonly state: 'closing' };
+
+/** Keeps one name server in each namespace that is to have one. */
+export class NamespaceResolvers {
+  private readonly parts: NamespaceResolversParts;
+  private readonly fronts = new Map<string, Front>();
+  /** Namespaces that did not exist yet, and until when they are looked for, monotonic. */
+  private readonly lookUntilMs = new Map<string, number>();
+  private timer: Timer | undefined;
+  private running = false;
+
+  constructor(parts: NamespaceResolversParts) {
+    this.parts = parts;
+  }
+
+  /** From now on namespaces are followed. */
+  start(): void {
+    this.running = true;
+    this.reconcile();
+  }
+
+  /** Gives everything back to the engine. Idempotent. */
+  async stop(): Promise<void> {
+    this.running = false;
+    this.timer?.cancel();
+    this.timer = undefined;
+    this.lookUntilMs.clear();
+    await Promise.all([...this.fronts.keys()].map(async (path) => this.close(path)));
+  }
+
+  /**
+   * Opens what is missing and closes what is no longer wanted or no longer there. Cheap when
+   * nothing changed. Never throws. A running container's namespace is ours when this returns.
+   */
+  reconcile(): void {
+    if (!this.running) return;
+    const wanted = this.parts.wanted();
+    for (const [path, front] of this.fronts) {
+      if (front.state === 'closing') continue;
+      // Our sockets keep a namespace alive; they must not outlive the container.
+      if (!wanted.has(path) || !front.door.isAt(path)) void this.close(path);
+    }
+    for (const path of this.lookUntilMs.keys()) {
+      if (!wanted.has(path)) this.lookUntilMs.delete(path);
+    }
+    for (const path of wanted) if (!this.fronts.has(path)) this.open(path);
+    this.lookAgain();
+  }
+
+  private open(path: string): void {
+    const { logger } = this.parts;
+    if (this.fronts.size >= NAMESPACE_RESOLVERS_MAX) {
+      logger.warn({ namespace: path }, 'too many containers: names do not resolve in this one');
+      return;
+    }
+    let door: NamespaceResolver;
+    try {
+      door = this.parts.open(path);
+    } catch (error) {
+      this.notOpened(path, error);
+      return;
+    }
+    this.lookUntilMs.delete(path);
+    const server = this.makeServer(path, door);
+    this.fronts.set(path, { state: 'open', door, server });
+    server.start().then(
+      () => logger.debug({ namespace: path }, 'names are answered in a container'),
+      (error: unknown) => {
+        const err = SkepError.from(error).message;
+        logger.error({ namespace: path, err }, 'no name server in a container');
+        void this.close(path);
+      },
+    );
+  }
+
+  private makeServer(path: string, door: NamespaceResolver): DnsServer {
+    const { random, logger, namesIn } = this.parts;
+    const engine = [{ address: ENGINE_RESOLVER_ADDRESS, port: DNS_PORT }];
+    return new DnsServer({
+      sockets: { kind: 'descriptors', udp: door.takeUdp(), tcp: door.takeTcp() },
+      namesFor: () => namesIn(path),
+      // The container may be on networks of the engine; whether it reaches outside is known there.
+      mayForward: () => true,
+      forwarder: new DnsForwarder({
+        upstreams: () => Promise.resolve(engine),
+        timeoutMs: ENGINE_RESOLVER_TIMEOUT_MS,
+        underWayMax: NAMESPACE_FORWARDS_MAX,
+        openSocket: (transport) => door.openEngineSocket(transport),
+        random,
+      }),
+      connectionsMax: NAMESPACE_TCP_CONNECTIONS_MAX,
+      random,
+      logger,
+    });
+  }
+
+  /** Not there yet, held by a process that is just ending, or impossible here. */
+  private notOpened(path: string, error: unknown): void {
+    const { clock, logger } = this.parts;
+    const nowMs = clock.monotonicMs();
+    const untilMs = this.lookUntilMs.get(path);
+    if (untilMs === undefined) this.lookUntilMs.set(path, nowMs + NAMESPACE_LOOK_MS);
+    else if (nowMs >= untilMs && untilMs !== COMPLAINED) {
+      this.lookUntilMs.set(path, COMPLAINED);
+      const err = SkepError.from(error).message;
+      logger.warn(
+        { namespace: path, err },
+        'names of swarm networks do not resolve in a container',
+      );
+    }
+  }
+
+  /** While a namespace is expected, soon; the house keeping comes again in any case. */
+  private lookAgain(): void {
+    const { clock } = this.parts;
+    const nowMs = clock.monotonicMs();
+    if (this.timer !== undefined || !this.running) return;
+    if (![...this.lookUntilMs.values()].some((untilMs) => nowMs < untilMs)) return;
+    this.timer = clock.setTimer(NAMESPACE_LOOK_PERIOD_MS, () => {
+      this.timer = undefined;
+      this.reconcile();
+    });
+  }
+
+  private async close(path: string): Promise<void> {
+    const front = this.fronts.get(path);
+    if (front === undefined || front.state === 'closing') return;
+    this.fronts.set(path, { state: 'closing' });
+    try {
+      // In this order no question meets a closed socket.
+      await front.door.close();
+      await front.server.stop();
+    } catch (error) {
+      const err = SkepError.from(error).message;
+      this.parts.logger.warn({ namespace: path, err }, 'a name server did not close cleanly');
+    }
+    this.fronts.delete(path);
+    this.reconcile();
+  }
+}
