@@ -78,15 +78,13 @@ async function createAndWait(socket: string): Promise<void> {
 async function runRound(hosts: readonly Host[], flavour: Flavour, meter: CpuMeter): Promise<Round> {
   const socket = socketOf(managerOf(hosts), flavour);
   await formSwarm(hosts, flavour);
-  try {
-    await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'converge']);
-    const create = await phase(meter, () => createAndWait(socket));
-    const remove = await phase(meter, () => removeService(hosts, flavour, 'many'));
-    await removeNetwork(hosts, flavour, 'converge');
-    return { create, remove };
-  } finally {
-    await dissolveSwarm(hosts, flavour);
-  }
+  await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'converge']);
+  const create = await phase(meter, () => createAndWait(socket));
+  const remove = await phase(meter, () => removeService(hosts, flavour, 'many'));
+  await removeNetwork(hosts, flavour, 'converge');
+  // Not after a failure: its message would hide the cause, and all hosts go anyway.
+  await dissolveSwarm(hosts, flavour);
+  return { create, remove };
 }
 
 function describe({ seconds, skepd, engines }: Phase): string {
