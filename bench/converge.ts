@@ -1,10 +1,13 @@
 /**
- * From `service create` to all tasks running: 30 tasks on an overlay over three engines, Skep and
- * stock Swarm one after the other on the same engines, alternating.
+ * From `service create` to all tasks running, and from `service rm` to no container left: 30 tasks
+ * on an overlay over three engines, Skep and stock Swarm one after the other on the same engines,
+ * alternating. Waits that are not the swarm's are left out: no registry is asked for the image, and
+ * the tasks' stop signal ends them at once instead of after a grace period.
  *   node dist/bench/converge.js [ROUNDS] [TASKS]
  */
+import { type CpuSeconds, CpuMeter } from './support/cpu-meter.js';
 import { median } from './support/table.js';
-import { waitFor } from '../test/testbed/commands.js';
+import { sleep, waitFor } from '../test/testbed/commands.js';
 import { dockerRequest } from '../test/testbed/http.js';
 import { WEB_IMAGE } from '../test/testbed/layout.js';
 import {
@@ -12,6 +15,7 @@ import {
   dissolveSwarm,
   formSwarm,
   managerOf,
+  removeNetwork,
   removeService,
   socketOf,
 } from '../test/testbed/swarm.js';
@@ -20,49 +24,105 @@ import { type Host, down, mustDocker, up } from '../test/testbed/testbed.js';
 const rounds = Number(process.argv[2] ?? 3);
 const tasks = Number(process.argv[3] ?? 30);
 
-interface TaskJson {
-  readonly Status: { readonly State: string };
+/** Pause between two looks at the tasks: as the CLI's, so that looking costs what it costs there. */
+const POLL_MS = 150;
+
+/** One phase of one round: wall clock, and CPU time of all skepd and all engines. */
+interface Phase extends CpuSeconds {
+  readonly seconds: number;
 }
 
-/** Milliseconds until every task runs, as the manager's API tells. */
-async function converge(hosts: readonly Host[], flavour: Flavour): Promise<number> {
+interface Round {
+  readonly create: Phase;
+  readonly remove: Phase;
+}
+
+async function phase(meter: CpuMeter, work: () => Promise<void>): Promise<Phase> {
+  const before = meter.read();
+  const start = performance.now();
+  await work();
+  const seconds = (performance.now() - start) / 1000;
+  const after = meter.read();
+  return {
+    seconds,
+    skepd: after.skepd - before.skepd,
+    engines: after.engines - before.engines,
+  };
+}
+
+/** Creates the service; every task runs, as the manager's API tells. */
+async function createAndWait(socket: string): Promise<void> {
+  await mustDocker(socket, [
+    ...[
+      'service',
+      'create',
+      '--detach',
+      '--no-resolve-image',
+      '--name',
+      'many',
+      '--replicas',
+      String(tasks),
+    ],
+    ...['--stop-signal', 'SIGKILL', '--network', 'converge', WEB_IMAGE],
+  ]);
+  const filter = encodeURIComponent('{"service":["many"],"desired-state":["running"]}');
+  await waitFor(`${tasks} running tasks`, 120_000, async () => {
+    await sleep(POLL_MS);
+    const answer = await dockerRequest(socket, 'GET', `/v1.41/tasks?filters=${filter}`);
+    const listed = answer.body as { readonly Status: { readonly State: string } }[];
+    const running = listed.filter((task) => task.Status.State === 'running');
+    return running.length >= tasks ? true : undefined;
+  });
+}
+
+async function runRound(hosts: readonly Host[], flavour: Flavour, meter: CpuMeter): Promise<Round> {
   const socket = socketOf(managerOf(hosts), flavour);
   await formSwarm(hosts, flavour);
-  try {
-    await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'converge']);
-    const start = performance.now();
-    await mustDocker(socket, [
-      ...['service', 'create', '--detach', '--name', 'many', '--replicas', String(tasks)],
-      ...['--network', 'converge', WEB_IMAGE],
-    ]);
-    const filter = encodeURIComponent('{"service":["many"],"desired-state":["running"]}');
-    await waitFor(`${tasks} running tasks`, 120_000, async () => {
-      const answer = await dockerRequest(socket, 'GET', `/v1.41/tasks?filters=${filter}`);
-      const running = (answer.body as TaskJson[]).filter((task) => task.Status.State === 'running');
-      return running.length >= tasks ? true : undefined;
-    });
-    const elapsedMs = performance.now() - start;
-    await removeService(hosts, flavour, 'many');
-    return elapsedMs;
-  } finally {
-    await dissolveSwarm(hosts, flavour);
+  await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'converge']);
+  const create = await phase(meter, () => createAndWait(socket));
+  const remove = await phase(meter, () => removeService(hosts, flavour, 'many'));
+  await removeNetwork(hosts, flavour, 'converge');
+  // Not after a failure: its message would hide the cause, and all hosts go anyway.
+  await dissolveSwarm(hosts, flavour);
+  return { create, remove };
+}
+
+function describe({ seconds, skepd, engines }: Phase): string {
+  const cpu = `CPU skepd ${skepd.toFixed(2)} engines ${engines.toFixed(2)}`;
+  return `${seconds.toFixed(2).padStart(6)} s (${cpu})`;
+}
+
+function summarise(results: Readonly<Record<Flavour, readonly Round[]>>): void {
+  for (const part of ['create', 'remove'] as const) {
+    const middle = (flavour: Flavour): Phase => {
+      const phases = results[flavour].map((round) => round[part]);
+      const of = (field: keyof Phase): number => median(phases.map((each) => each[field]));
+      return { seconds: of('seconds'), skepd: of('skepd'), engines: of('engines') };
+    };
+    const stock = middle('stock');
+    const skep = middle('skep');
+    const what = part === 'create' ? 'create to all running' : 'remove to no container left';
+    console.log(`\n${what}: ${tasks} tasks over 3 engines, medians of ${rounds}`);
+    console.log(`  stock Swarm  ${describe(stock)}  1.00`);
+    console.log(`  Skep         ${describe(skep)}  ${(skep.seconds / stock.seconds).toFixed(2)}`);
   }
 }
 
-const results: Record<Flavour, number[]> = { skep: [], stock: [] };
+const results: Record<Flavour, Round[]> = { skep: [], stock: [] };
 const hosts = await up(3);
 try {
-  for (let round = 0; round < rounds; round++)
+  const meter = new CpuMeter(hosts);
+  for (let number = 1; number <= rounds; number++)
     for (const flavour of ['skep', 'stock'] as const) {
-      const elapsedMs = await converge(hosts, flavour);
-      results[flavour].push(elapsedMs);
-      console.log(`round ${round + 1}  ${flavour.padEnd(5)}  ${(elapsedMs / 1000).toFixed(2)} s`);
+      const round = await runRound(hosts, flavour, meter);
+      results[flavour].push(round);
+      console.log(
+        `round ${number}  ${flavour.padEnd(5)}  create ${describe(round.create)}` +
+          `  remove ${describe(round.remove)}`,
+      );
     }
 } finally {
   await down();
+  await CpuMeter.close();
 }
-const ours = median(results.skep);
-const stock = median(results.stock);
-console.log(`\n${tasks} tasks over 3 engines, median of ${rounds}`);
-console.log(`  stock Swarm  ${(stock / 1000).toFixed(2)} s   1.00`);
-console.log(`  Skep         ${(ours / 1000).toFixed(2)} s   ${(ours / stock).toFixed(2)}`);
+summarise(results);

@@ -88,6 +88,11 @@ export class WakeFlag {
     this.waiter?.();
   }
 
+  /** True after a wake-up that nobody has waited for yet. */
+  get isRaised(): boolean {
+    return this.raised;
+  }
+
   /** Resolves at the next {@link raise}, or rejects when `signal` aborts. */
   wait(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {

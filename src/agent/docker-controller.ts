@@ -7,7 +7,11 @@ import { clone } from '@bufbuild/protobuf';
 import { SkepError } from '../model/errors.js';
 import type { LogSubscriptionOptions } from '../model/gen/docker/swarmkit/v1/logbroker_pb.js';
 import type { NetworkAttachment, Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import { type PortConfig, PortConfigSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  type PortConfig,
+  PortConfigSchema,
+  TaskState,
+} from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { ContainerNetworking, NodeNetworking, TaskEndpoint } from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
 import { type Gate, throwIfAborted } from './async.js';
@@ -22,7 +26,13 @@ import {
 import { containerLogs } from './container-logs.js';
 import type { ContainerState, EngineClient } from './engine-client.js';
 import type { EngineWatch } from './engine-watch.js';
-import type { Dependencies, LogLine, RuntimeFacts, TaskController } from './executor.js';
+import type {
+  Dependencies,
+  LogLine,
+  RemoveOptions,
+  RuntimeFacts,
+  TaskController,
+} from './executor.js';
 import type { ImagePuller } from './image-puller.js';
 import { bindSourceText, checkMount } from './mounts.js';
 import { taskName } from '../model/naming.js';
@@ -49,12 +59,18 @@ export class DockerController implements TaskController {
   private networking: ContainerNetworking | undefined;
   private active = false;
   private drained = false;
+  /** No process before this one can have made a container for the task. */
+  private untouched: boolean;
+  /** This process made the container and has not tried to start it: there is nothing to look at. */
+  private justMade = false;
 
   constructor(
     private readonly context: ControllerContext,
     private task: Task,
     private readonly dependencies: Dependencies,
-  ) {}
+  ) {
+    this.untouched = (task.status?.state ?? TaskState.NEW) <= TaskState.ASSIGNED;
+  }
 
   facts(): RuntimeFacts | undefined {
     const { state } = this;
@@ -70,7 +86,8 @@ export class DockerController implements TaskController {
   async prepare(signal: AbortSignal): Promise<void> {
     const spec = containerSpec(this.task);
     for (const mount of spec.mounts) checkMount(mount);
-    if ((await this.look()) !== undefined) return;
+    if (!this.untouched && (await this.look()) !== undefined) return;
+    this.untouched = false;
     await this.context.puller.ensure(spec.image, spec.pullOptions?.registryAuth ?? '', signal);
     await this.context.operations.run(signal, () =>
       this.clearingUp(signal, async () => {
@@ -81,7 +98,6 @@ export class DockerController implements TaskController {
         await this.connectOthers(networking);
       }),
     );
-    await this.look();
   }
 
   start(signal: AbortSignal): Promise<void> {
@@ -93,7 +109,9 @@ export class DockerController implements TaskController {
   }
 
   private async startToHealth(signal: AbortSignal): Promise<void> {
-    const state = await this.expect();
+    const made = this.justMade ? this.state : undefined;
+    this.justMade = false;
+    const state = made ?? (await this.expect());
     if (!state.running && !hasEnded(state)) {
       const networking = await this.prepareNetworks();
       await this.connectOthers(networking);
@@ -112,14 +130,18 @@ export class DockerController implements TaskController {
 
   private async waitToEnd(signal: AbortSignal): Promise<void> {
     const { watch } = this.context;
-    const state = await this.expect();
-    if (state.running) await this.enterNetwork(state);
-    let ended = await watch.until(state.id, endedOrUnhealthy, signal);
+    // After a start of ours the container is on its networks already.
+    if (!this.active) {
+      const state = await this.expect();
+      if (state.running) await this.enterNetwork(state);
+    }
+    const { id } = this.state ?? (await this.expect());
+    let ended = await watch.until(id, endedOrUnhealthy, signal);
     let cause: string | undefined;
     if (ended.running) {
       cause = UNHEALTHY;
       await this.shutdown(signal);
-      ended = await watch.until(state.id, endedVerdict, signal);
+      ended = await watch.until(id, endedVerdict, signal);
     }
     this.state = ended;
     await this.leaveNetwork();
@@ -143,23 +165,33 @@ export class DockerController implements TaskController {
   async shutdown(signal: AbortSignal): Promise<void> {
     const state = await this.look();
     if (state?.running === true) {
-      await this.drain();
-      const grace = containerSpec(this.task).stopGracePeriod;
-      const graceSeconds = grace === undefined ? undefined : Number(grace.seconds);
-      await this.context.stops.run(signal, () => this.context.client.stop(state.id, graceSeconds));
+      await this.stopRunning(state, signal);
       await this.look();
     }
     await this.leaveNetwork();
     await this.context.secrets.remove(this.task.id);
   }
 
-  async remove(signal: AbortSignal): Promise<void> {
-    await this.shutdown(signal);
+  async remove(signal: AbortSignal, options: RemoveOptions): Promise<void> {
     const state = await this.look();
+    if (state?.running === true) {
+      if (options.force) await this.drain();
+      else await this.stopRunning(state, signal);
+    }
     if (state !== undefined) {
       await this.context.operations.run(signal, () => this.context.client.remove(state.id));
       this.state = undefined;
     }
+    await this.leaveNetwork();
+    await this.context.secrets.remove(this.task.id);
+  }
+
+  /** Out of the network first, then the stop signal and the service's grace period. */
+  private async stopRunning(state: ContainerState, signal: AbortSignal): Promise<void> {
+    await this.drain();
+    const grace = containerSpec(this.task).stopGracePeriod;
+    const graceSeconds = grace === undefined ? undefined : Number(grace.seconds);
+    await this.context.stops.run(signal, () => this.context.client.stop(state.id, graceSeconds));
   }
 
   async update(task: Task): Promise<void> {
@@ -209,7 +241,9 @@ export class DockerController implements TaskController {
 
   private async create(body: Parameters<EngineClient['create']>[1]): Promise<void> {
     try {
-      await this.context.client.create(taskName(this.task), body);
+      const id = await this.context.client.create(taskName(this.task), body);
+      this.state = createdState(id, body.Labels ?? {});
+      this.justMade = true;
     } catch (thrown) {
       const error = SkepError.from(thrown);
       // Made before a crash, by an effect that could not tell any more.
@@ -232,7 +266,7 @@ export class DockerController implements TaskController {
   private async enterNetwork(state: ContainerState): Promise<void> {
     if (this.active || this.attachments().length === 0) return;
     this.networked = true;
-    await this.context.network.activate(this.endpoint(state.id));
+    await this.context.network.activate(this.endpoint(state));
     this.active = true;
     this.drained = false;
   }
@@ -251,12 +285,13 @@ export class DockerController implements TaskController {
     this.active = false;
   }
 
-  private endpoint(containerId: string): TaskEndpoint {
+  private endpoint(state: ContainerState): TaskEndpoint {
     const { task } = this;
     return {
       taskId: task.id,
       taskName: taskName(task),
-      containerId,
+      containerId: state.id,
+      hostname: state.hostname,
       serviceId: task.serviceId,
       serviceName: task.serviceAnnotations?.name ?? '',
       attachments: this.attachments(),
@@ -279,6 +314,14 @@ export class DockerController implements TaskController {
       return [copy];
     });
   }
+}
+
+/** A container the engine has just made: what matters of it until it is started. */
+function createdState(id: string, labels: Readonly<Record<string, string>>): ContainerState {
+  return {
+    ...{ id, labels, status: 'created', running: false, pid: 0, exitCode: 0, error: '' },
+    ...{ health: 'none', tty: false, hostname: '', ports: {}, networks: [] },
+  };
 }
 
 /** Whether a container ran and ended; a created one has not run. */

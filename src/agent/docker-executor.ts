@@ -14,7 +14,13 @@ import { AttachmentController } from './attachment-controller.js';
 import { type ControllerContext, DockerController } from './docker-controller.js';
 import { EngineClient } from './engine-client.js';
 import { EngineWatch } from './engine-watch.js';
-import type { Dependencies, Executor, FoundContainer, TaskController } from './executor.js';
+import type {
+  Dependencies,
+  Executor,
+  FoundContainer,
+  RemoveOptions,
+  TaskController,
+} from './executor.js';
 import { ImagePuller } from './image-puller.js';
 import { ENGINE_OPERATIONS_MAX, ENGINE_STOPS_MAX, STOP_GRACE_DEFAULT_S } from './limits.js';
 import { NODE_ID_LABEL, TASK_ID_LABEL } from './container-labels.js';
@@ -92,10 +98,12 @@ export class DockerExecutor implements Executor {
     }));
   }
 
-  async removeContainer(containerId: string): Promise<void> {
-    await this.client.stop(containerId, STOP_GRACE_DEFAULT_S).catch((error: unknown) => {
-      if (SkepError.from(error).code !== 'not_found') throw error;
-    });
+  async removeContainer(containerId: string, options: RemoveOptions): Promise<void> {
+    if (!options.force) {
+      await this.client.stop(containerId, STOP_GRACE_DEFAULT_S).catch((error: unknown) => {
+        if (SkepError.from(error).code !== 'not_found') throw error;
+      });
+    }
     await this.client.remove(containerId);
   }
 }

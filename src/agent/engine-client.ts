@@ -17,6 +17,7 @@ export interface ContainerState {
   readonly error: string;
   readonly health: 'none' | 'starting' | 'healthy' | 'unhealthy';
   readonly tty: boolean;
+  readonly hostname: string;
   readonly labels: Readonly<Record<string, string>>;
   /** Bound host ports by `port/protocol`. */
   readonly ports: Readonly<Record<string, readonly number[]>>;
@@ -166,11 +167,14 @@ export class EngineClient {
     return call(() => this.docker.createImage(auth, { fromImage: reference, abortSignal: signal }));
   }
 
-  /** The container events of tasks since a moment (ms), as newline-delimited JSON. */
+  /**
+   * The container events of tasks since a moment (ms), as newline-delimited JSON. Starts are left
+   * out: they are ours, and the call says when they are done.
+   */
   async events(sinceMs: number, signal: AbortSignal): Promise<NodeJS.ReadableStream> {
     const filters = {
       type: ['container'],
-      event: ['start', 'die', 'destroy', 'health_status'],
+      event: ['die', 'destroy', 'health_status'],
       label: ['com.docker.swarm.task.id'],
     };
     const query = { filters, since: sinceMs / 1000, abortSignal: signal };
@@ -243,6 +247,7 @@ function containerState(found: Docker.ContainerInspectInfo): ContainerState {
     health:
       health === 'starting' || health === 'healthy' || health === 'unhealthy' ? health : 'none',
     tty: found.Config.Tty,
+    hostname: found.Config.Hostname ?? '',
     labels: found.Config.Labels ?? {},
     ports,
     networks: Object.keys(found.NetworkSettings?.Networks ?? {}),

@@ -18,8 +18,16 @@ import {
 /** The engine's events, shared by all tasks. */
 export class EngineWatch {
   private readonly waiters = new Map<string, Set<WakeFlag>>();
+  /**
+   * What the last wait for a container saw, until the next wait takes it or an event says that it
+   * is old: the wait for the end follows the one for the start at once. Every container's last
+   * event takes its entry away.
+   */
+  private readonly seen = new Map<string, ContainerState>();
   private readonly life = lifeAbort();
   private loop: Promise<void> | undefined;
+  /** Whether events arrive: only then does silence mean that nothing happened. */
+  private following = false;
 
   constructor(
     private readonly client: EngineClient,
@@ -39,7 +47,8 @@ export class EngineWatch {
   }
 
   /**
-   * Looks at a container now and after each of its events, until `judge` answers.
+   * Looks at a container now and after each of its events, until `judge` answers. What a wait
+   * before this one saw stands for the first look, if no event came since.
    * @throws SkepError canceled by `signal`; unavailable when the engine cannot be asked
    */
   async until<R>(
@@ -50,11 +59,20 @@ export class EngineWatch {
     const flag = new WakeFlag();
     const flags = this.waiters.get(containerId) ?? new Set();
     this.waiters.set(containerId, flags.add(flag));
+    let state = this.seen.get(containerId);
+    this.seen.delete(containerId);
     try {
       for (;;) {
         throwIfAborted(signal);
-        const verdict = judge(await this.client.inspect(containerId));
-        if (verdict !== undefined) return verdict;
+        state ??= await this.client.inspect(containerId);
+        const verdict = judge(state);
+        if (verdict !== undefined) {
+          if (state?.running === true && this.following && !flag.isRaised) {
+            this.seen.set(containerId, state);
+          }
+          return verdict;
+        }
+        state = undefined;
         await flag.wait(signal);
       }
     } finally {
@@ -71,6 +89,7 @@ export class EngineWatch {
         const sinceMs = clock.nowMs() - EVENTS_OVERLAP_MS;
         const stream = await this.client.events(sinceMs, this.life.signal);
         backoffMs = EVENTS_BACKOFF_MIN_MS;
+        this.following = true;
         this.wakeAll();
         await this.read(stream);
       } catch (error) {
@@ -78,6 +97,7 @@ export class EngineWatch {
         const text = SkepError.from(error).message;
         this.logger.info({ error: text }, 'engine event stream lost');
       }
+      this.following = false;
       // Waiters look again at once: the engine may be gone, and then they say so.
       this.wakeAll();
       await sleep(clock, backoffMs, this.life.signal).catch(() => undefined);
@@ -98,10 +118,12 @@ export class EngineWatch {
 
   private wake(containerId: string | undefined): void {
     if (containerId === undefined) return;
+    this.seen.delete(containerId);
     for (const flag of this.waiters.get(containerId) ?? []) flag.raise();
   }
 
   private wakeAll(): void {
+    this.seen.clear();
     for (const flags of this.waiters.values()) for (const flag of flags) flag.raise();
   }
 }

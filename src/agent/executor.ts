@@ -24,6 +24,12 @@ export interface LogLine {
   readonly data: Uint8Array;
 }
 
+/** How a container goes. */
+export interface RemoveOptions {
+  /** Killed at once instead of stopped within its grace period. */
+  readonly force: boolean;
+}
+
 /**
  * The effects of one task. Each is idempotent: called again after a crash it finds what is there.
  * Errors are SkepError; `unavailable` and `aborted` are temporary. An aborted call rejects.
@@ -38,7 +44,7 @@ export interface TaskController {
   /** Takes the task out of the network, then stops the container within its grace period. */
   shutdown(signal: AbortSignal): Promise<void>;
   /** Stops what runs and removes the container with its anonymous volumes. */
-  remove(signal: AbortSignal): Promise<void>;
+  remove(signal: AbortSignal, options: RemoveOptions): Promise<void>;
   /** A changed task: published ports are followed, nothing else can change. */
   update(task: Task): Promise<void>;
   /** As of the last look at the engine; undefined before a container exists. */
@@ -72,5 +78,5 @@ export interface Executor {
   /** All containers of tasks of this node, running or not. */
   findContainers(): Promise<readonly FoundContainer[]>;
   /** Stops and removes a container nobody claims. */
-  removeContainer(containerId: string): Promise<void>;
+  removeContainer(containerId: string, options: RemoveOptions): Promise<void>;
 }

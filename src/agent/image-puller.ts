@@ -35,6 +35,7 @@ export function withDefaultTag(reference: string): string {
 /** Pulls images of tasks. */
 export class ImagePuller {
   private readonly running = new Map<string, Promise<void>>();
+  private readonly lookups = new Map<string, Promise<boolean>>();
   private readonly failures = new Map<string, number>();
   private readonly life = lifeAbort();
 
@@ -54,7 +55,7 @@ export class ImagePuller {
   async ensure(reference: string, registryAuth: string, signal: AbortSignal): Promise<void> {
     if (isImageId(reference)) return;
     const image = withDefaultTag(reference);
-    const local = (await this.client.image(image)) !== undefined;
+    const local = await orAborted(this.isLocal(image), signal);
     if (local && (isPinned(image) || this.preferOffline || this.failedLately(image))) return;
     try {
       await orAborted(this.shared(image, registryAuth, local), signal);
@@ -65,6 +66,18 @@ export class ImagePuller {
       const error = SkepError.from(thrown).message;
       this.logger.warn({ image, local, error }, 'pulling image failed');
     }
+  }
+
+  /** One look for all tasks that ask at once: a service starts many with the same image. */
+  private isLocal(image: string): Promise<boolean> {
+    const present = this.lookups.get(image);
+    if (present !== undefined) return present;
+    const lookup = this.client
+      .image(image)
+      .then((found) => found !== undefined)
+      .finally(() => this.lookups.delete(image));
+    this.lookups.set(image, lookup);
+    return lookup;
   }
 
   private failedLately(image: string): boolean {

@@ -18,7 +18,7 @@ import type { Config, Secret, Task } from '../model/gen/docker/swarmkit/v1/objec
 import { TaskState, TaskStatusSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Logger } from '../observe/logger.js';
 import { lifeAbort, sleep } from './async.js';
-import type { Executor, TaskController } from './executor.js';
+import type { Executor, RemoveOptions, TaskController } from './executor.js';
 import {
   DEPENDENCIES_MAX,
   LEAVE_TIMEOUT_MS,
@@ -44,12 +44,20 @@ export interface WorkerListener {
   onRemoved(taskId: string): void;
 }
 
+/** A task on its way out. */
+interface Removal {
+  readonly manager: TaskManager;
+  /** Assigned under the same id meanwhile. */
+  next: Task | undefined;
+  done: Promise<void>;
+}
+
 /** The set of tasks of one node. */
 export class Worker {
   private readonly files: TaskFiles;
   private readonly managers = new Map<string, TaskManager>();
-  /** Tasks being removed, and what was assigned under the same id meanwhile. */
-  private readonly removing = new Map<string, { next: Task | undefined; done: Promise<void> }>();
+  /** By task id. */
+  private readonly removing = new Map<string, Removal>();
   private readonly secrets = new Map<string, Secret>();
   private readonly configs = new Map<string, Config>();
   private readonly listeners = new Set<WorkerListener>();
@@ -80,13 +88,17 @@ export class Worker {
     await this.options.executor.stop();
   }
 
-  /** Leaves the cluster: removes all tasks and their containers, waiting a bounded time. */
+  /**
+   * Leaves the cluster: removes all tasks and their containers, waiting a bounded time. As in
+   * Docker the containers are killed: their grace periods could hold the node for ever.
+   */
   async leave(): Promise<void> {
-    for (const id of this.managers.keys()) this.remove(id);
-    const removals = Promise.all([...this.removing.values()].map((removal) => removal.done));
-    await this.within(LEAVE_TIMEOUT_MS, removals);
+    const killed = [...this.removing.values()].map(({ manager }) => this.kill(manager));
+    for (const id of [...this.managers.keys()]) this.remove(id, { force: true });
+    const removals = [...this.removing.values()].map((removal) => removal.done);
+    await this.within(LEAVE_TIMEOUT_MS, Promise.all([...killed, ...removals]));
     try {
-      await this.removeUnclaimed();
+      await this.removeUnclaimed({ force: true });
     } catch (error) {
       // Leaving must work without an engine as well; what is left is named by its labels.
       const text = SkepError.from(error).message;
@@ -228,7 +240,7 @@ export class Worker {
     for (const listener of this.listeners) listener.onStatus(task);
   }
 
-  private remove(taskId: string): void {
+  private remove(taskId: string, options: RemoveOptions = { force: false }): void {
     const manager = this.managers.get(taskId);
     if (manager === undefined) {
       const removal = this.removing.get(taskId);
@@ -236,25 +248,35 @@ export class Worker {
       return;
     }
     this.managers.delete(taskId);
-    const removal: { next: Task | undefined; done: Promise<void> } = {
-      next: undefined,
-      done: Promise.resolve(),
-    };
+    const removal: Removal = { manager, next: undefined, done: Promise.resolve() };
     this.removing.set(taskId, removal);
     for (const listener of this.listeners) listener.onRemoved(taskId);
-    removal.done = this.finishRemoval(manager).then(() => {
+    removal.done = this.finishRemoval(manager, options).then(() => {
       this.removing.delete(taskId);
       if (removal.next !== undefined && !this.life.signal.aborted) this.add(removal.next);
     });
   }
 
+  /** Ends a container whatever its task is doing; what that misses, its removal finds. */
+  private async kill(manager: TaskManager): Promise<void> {
+    try {
+      await manager.controller.remove(this.life.signal, { force: true });
+    } catch (error) {
+      const fields = { taskId: manager.task.id, error: SkepError.from(error).message };
+      this.options.logger.debug(fields, 'container not killed at once');
+    }
+  }
+
   /** Removes until it worked: a container left behind would run for ever. */
-  private async finishRemoval(manager: TaskManager): Promise<void> {
-    await manager.close();
+  private async finishRemoval(manager: TaskManager, options: RemoveOptions): Promise<void> {
+    const closed = manager.close();
+    // A stop under way would hold us for its grace period.
+    if (options.force) await this.kill(manager);
+    await closed;
     const { clock } = this.options.environment;
     while (!this.life.signal.aborted) {
       try {
-        await manager.controller.remove(this.life.signal);
+        await manager.controller.remove(this.life.signal, options);
         this.files.forget(manager.task.id);
         return;
       } catch (error) {
@@ -269,7 +291,7 @@ export class Worker {
   private async sweepLater(): Promise<void> {
     while (!this.life.signal.aborted) {
       try {
-        await this.removeUnclaimed();
+        await this.removeUnclaimed({ force: false });
         return;
       } catch (error) {
         const text = SkepError.from(error).message;
@@ -282,11 +304,11 @@ export class Worker {
   }
 
   /** Containers of tasks of ours that no assignment names. */
-  private async removeUnclaimed(): Promise<void> {
+  private async removeUnclaimed(options: RemoveOptions): Promise<void> {
     for (const found of await this.options.executor.findContainers()) {
       if (this.managers.has(found.taskId) || this.removing.has(found.taskId)) continue;
       this.options.logger.info(found, 'removing the container of a forgotten task');
-      await this.options.executor.removeContainer(found.containerId);
+      await this.options.executor.removeContainer(found.containerId, options);
     }
   }
 }

@@ -135,10 +135,10 @@ export class RunningNode {
   async leave(): Promise<void> {
     this.parts.context.attachments.bind(undefined);
     await this.renewer.stop();
-    await this.agent.leave();
+    // A manager goes with its agent: it would only see its own node fall silent.
+    await Promise.all([this.agent.leave(), this.manager?.stop()]);
     await this.executor.stop();
     await this.network.leave();
-    await this.manager?.stop();
   }
 
   private onSessionMessage(message: SessionMessage): void {

@@ -17,7 +17,6 @@ const CONTAINER_ID_BYTES = 32;
 interface ContainerDetails {
   readonly Id: string;
   readonly Name: string;
-  readonly Config: { readonly Hostname?: string };
   readonly NetworkSettings: {
     readonly SandboxKey?: string;
     readonly Networks?: Readonly<
@@ -49,13 +48,6 @@ export class AttachedContainers {
   /** An endpoint joined that no task asked for. Runs on its own; gives up after a while. */
   follow(endpoint: LocalEndpoint): void {
     this.attempt(endpoint.id, 0);
-  }
-
-  /** Host name and short id of a container, the names a task has besides its own. */
-  async aliasesOf(containerId: string): Promise<readonly string[]> {
-    const details = await this.inspect(containerId);
-    const names = [containerId.slice(0, SHORT_ID_LENGTH), details?.Config.Hostname ?? ''];
-    return [...new Set(names)].filter((name) => name !== '');
   }
 
   /** Path of the network namespace of a container. */

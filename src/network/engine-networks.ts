@@ -31,6 +31,8 @@ export class EngineNetworks {
   private readonly state: LocalState;
   private readonly logger: Logger;
   private readonly busy = new Map<string, Promise<unknown>>();
+  /** By network: an `ensure` that waits for its turn answers everybody who asks until then. */
+  private readonly waiting = new Map<string, { readonly shape: string; id: Promise<string> }>();
 
   constructor(engine: Dockerode, state: LocalState, logger: Logger) {
     this.engine = engine;
@@ -62,25 +64,16 @@ export class EngineNetworks {
 
   /** The engine's id of the twin, made if missing. */
   ensure(info: NetworkInfo): Promise<string> {
-    return this.exclusive(info.id, async () => {
-      const known = this.state.networks.get(info.id);
-      if (known?.engineId !== undefined && sameShape(known.info, info)) {
-        if (await this.exists(known.engineId)) return known.engineId;
-      }
-      // The plugin must know the network before the engine asks it for the pool.
-      this.state.networks.set(info.id, { info });
-      let id: string;
-      try {
-        id = await this.create(info);
-      } catch (error) {
-        // Containers may still be on the old twin.
-        if (known !== undefined) this.state.networks.set(info.id, known);
-        throw error;
-      }
-      this.state.networks.set(info.id, { info, engineId: id });
-      await this.state.save();
-      return id;
+    const shape = JSON.stringify(info);
+    const present = this.waiting.get(info.id);
+    if (present?.shape === shape) return present.id;
+    const id = this.exclusive(info.id, async () => {
+      if (this.waiting.get(info.id) === entry) this.waiting.delete(info.id);
+      return this.ensureNow(info);
     });
+    const entry = { shape, id };
+    this.waiting.set(info.id, entry);
+    return id;
   }
 
   /** Removes the twin unless containers are on it. True if it is gone. */
@@ -143,6 +136,26 @@ export class EngineNetworks {
   async predefined(name: string): Promise<string> {
     const details: unknown = await this.engine.getNetwork(name).inspect();
     return (details as { Id: string }).Id;
+  }
+
+  private async ensureNow(info: NetworkInfo): Promise<string> {
+    const known = this.state.networks.get(info.id);
+    if (known?.engineId !== undefined && sameShape(known.info, info)) {
+      if (await this.exists(known.engineId)) return known.engineId;
+    }
+    // The plugin must know the network before the engine asks it for the pool.
+    this.state.networks.set(info.id, { info });
+    let id: string;
+    try {
+      id = await this.create(info);
+    } catch (error) {
+      // Containers may still be on the old twin.
+      if (known !== undefined) this.state.networks.set(info.id, known);
+      throw error;
+    }
+    this.state.networks.set(info.id, { info, engineId: id });
+    await this.state.save();
+    return id;
   }
 
   private async list(): Promise<readonly TwinNetwork[]> {

@@ -13,6 +13,9 @@ import { isOverlay, type NetworkInfo, networkInfoOf } from './network-info.js';
 import { protocolOf } from './records.js';
 import type { TaskEndpoint } from './types.js';
 
+/** Of a container id, as Docker shows it. */
+const SHORT_ID_LENGTH = 12;
+
 /** An attachment to an overlay network. */
 export interface OverlayAttachment {
   readonly info: NetworkInfo;
@@ -57,7 +60,9 @@ export function planAddresses(
 }
 
 /** A task as it is remembered and announced. */
-export function localTaskOf(endpoint: TaskEndpoint, taskAliases: readonly string[]): LocalTask {
+export function localTaskOf(endpoint: TaskEndpoint): LocalTask {
+  // The names a task has besides its own.
+  const names = [endpoint.containerId.slice(0, SHORT_ID_LENGTH), endpoint.hostname];
   const virtual = new Map(
     endpoint.virtualIps.map(({ networkId, address }) => [networkId, bareAddress(address) ?? '']),
   );
@@ -74,7 +79,7 @@ export function localTaskOf(endpoint: TaskEndpoint, taskAliases: readonly string
       virtualIp: virtual.get(info.id) ?? '',
     })),
     ports: localPortsOf(endpoint.ports),
-    taskAliases,
+    taskAliases: [...new Set(names)].filter((name) => name !== ''),
     draining: false,
   };
 }

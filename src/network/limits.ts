@@ -144,6 +144,10 @@ export const PLAN_EXPIRY_MS = 3_600_000;
 /** An unused twin network is removed after this, unless a task's end removes it at once. */
 export const TWIN_IDLE_MS = 600_000;
 
+/** After its last task a twin is tried to be removed this often and this many times (10 s). */
+export const RELEASE_RETRY_MS = 200;
+export const RELEASE_ATTEMPTS = 50;
+
 /** The managers' gossip is tried again after this when none of them answered. */
 export const REJOIN_PERIOD_MS = 5000;
 

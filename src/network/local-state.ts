@@ -177,6 +177,15 @@ export class LocalState {
     return [...this.endpoints.values()].filter((endpoint) => endpoint.sandbox === sandbox);
   }
 
+  /** True while a task is on the network here or is about to be. */
+  isPromised(networkId: string): boolean {
+    const uses = (row: { readonly networkId: string }) => row.networkId === networkId;
+    return (
+      [...this.planned.values()].some(uses) ||
+      [...this.tasks.values()].some(({ attachments }) => attachments.some(uses))
+    );
+  }
+
   /** True while a task, an endpoint or a promise needs the network here. */
   isInUse(networkId: string): boolean {
     const uses = (row: { readonly networkId: string }) => row.networkId === networkId;

@@ -121,6 +121,7 @@ export class NodeNetwork implements NodeNetworking {
   private names: ReadonlyMap<string, readonly NameTable[]> = new Map();
   private readonly timers = new Map<string, Timer>();
   private running = false;
+  private readonly waiters: (() => void)[] = [];
   private refreshTookMs = 0;
 
   constructor(parts: NodeNetworkParts) {
@@ -160,7 +161,7 @@ export class NodeNetwork implements NodeNetworking {
       ...{ engine, networks, state, clock, random, logger, onChange },
     });
     const containers = this.containers;
-    this.sweeper = new TwinSweeper({ networks, state, clock, logger });
+    this.sweeper = new TwinSweeper({ networks, state, clock, logger, onChange });
     this.driver = new NetworkDriver({
       ...{ state, datapath, netlink, logger, dnsAddress: options.dnsAddress },
       onChange: (endpoint) => this.onEndpoint(endpoint),
@@ -278,7 +279,7 @@ export class NodeNetwork implements NodeNetworking {
       }
       await this.state.save();
       // The network is followed, and its entries arrive, while the container is being made.
-      this.refresh();
+      this.schedule();
       const endpoints: ContainerNetworking['endpoints'][number][] = [];
       for (const { info, address } of overlays) {
         const engineNetworkId = await this.twins.ensure(info);
@@ -291,11 +292,10 @@ export class NodeNetwork implements NodeNetworking {
 
   activate(endpoint: TaskEndpoint): Promise<void> {
     return this.guarded(async () => {
-      const aliases = await this.containers.aliasesOf(endpoint.containerId);
       for (const { info } of overlayAttachments(endpoint.attachments)) this.learn(info);
-      this.state.tasks.set(endpoint.taskId, localTaskOf(endpoint, aliases));
+      this.state.tasks.set(endpoint.taskId, localTaskOf(endpoint));
       await this.state.save();
-      this.refresh();
+      await this.refreshed();
     });
   }
 
@@ -326,9 +326,9 @@ export class NodeNetwork implements NodeNetworking {
       }
       if (!state.tasks.delete(taskId) && touched.size === 0) return;
       await state.save();
-      this.refresh();
+      this.schedule();
       for (const networkId of touched) await this.sweeper.release(networkId);
-      this.refresh();
+      await this.refreshed();
     });
   }
 
@@ -338,7 +338,7 @@ export class NodeNetwork implements NodeNetworking {
       if (task === undefined) return;
       this.state.tasks.set(taskId, { ...task, ports: localPortsOf(ports) });
       await this.state.save();
-      this.refresh();
+      await this.refreshed();
     });
   }
 
@@ -444,6 +444,19 @@ export class NodeNetwork implements NodeNetworking {
     this.timers.set('refresh', timer);
   }
 
+  /** Resolves once a comparison has been made after this call: one for all who wait. */
+  private refreshed(): Promise<void> {
+    if (!this.running) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.waiters.push(resolve);
+      this.schedule();
+    });
+  }
+
+  private wakeWaiters(): void {
+    for (const resolve of this.waiters.splice(0)) resolve();
+  }
+
   /** Announces, names and writes what is known now. Errors of the data path are tried again. */
   private refresh(): void {
     if (!this.running) return;
@@ -466,6 +479,7 @@ export class NodeNetwork implements NodeNetworking {
       this.schedule(RECONCILE_RETRY_MS);
     }
     this.refreshTookMs = clock.monotonicMs() - beganMs;
+    this.wakeWaiters();
   }
 
   /** Whether leftovers of a former process that lead to this tunnel are kept. */
@@ -529,6 +543,8 @@ export class NodeNetwork implements NodeNetworking {
     this.running = false;
     for (const timer of this.timers.values()) timer.cancel();
     this.timers.clear();
+    this.sweeper.stop();
+    this.wakeWaiters();
   }
 
   private sleep(delayMs: number): Promise<void> {

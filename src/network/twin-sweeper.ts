@@ -2,19 +2,21 @@
  * Removes twins nobody uses: at once when the last task of a network ends, after a while when a
  * plain container was the last (it may be created now and started later).
  */
-import type { Clock } from '../model/environment.js';
+import type { Clock, Timer } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Logger } from '../observe/logger.js';
 import type { EngineNetworks } from './engine-networks.js';
-import { PLAN_EXPIRY_MS, TWIN_IDLE_MS } from './limits.js';
+import { PLAN_EXPIRY_MS, RELEASE_ATTEMPTS, RELEASE_RETRY_MS, TWIN_IDLE_MS } from './limits.js';
 import type { LocalNetwork, LocalState } from './local-state.js';
 
 /** What the sweeper works on. */
 export interface TwinSweeperParts {
-  readonly networks: EngineNetworks;
+  readonly networks: Pick<EngineNetworks, 'remove' | 'configured'>;
   readonly state: LocalState;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** A network was removed some time after its last task. */
+  readonly onChange: () => void;
 }
 
 /** One per node. */
@@ -23,6 +25,9 @@ export class TwinSweeper {
   /** When a network was last used, monotonic. */
   private readonly usedMs = new Map<string, number>();
   private sweeping = false;
+  private stopped = false;
+  /** Networks whose last task has gone but whose endpoints the engine has not taken back yet. */
+  private readonly leaving = new Map<string, Timer>();
 
   constructor(parts: TwinSweeperParts) {
     this.parts = parts;
@@ -33,13 +38,38 @@ export class TwinSweeper {
     this.usedMs.set(networkId, this.parts.clock.monotonicMs());
   }
 
-  /** A task has left the network. */
-  async release(networkId: string): Promise<void> {
-    const { state } = this.parts;
+  /**
+   * A task has left the network. The engine takes endpoints back some time after their container
+   * has stopped, so that the last one may still be there: then this is tried again for a while.
+   */
+  release(networkId: string): Promise<void> {
+    this.leaving.get(networkId)?.cancel();
+    this.leaving.delete(networkId);
+    return this.attempt(networkId, RELEASE_ATTEMPTS);
+  }
+
+  /** Ends all later attempts. */
+  stop(): void {
+    this.stopped = true;
+    for (const timer of this.leaving.values()) timer.cancel();
+    this.leaving.clear();
+  }
+
+  private async attempt(networkId: string, attempts: number): Promise<void> {
+    const { state, clock, logger, onChange } = this.parts;
     const network = state.networks.get(networkId);
-    if (network === undefined || state.isInUse(networkId)) return;
+    if (network === undefined || state.isPromised(networkId)) return;
     if (network.info.attachable && (await this.hasContainers(network))) return;
-    await this.remove(networkId);
+    if (!state.isInUse(networkId) && (await this.remove(networkId))) return onChange();
+    if (attempts <= 1 || this.stopped) return;
+    const timer = clock.setTimer(RELEASE_RETRY_MS, () => {
+      this.leaving.delete(networkId);
+      this.attempt(networkId, attempts - 1).catch((error: unknown) => {
+        logger.debug({ err: SkepError.from(error).message }, 'network stays on the engine');
+      });
+    });
+    this.leaving.get(networkId)?.cancel();
+    this.leaving.set(networkId, timer);
   }
 
   /** Looks for networks that have been idle for long. True if one was removed. */

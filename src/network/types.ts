@@ -32,6 +32,8 @@ export interface TaskEndpoint {
   readonly taskId: string;
   readonly taskName: string;
   readonly containerId: string;
+  /** Host name of the container, empty where it has none of its own. */
+  readonly hostname: string;
   readonly serviceId: string;
   readonly serviceName: string;
   /** The task's attachments: network, addresses, aliases. */

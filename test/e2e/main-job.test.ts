@@ -1,10 +1,11 @@
 /**
  * The main job, end to end: three hosts with real engines, a swarm formed with the stock CLI, a
  * service reached on every host with the client's real address, names, virtual IPs, host mode,
- * the way out, attachable networks, scaling and draining. Afterwards nothing is left.
+ * the way out, attachable networks, scaling, draining and leaving. Afterwards nothing is left.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import t from 'tap';
+import { readFileSync } from 'node:fs';
+import t, { type Test } from 'tap';
 import { waitFor } from '../testbed/commands.js';
 import { compareInventories, takeInventory } from '../testbed/inventory.js';
 import { CLIENT_ADDRESS, CLIENT_NAMESPACE, WEB_IMAGE } from '../testbed/layout.js';
@@ -53,6 +54,21 @@ async function resolveIn(host: Host, service: string, name: string): Promise<rea
   const output = await inContainer(host, service, `nslookup -type=a ${name}`);
   const answer = output.slice(output.indexOf('Name:'));
   return [...new Set(answer.match(/\d+\.\d+\.\d+\.\d+/g))].sort();
+}
+
+/** Leaves the swarm and checks that no container got a stop signal first, or stayed. */
+async function leaveKilling(t: Test, host: Host, command: readonly string[]): Promise<void> {
+  const engine = host.dockerSocket;
+  const task = ['--filter', 'label=com.docker.swarm.task.id'];
+  const since = String(Date.now() / 1000);
+  t.not(await mustDocker(engine, ['ps', '-q', ...task]), '', 'tasks ran before');
+  await mustDocker(host.skepSocket, command);
+  t.equal(await mustDocker(engine, ['ps', '-aq', ...task]), '', 'no container is left');
+  const signals = await mustDocker(engine, [
+    ...['events', '--since', since, '--until', String(Date.now() / 1000), ...task],
+    ...['--filter', 'event=kill', '--format', '{{.Actor.Attributes.signal}}'],
+  ]);
+  t.same([...new Set(signals.split('\n'))], ['9']);
 }
 
 /** A listener of the outside client that answers each request with the address it came from. */
@@ -252,6 +268,31 @@ void t.test('a service published on every node of a three-host swarm', async (t)
         const left = await mustDocker(h1.dockerSocket, ['ps', '-aq', '--filter', filter]);
         return left === '' ? true : undefined;
       });
+    });
+
+    await t.test('a leaving node kills its containers', async (t) => {
+      const nodeId = await mustDocker(socket, ['info', '--format', '{{.Swarm.NodeID}}']);
+      await mustDocker(socket, [
+        ...['service', 'create', '--detach', '--name', 'stubborn', '--mode', 'global'],
+        ...['--no-resolve-image', '--stop-grace-period', '1h', '--network', 'shared', WEB_IMAGE],
+      ]);
+      await waitForReplicas(socket, 'stubborn', 2, WAIT_MS);
+      const refused = await docker(socket, ['swarm', 'leave']);
+      t.match(refused.stderr, /Use `--force` to ignore this message/);
+      await leaveKilling(t, h2, ['swarm', 'leave']);
+      await waitFor('h2 to be Down', WAIT_MS, async () => {
+        const nodes = await mustDocker(socket, [
+          'node',
+          'ls',
+          '--format',
+          '{{.Hostname}} {{.Status}}',
+        ]);
+        return nodes.split('\n').includes('h2 Down') ? true : undefined;
+      });
+      await leaveKilling(t, h1, ['swarm', 'leave', '--force']);
+      const log = readFileSync(h1.skepLog, 'utf8').split('\n');
+      const ownDown = log.filter((line) => line.includes('node is down') && line.includes(nodeId));
+      t.same(ownDown, [], 'a sole manager does not see itself fall silent');
     });
   } finally {
     await down();

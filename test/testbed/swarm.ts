@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { waitFor } from './commands.js';
+import { dockerRequest } from './http.js';
 import { type Host, docker, mustDocker } from './testbed.js';
 
 /** Which of a host's two Docker APIs is meant: skepd's or the stock engine's. */
@@ -64,11 +65,34 @@ export async function removeService(
   service: string,
 ): Promise<void> {
   await mustDocker(socketOf(managerOf(hosts), flavour), ['service', 'rm', service]);
-  const filter = `label=com.docker.swarm.service.name=${service}`;
+  const filters = encodeURIComponent(
+    JSON.stringify({ label: [`com.docker.swarm.service.name=${service}`] }),
+  );
   for (const host of hosts)
     await waitFor(`the containers of ${service} to leave ${host.name}`, 60_000, async () => {
-      const left = await mustDocker(host.dockerSocket, ['ps', '-aq', '--filter', filter]);
-      return left === '' ? true : undefined;
+      const path = `/v1.41/containers/json?all=1&filters=${filters}`;
+      const left = await dockerRequest(host.dockerSocket, 'GET', path);
+      return left.status === 200 && (left.body as unknown[]).length === 0 ? true : undefined;
+    });
+}
+
+/**
+ * Removes an overlay network and waits until no engine has it any more: an engine takes it down
+ * some time after its last container.
+ */
+export async function removeNetwork(
+  hosts: readonly Host[],
+  flavour: Flavour,
+  network: string,
+): Promise<void> {
+  await waitFor(`${network} to be free`, 30_000, async () =>
+    mustDocker(socketOf(managerOf(hosts), flavour), ['network', 'rm', network]),
+  );
+  for (const host of hosts)
+    await waitFor(`${network} to leave ${host.name}`, 30_000, async () => {
+      const { body } = await dockerRequest(host.dockerSocket, 'GET', '/v1.41/networks');
+      const names = (body as { readonly Name: string }[]).map(({ Name }) => Name);
+      return names.includes(network) ? undefined : true;
     });
 }
 

@@ -74,8 +74,10 @@ export class NetworkDriver {
   detach(endpoint: LocalEndpoint): void {
     const { datapath, netlink } = this.parts;
     const { hostSide } = deviceNames(endpoint.id);
-    datapath.detachLink(hostSide);
+    // The device first: its programs go with it, and taking them off by themselves costs one more
+    // wait for the kernel's readers.
     netlink.deleteLink(hostSide);
+    datapath.detachLink(hostSide);
   }
 
   /**

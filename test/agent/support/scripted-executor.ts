@@ -5,6 +5,7 @@ import type {
   Executor,
   FoundContainer,
   LogLine,
+  RemoveOptions,
   RuntimeFacts,
   TaskController,
 } from '../../../src/agent/executor.js';
@@ -32,6 +33,7 @@ export class ScriptedController implements TaskController {
   pending: Pending | undefined;
   lines: LogLine[] = [];
   readonly updates: Task[] = [];
+  readonly removals: RemoveOptions[] = [];
 
   constructor(private readonly immediate: ReadonlySet<Effect>) {}
 
@@ -51,7 +53,8 @@ export class ScriptedController implements TaskController {
     return this.begin('shutdown', signal);
   }
 
-  remove(signal: AbortSignal): Promise<void> {
+  remove(signal: AbortSignal, options: RemoveOptions): Promise<void> {
+    this.removals.push(options);
     return this.begin('remove', signal);
   }
 
@@ -83,6 +86,7 @@ export class ScriptedExecutor implements Executor {
   readonly controllers = new Map<string, ScriptedController>();
   containers: FoundContainer[] = [];
   readonly removed: string[] = [];
+  readonly removals: RemoveOptions[] = [];
   hostname = 'scripted';
 
   constructor(
@@ -114,8 +118,9 @@ export class ScriptedExecutor implements Executor {
     return Promise.resolve(this.containers);
   }
 
-  removeContainer(containerId: string): Promise<void> {
+  removeContainer(containerId: string, options: RemoveOptions): Promise<void> {
     this.removed.push(containerId);
+    this.removals.push(options);
     return Promise.resolve();
   }
 }

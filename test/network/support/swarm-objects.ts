@@ -80,6 +80,7 @@ export function webTask(
   return {
     taskId: `task${slot}`,
     taskName: `web.${slot}.task${slot}`,
+    hostname: `web${slot}`,
     containerId,
     serviceId: 'webid',
     serviceName: 'web',
