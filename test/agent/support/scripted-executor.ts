@@ -32,6 +32,8 @@ export class ScriptedController implements TaskController {
   pending: Pending | undefined;
   lines: LogLine[] = [];
   readonly updates: Task[] = [];
+  /** What is known of the container; set by the test. */
+  known: RuntimeFacts | undefined;
 
   constructor(private readonly immediate: ReadonlySet<Effect>) {}
 
@@ -61,7 +63,7 @@ export class ScriptedController implements TaskController {
   }
 
   facts(): RuntimeFacts | undefined {
-    return undefined;
+    return this.known;
   }
 
   async *logs(): AsyncIterable<LogLine> {
