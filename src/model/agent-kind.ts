@@ -7,7 +7,7 @@ import type { Node } from './gen/docker/swarmkit/v1/objects_pb.js';
 import { AGENT_VERSION_LABEL } from './labels.js';
 
 /** The plugin in the description of a node of ours. Engines only have Authorization, Log, Network, Volume. */
-export const AGENT_PLUGIN = { type: 'Agent', name: 'skep' } as const;
+export const AGENT_PLUGIN = { type: 'Agent', name: 'skepd' } as const;
 
 /** Whether the node runs skepd: it follows changes of its tasks that a stock engine would ignore. */
 export function runsSkepd(node: Node | undefined): boolean {

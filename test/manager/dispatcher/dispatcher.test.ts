@@ -81,7 +81,7 @@ async function world(
 }
 
 /** What an agent of ours says of itself. */
-const OURS = { labels: { 'skep.agent': '1' }, plugins: [{ type: 'Agent', name: 'skep' }] };
+const OURS = { labels: { 'skep.agent': '1' }, plugins: [{ type: 'Agent', name: 'skepd' }] };
 
 /** An agent's session: its first message and what follows. */
 async function register(
