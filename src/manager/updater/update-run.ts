@@ -189,24 +189,25 @@ export class UpdateRun {
   async #updateSlot(slot: SlotKey, monitor: FailureMonitor): Promise<void> {
     const startFirst = this.#settings.order === UpdateOrder.START_FIRST;
     const { store, supervisor } = this.#parts;
-    let started: Promise<void> = Promise.resolve();
-    const plan = await store.update((transaction) => {
+    const plan = await store.update((transaction): SlotPlan => {
+      if (this.cancellation.cancelled) return { kind: 'nothing' };
       const plan = this.#planSlot(transaction, slot);
-      if (plan.kind === 'nothing' || this.cancellation.cancelled) return plan;
+      if (plan.kind === 'nothing') return plan;
       if (plan.kind === 'replace') {
         transaction.create('task', plan.task);
         monitor.watch(plan.task.id);
       }
       if (!startFirst) shutDown(transaction, plan.others);
-      if (plan.task.desiredState < TaskState.RUNNING) {
-        const freeSlot = startFirst ? undefined : slot;
-        started = supervisor.startLater(plan.task.id, { delayMs: 0, freeSlot });
-      }
       return plan;
     });
     if (plan.kind === 'nothing') return;
     const { task, others } = plan;
-    await this.#orCancelled(started);
+    if (task.desiredState < TaskState.RUNNING) {
+      // Not before the stop of the others is stored: until then the slot looks free. Also if this
+      // update was cancelled meanwhile, since nobody else will start what it made.
+      const freeSlot = startFirst ? undefined : slot;
+      await this.#orCancelled(supervisor.startLater(task.id, { delayMs: 0, freeSlot }));
+    }
     if (plan.kind === 'useExisting' && (!startFirst || others.length === 0)) return;
     await waitUntil(store, {
       reached: (transaction) => {
