@@ -75,7 +75,10 @@ export function networksBytes(networks: readonly string[]): number {
   return networks.reduce((sum, network) => sum + (network.includes(':') ? 17 : 5), 0);
 }
 
-/** All rules among a service's labels, by published port. Malformed ones count as not set. */
+/**
+ * All rules among a service's labels, by published port. Malformed ones, which only a manager of
+ * other make lets pass, close the port: to everybody, or to all but the node itself.
+ */
 export function publishRules(
   labels: Readonly<Record<string, string>> | undefined,
 ): ReadonlyMap<number, PublishRule> {
@@ -84,8 +87,9 @@ export function publishRules(
     const label = publishLabel(key);
     if (label === undefined) continue;
     const rule = rules.get(label.port) ?? { scope: undefined, allow: undefined };
-    if (label.kind === 'address') rules.set(label.port, { ...rule, scope: parseScope(value) });
-    else rules.set(label.port, { ...rule, allow: parseNetworks(value) });
+    if (label.kind === 'address')
+      rules.set(label.port, { ...rule, scope: parseScope(value) ?? LOOPBACK_SCOPE });
+    else rules.set(label.port, { ...rule, allow: parseNetworks(value) ?? [] });
   }
   return rules;
 }

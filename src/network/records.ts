@@ -77,7 +77,10 @@ export function encodeEndpoint(value: EndpointValue): Uint8Array {
     virtualIp: value.virtualIp,
     endpointIp: value.endpointIp,
     ingressPorts: value.ingressPorts.filter((port) => !isRestricted(port)).map(encodePort),
-    restrictedPorts: value.ingressPorts.filter(isRestricted).map(encodeRestricted),
+    // An empty list on the wire is everybody; a port that is open to nobody is not announced.
+    restrictedPorts: value.ingressPorts
+      .filter((port) => isRestricted(port) && port.allow?.length !== 0)
+      .map(encodeRestricted),
     aliases: [...value.aliases],
     taskAliases: [...value.taskAliases],
     serviceDisabled: value.disabled,

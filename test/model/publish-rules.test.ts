@@ -58,6 +58,8 @@ void t.test('rules by port', async (t) => {
   t.same([...publishRules(labels)], [[80, { scope: 'lo', allow: ['10.0.0.0/8'] }]]);
   t.ok(samePublishRules(labels, { ...labels, 'skep.publish.80.allow': '10.0.0.0/8' }));
   t.notOk(samePublishRules(labels, undefined));
+  const wrong = { 'skep.publish.80.address': '10.0.0', 'skep.publish.80.allow': 'all' };
+  t.same([...publishRules(wrong)], [[80, { scope: 'lo', allow: [] }]], 'closed rather than open');
 });
 
 void t.test('which scopes may mean the same address', async (t) => {

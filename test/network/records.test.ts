@@ -35,6 +35,8 @@ void t.test('a port with rules is not shown to those who do not know them', asyn
     [8000],
   );
   t.same(decodeEndpoint(bytes), VALUE);
+  const closed = encodeEndpoint({ ...VALUE, ingressPorts: [PLAIN, { ...RULED, allow: [] }] });
+  t.same(decodeEndpoint(closed)?.ingressPorts, [PLAIN], 'open to nobody: not announced');
 });
 
 void t.test('a rule that cannot be read closes the port', async (t) => {
