@@ -24,7 +24,7 @@ static __always_inline int leave_network(struct __sk_buff *skb, struct skep_conf
   }
   if (network->flags & SKEP_NETWORK_INTERNAL)
     return DROP(SKEP_INTERNAL_NETWORK);
-  if (packet->destination_be == config->frontend_be)
+  if (is_front(config, packet->destination_be))
     return DROP(SKEP_ISOLATION);
   if (is_publishable(packet)) {
     int bad = read_ports(skb, packet, link->vni);
@@ -36,7 +36,10 @@ static __always_inline int leave_network(struct __sk_buff *skb, struct skep_conf
     struct skep_service *service = published_service(packet);
     if (service && bpf_map_lookup_elem(&sw_local, &packet->destination_be)) {
       struct entry entry = { .route = SKEP_ROUTE_ENDPOINT, .vni = link->vni };
-      return to_published(skb, config, packet, service, &entry);
+      int verdict = to_published(skb, config, packet, service, &entry);
+      if (!is_unanswered(verdict))
+        return verdict;
+      count(skb, SKEP_REFUSED);
     }
   }
   struct skep_subnet_key subnet = { 32, packet->destination_be };

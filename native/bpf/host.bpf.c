@@ -25,7 +25,7 @@ static __always_inline int handle_host(struct __sk_buff *skb)
   int bad = read_addresses(skb, &packet);
   if (bad)
     return bad;
-  if (packet.destination_be == config->frontend_be) {
+  if (is_front(config, packet.destination_be)) {
     bad = read_ports(skb, &packet, 0);
     if (bad)
       return bad;

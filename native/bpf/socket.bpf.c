@@ -45,18 +45,26 @@ static __always_inline __u32 front_for(struct bpf_sock_addr *context, __u32 addr
     .port_be = (__u16)context->user_port,
     .protocol = (__u8)context->protocol,
   };
-  if (!bpf_map_lookup_elem(&sw_service, &key))
+  struct skep_service *service = bpf_map_lookup_elem(&sw_service, &key);
+  if (service && (service->flags & SKEP_SERVICE_ADDRESSED)) {
+    key.address_be = is_loopback(address_be) ? bpf_htonl(0x7f000001) : address_be;
+    struct skep_service *one = bpf_map_lookup_elem(&sw_service, &key);
+    if (one)
+      service = one;
+  }
+  /* Without a backend the host may have the port itself. */
+  if (!service || !service->active)
     return 0;
   struct skep_socket_key socket = socket_key(context);
   bpf_map_update_elem(&sw_socket, &socket, &address_be, BPF_ANY);
-  return config->frontend_be;
+  return service->front_be ? service->front_be : config->frontend_be;
 }
 
 /* The address the socket meant, if its peer is the front; or 0. */
 static __always_inline __u32 meant_by(struct bpf_sock_addr *context, __u32 address_be)
 {
   struct skep_config *config = config_for(context);
-  if (!config || address_be != config->frontend_be)
+  if (!config || !is_front(config, address_be))
     return 0;
   struct skep_socket_key socket = socket_key(context);
   __u32 *meant_be = bpf_map_lookup_elem(&sw_socket, &socket);

@@ -21,8 +21,7 @@ static __always_inline int handle_uplink(struct __sk_buff *skb)
     return NEXT;
   struct entry entry = { .route = SKEP_ROUTE_UPLINK, .target = skb->ifindex };
   int verdict = to_published(skb, config, &packet, service, &entry);
-  if (verdict == DROP(SKEP_NO_BACKEND) || verdict == DROP(SKEP_BACKEND_GONE)) {
-    /* Nobody listens on the host, so its stack refuses: better than silence. */
+  if (is_unanswered(verdict)) {
     count(skb, SKEP_REFUSED);
     return NEXT;
   }

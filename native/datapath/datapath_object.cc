@@ -79,10 +79,44 @@ ServiceKey ReadServiceKey(const Napi::Value& value) {
     key.address = js::Address(row, "address");
     return key;
   }
-  if (kind != "published") throw js::Bad(row.Env(), "kind", "vip or published");
+  if (kind == "landing") {
+    key.vni = js::Unsigned(row, "vni", kVniMax);
+    key.address = js::Address(row, "address");
+  } else if (kind == "published") {
+    key.address = js::OptionalAddress(row, "address");
+  } else {
+    throw js::Bad(row.Env(), "kind", "vip, published or landing");
+  }
   key.port = htons(static_cast<uint16_t>(js::Unsigned(row, "port", kPortMax)));
   key.protocol = ReadProtocol(row);
   return key;
+}
+
+ClientNetwork ReadClientNetwork(const Napi::Value& value) {
+  const std::string text = value.ToString();
+  const size_t slash = text.find('/');
+  const std::string address = text.substr(0, slash);
+  ClientNetwork network;
+  char* end = nullptr;
+  const long length =
+      slash == std::string::npos ? -1 : std::strtol(text.c_str() + slash + 1, &end, 10);
+  const bool is_ipv4 = ::inet_pton(AF_INET, address.c_str(), network.address.data()) == 1;
+  const bool is_ipv6 =
+      !is_ipv4 && ::inet_pton(AF_INET6, address.c_str(), network.address.data()) == 1;
+  const long length_max = is_ipv4 ? 32 : 128;
+  if ((!is_ipv4 && !is_ipv6) || length < 0 || length > length_max || *end != '\0') {
+    throw js::Bad(value.Env(), "allow", "a list of CIDRs");
+  }
+  network.family = is_ipv4 ? SKEP_FAMILY_IPV4 : SKEP_FAMILY_IPV6;
+  network.prefix_length = static_cast<uint8_t>(length);
+  return network;
+}
+
+Napi::String FromClientNetwork(Napi::Env env, const ClientNetwork& network) {
+  char text[INET6_ADDRSTRLEN];
+  const int family = network.family == SKEP_FAMILY_IPV4 ? AF_INET : AF_INET6;
+  ::inet_ntop(family, network.address.data(), text, sizeof text);
+  return Napi::String::New(env, std::string(text) + "/" + std::to_string(network.prefix_length));
 }
 
 ServiceRow ReadService(const Napi::Value& value) {
@@ -97,6 +131,13 @@ ServiceRow ReadService(const Napi::Value& value) {
   js::ForEach(object.Get("backends"), [&row](const Napi::Value& backend) {
     row.backends.push_back(ReadPlace(backend));
   });
+  row.addressed = js::Flag(object, "addressed");
+  if (js::Has(object, "allow")) {
+    row.allow.emplace();
+    js::ForEach(object.Get("allow"), [&row](const Napi::Value& network) {
+      row.allow->push_back(ReadClientNetwork(network));
+    });
+  }
   return row;
 }
 
@@ -148,14 +189,21 @@ Napi::Object FromNetwork(Napi::Env env, const NetworkRow& row) {
 Napi::Object FromService(Napi::Env env, const ServiceRow& row) {
   Napi::Object key = Napi::Object::New(env);
   Napi::Object object = Napi::Object::New(env);
-  key.Set("kind", Napi::String::New(env, row.key.published() ? "published" : "vip"));
-  if (row.key.published()) {
+  const bool published = row.key.published();
+  const bool landing = row.key.landing();
+  key.Set("kind", Napi::String::New(env, published ? "published" : landing ? "landing" : "vip"));
+  if (published || landing) {
     key.Set("protocol", Napi::String::New(env, ProtocolName(row.key.protocol)));
     key.Set("port", Napi::Number::New(env, ntohs(row.key.port)));
     object.Set("targetPort", Napi::Number::New(env, ntohs(row.target_port)));
-  } else {
-    key.Set("vni", Napi::Number::New(env, row.key.vni));
-    key.Set("address", js::FromAddress(env, row.key.address));
+  }
+  if (!published) key.Set("vni", Napi::Number::New(env, row.key.vni));
+  if (row.key.address != 0) key.Set("address", js::FromAddress(env, row.key.address));
+  if (row.addressed) object.Set("addressed", Napi::Boolean::New(env, true));
+  if (row.allow) {
+    object.Set("allow", js::FromRows(env, *row.allow, [env](const ClientNetwork& network) {
+                 return FromClientNetwork(env, network);
+               }));
   }
   object.Set("key", key);
   object.Set("backends", js::FromRows(env, row.backends, [env](const Place& place) {

@@ -64,6 +64,11 @@ constexpr uint32_t kEthernetBytes = 14;
 /// Host sockets reach published ports under the link-local neighbour of the DNS address.
 uint32_t FrontendFor(uint32_t dns_address) { return dns_address ^ htonl(1); }
 
+/// Those that are published on single addresses: under the network beside the DNS address's.
+uint32_t FrontsFor(uint32_t dns_address) {
+  return (dns_address ^ htonl(SKEP_FRONTS)) & htonl(~uint32_t{SKEP_FRONTS - 1});
+}
+
 }  // namespace
 
 Engine::Engine(const EngineOptions& options)
@@ -95,6 +100,7 @@ void Engine::Configure(const EngineOptions& options) {
   config.host_ifindex = static_cast<uint32_t>(devices_->host().index);
   config.dns_address_be = wanted.dns_address;
   config.frontend_be = FrontendFor(wanted.dns_address);
+  config.fronts_be = FrontsFor(wanted.dns_address);
   config.tunnel_port_be = port;
   config.tunnel_address_be = options.tunnel_address;
   const auto& underlay = devices_->underlay();
@@ -155,6 +161,7 @@ void Engine::SetNodeId(uint32_t node_id) {
   }
   devices_->AddHostAddress(node_id);
   devices_->AddHostRoute(config.frontend_be, 32, node_id);
+  devices_->AddHostRoute(config.fronts_be, kFrontsPrefixLength, node_id);
   tables_->SetNodeId(node_id);
 }
 

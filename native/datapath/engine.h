@@ -16,6 +16,10 @@
 
 namespace skep::datapath {
 
+/// Of the addresses that stand for single own addresses towards host sockets.
+constexpr uint8_t kFrontsPrefixLength = 24;
+static_assert(SKEP_FRONTS == 1 << (32 - kFrontsPrefixLength));
+
 struct EngineOptions {
   std::string pin_directory;
   Devices::Options devices;

@@ -35,7 +35,10 @@ uint32_t Engine::RepairHostLeg() {
   const auto networks = tables_->Networks();
   for (const NetworkRow& row : networks) address(row.node_address);
   // Routes after the addresses they prefer as source.
-  if (config.node_id_be != 0) route(config.frontend_be, 32, config.node_id_be);
+  if (config.node_id_be != 0) {
+    route(config.frontend_be, 32, config.node_id_be);
+    route(config.fronts_be, kFrontsPrefixLength, config.node_id_be);
+  }
   for (const NetworkRow& row : networks) {
     route(row.subnet, row.prefix_length,
           row.node_address != 0 ? row.node_address : config.node_id_be);

@@ -26,6 +26,25 @@ skep_service_key KeyOf(const ServiceKey& key) {
   return {key.vni, key.address, key.port, key.protocol, 0};
 }
 
+constexpr uint32_t kListBits = 64;  // list and family, before the address
+
+skep_allow_key KeyOf(uint32_t list, const ClientNetwork& network) {
+  skep_allow_key key{kListBits + network.prefix_length, list, network.family, {}};
+  std::memcpy(key.address_be, network.address.data(), sizeof key.address_be);
+  return key;
+}
+
+ClientNetwork NetworkOf(const skep_allow_key& key) {
+  ClientNetwork network{key.family, {}, static_cast<uint8_t>(key.prefix_length - kListBits)};
+  std::memcpy(network.address.data(), key.address_be, sizeof key.address_be);
+  return network;
+}
+
+/// The second row of a port on one address, under the front of that address.
+bool IsTwin(const skep_service_key& key, const skep_service& service) {
+  return service.front_be != 0 && key.address_be == service.front_be;
+}
+
 }  // namespace
 
 Tables::Tables(const MapSet& maps) : maps_(maps) { Reload(); }
@@ -33,7 +52,19 @@ Tables::Tables(const MapSet& maps) : maps_(maps) { Reload(); }
 void Tables::Reload() {
   services_.clear();
   users_.clear();
+  lists_.clear();
+  fronts_.clear();
+  std::map<uint32_t, std::vector<ClientNetwork>> lists;
+  for (const auto& [key, allowed] : maps_.sw_allow().Rows()) {
+    lists[key.list].push_back(NetworkOf(key));
+  }
+  if (!lists.empty()) next_list_ = std::max(next_list_, lists.rbegin()->first + 1);
   for (const auto& [key, service] : maps_.sw_service().Rows()) {
+    if (IsTwin(key, service)) continue;
+    // A row that lost its twin is not what it should be: it will be written again.
+    skep_service twin{};
+    const skep_service_key twin_key{0, service.front_be, key.port_be, key.protocol, 0};
+    if (service.front_be != 0 && !maps_.sw_service().Get(twin_key, &twin)) continue;
     ServiceRow row;
     row.key = {key.vni, key.address_be, key.port_be, key.protocol};
     row.target_port = service.target_port_be;
@@ -43,10 +74,20 @@ void Tables::Reload() {
         row.backends.emplace_back(slot.vni, slot.address_be);
       }
     }
+    row.addressed = (service.flags & SKEP_SERVICE_ADDRESSED) != 0;
+    if (service.front_be != 0) fronts_[key.address_be] = service.front_be;
+    if (service.allow != 0) {
+      row.allow = lists[service.allow];
+      lists_[row.key] = {service.allow, lists[service.allow]};
+      lists.erase(service.allow);
+      next_list_ = std::max(next_list_, service.allow + 1);
+    }
     for (const Place& place : row.backends) users_[place].insert(row.key);
     next_table_ = std::max(next_table_, service.table + 1);
     services_.emplace(row.key, std::move(row));
   }
+  // Left by a process that ended between two writes.
+  for (const auto& [id, networks] : lists) RemoveList({id, networks});
 }
 
 bool Tables::HasEndpoint(const Place& place) const {
@@ -280,6 +321,10 @@ void Tables::Rebuild(const ServiceRow& row) {
   service.active = static_cast<uint32_t>(inactive - ordered.begin());
   service.total = static_cast<uint32_t>(ordered.size());
   service.target_port_be = row.target_port;
+  service.flags = row.addressed ? SKEP_SERVICE_ADDRESSED : 0;
+  service.front_be = FrontFor(row.key);
+  std::optional<AllowList> stale;
+  service.allow = ListFor(row, &stale);
   skep_service former{};
   const bool existed = maps_.sw_service().Get(KeyOf(row.key), &former);
   if (existed) service.next = former.next;
@@ -287,7 +332,56 @@ void Tables::Rebuild(const ServiceRow& row) {
     maps_.sw_slot().Put({service.table, index}, KeyOf(ordered[index]));
   }
   maps_.sw_service().Put(KeyOf(row.key), service);
+  if (service.front_be != 0) {
+    maps_.sw_service().Put({0, service.front_be, row.key.port, row.key.protocol, 0}, service);
+  }
   if (existed) RemoveSlots(former);
+  if (stale) RemoveList(*stale);
+}
+
+uint32_t Tables::ListFor(const ServiceRow& row, std::optional<AllowList>* stale) {
+  const auto found = lists_.find(row.key);
+  if (row.allow && found != lists_.end() && found->second.networks == *row.allow) {
+    return found->second.id;
+  }
+  if (found != lists_.end()) {
+    *stale = found->second;
+    lists_.erase(found);
+  }
+  if (!row.allow) return 0;
+  const uint32_t id = next_list_++;
+  for (const ClientNetwork& network : *row.allow) maps_.sw_allow().Put(KeyOf(id, network), 1);
+  lists_[row.key] = {id, *row.allow};
+  return id;
+}
+
+void Tables::RemoveList(const AllowList& list) {
+  for (const ClientNetwork& network : list.networks) {
+    maps_.sw_allow().Remove(KeyOf(list.id, network));
+  }
+}
+
+uint32_t Tables::FrontFor(const ServiceKey& key) {
+  if (!key.published() || key.address == 0) return 0;
+  const auto known = fronts_.find(key.address);
+  if (known != fronts_.end()) return known->second;
+  std::set<uint32_t> taken;
+  for (const auto& [address, front] : fronts_) taken.insert(front);
+  const uint32_t first = ntohl(Config().fronts_be);
+  for (uint32_t index = 1; index < SKEP_FRONTS; index++) {
+    const uint32_t front = htonl(first + index);
+    if (taken.contains(front)) continue;
+    fronts_[key.address] = front;
+    return front;
+  }
+  throw SystemError(ENOSPC, "fronts", "too many addresses with ports of their own");
+}
+
+void Tables::ReleaseFront(uint32_t address) {
+  for (const auto& [key, row] : services_) {
+    if (key.published() && key.address == address) return;
+  }
+  fronts_.erase(address);
 }
 
 void Tables::RemoveSlots(const skep_service& service) {
@@ -309,7 +403,7 @@ void Tables::PutService(const ServiceRow& row) {
   Rebuild(row);
   if (row.key.published()) {
     UpdateIngressNetwork();
-  } else {
+  } else if (!row.key.landing()) {
     skep_endpoint endpoint{};
     endpoint.kind = SKEP_ENDPOINT_VIP;
     PutEndpoint({row.key.vni, row.key.address}, endpoint);
@@ -325,11 +419,19 @@ void Tables::RemoveService(const ServiceKey& key) {
     }
     services_.erase(found);
   }
-  if (!key.published()) RemoveEndpoint({key.vni, key.address}, SKEP_ENDPOINT_VIP);
+  if (!key.published() && !key.landing()) RemoveEndpoint({key.vni, key.address}, SKEP_ENDPOINT_VIP);
   skep_service service{};
   if (!maps_.sw_service().Get(KeyOf(key), &service)) return;
   maps_.sw_service().Remove(KeyOf(key));
+  if (service.front_be != 0) {
+    maps_.sw_service().Remove({0, service.front_be, key.port, key.protocol, 0});
+    ReleaseFront(key.address);
+  }
   RemoveSlots(service);
+  const auto list = lists_.find(key);
+  if (list == lists_.end()) return;
+  RemoveList(list->second);
+  lists_.erase(list);
 }
 
 std::vector<NodeRow> Tables::Nodes() const {

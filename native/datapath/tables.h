@@ -4,6 +4,7 @@
 // order is this class's business).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -63,12 +64,23 @@ struct ServiceKey {
   uint8_t protocol = 0;
   auto operator<=>(const ServiceKey&) const = default;
   bool published() const { return vni == 0; }
+  bool landing() const { return vni != 0 && port != 0; }
+};
+
+/// A network of clients, of either family; an IPv4 address stands in the first word.
+struct ClientNetwork {
+  uint32_t family = 0;  // SKEP_FAMILY_*
+  std::array<uint32_t, 4> address{};
+  uint8_t prefix_length = 0;
+  auto operator<=>(const ClientNetwork&) const = default;
 };
 
 struct ServiceRow {
   ServiceKey key;
   uint16_t target_port = 0;
   std::vector<Place> backends;
+  std::optional<std::vector<ClientNetwork>> allow;  // none: everybody
+  bool addressed = false;
 };
 
 class Tables {
@@ -110,6 +122,11 @@ class Tables {
   std::vector<ServiceRow> Services() const;
 
  private:
+  struct AllowList {
+    uint32_t id;
+    std::vector<ClientNetwork> networks;
+  };
+
   /// Replaces an endpoint but keeps the note that it has flows.
   void PutEndpoint(const Place& place, skep_endpoint endpoint);
   void RemoveEndpoint(const Place& place, skep_endpoint_kind kind);
@@ -117,12 +134,22 @@ class Tables {
   void Rebuild(const ServiceRow& row);
   void RebuildUsersOf(const std::vector<Place>& places);
   void RemoveSlots(const skep_service& service);
+  /// The list of the clients of a row, written if it is new. The one it replaces comes back in
+  /// `stale`, to be removed once the row no longer names it.
+  uint32_t ListFor(const ServiceRow& row, std::optional<AllowList>* stale);
+  void RemoveList(const AllowList& list);
+  /// The address host sockets are given for an own address; 0 for a row of all addresses.
+  uint32_t FrontFor(const ServiceKey& key);
+  void ReleaseFront(uint32_t address);
   bool IsActive(const Place& place) const;
   /// Works out which network carries published backends, and who else has an address there.
   void UpdateIngressNetwork();
   void PutPeer(const skep_config& config, uint32_t node_id, uint32_t tunnel);
 
   const MapSet& maps_;
+  std::map<ServiceKey, AllowList> lists_;
+  std::map<uint32_t, uint32_t> fronts_;  // by own address
+  uint32_t next_list_ = 1;
   std::map<ServiceKey, ServiceRow> services_;
   std::map<Place, std::set<ServiceKey>> users_;
   uint32_t next_table_ = 1;

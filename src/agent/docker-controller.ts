@@ -12,7 +12,13 @@ import {
   PortConfigSchema,
   TaskState,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
-import type { ContainerNetworking, NodeNetworking, TaskEndpoint } from '../network/types.js';
+import { publishRules, rulesText } from '../model/publish-rules.js';
+import type {
+  ContainerNetworking,
+  NodeNetworking,
+  TaskEndpoint,
+  TaskPublication,
+} from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
 import { type Gate, throwIfAborted } from './async.js';
 import {
@@ -58,6 +64,8 @@ export class DockerController implements TaskController {
   private networked = false;
   private networking: ContainerNetworking | undefined;
   private active = false;
+  /** What the network was told last, to see whether it changed. */
+  private published = '';
   private drained = false;
   /** No process before this one can have made a container for the task. */
   private untouched: boolean;
@@ -195,10 +203,25 @@ export class DockerController implements TaskController {
   }
 
   async update(task: Task): Promise<void> {
-    const before = portsText(this.task);
     this.task = task;
-    if (this.active && portsText(task) !== before) {
-      await this.context.network.updatePorts(task.id, task.endpoint?.ports ?? []);
+    // After a restart of the daemon the ports to be reported need a look at the container.
+    const runs = task.status?.state === TaskState.RUNNING;
+    if (runs && this.state === undefined) await this.look();
+    await this.republish();
+  }
+
+  /** Tells the network what of the task's publication changed since it was told last. */
+  private async republish(): Promise<void> {
+    const publication = publicationOf(this.task);
+    const text = publicationText(publication);
+    if (!this.active || text === this.published) return;
+    const before = this.published;
+    this.published = text;
+    try {
+      await this.context.network.republish(this.task.id, publication);
+    } catch (error) {
+      this.published = before;
+      throw error;
     }
   }
 
@@ -266,9 +289,13 @@ export class DockerController implements TaskController {
   private async enterNetwork(state: ContainerState): Promise<void> {
     if (this.active || this.attachments().length === 0) return;
     this.networked = true;
-    await this.context.network.activate(this.endpoint(state));
+    const endpoint = this.endpoint(state);
+    await this.context.network.activate(endpoint);
     this.active = true;
     this.drained = false;
+    this.published = publicationText(endpoint);
+    // The task may have changed while the network was being told of it.
+    await this.republish();
   }
 
   private async drain(): Promise<void> {
@@ -295,11 +322,7 @@ export class DockerController implements TaskController {
       serviceId: task.serviceId,
       serviceName: task.serviceAnnotations?.name ?? '',
       attachments: this.attachments(),
-      virtualIps: (task.endpoint?.virtualIps ?? []).map((virtual) => ({
-        networkId: virtual.networkId,
-        address: virtual.addr,
-      })),
-      ports: task.endpoint?.ports ?? [],
+      ...publicationOf(task),
     };
   }
 
@@ -351,9 +374,24 @@ function required(state: ContainerState | undefined): ContainerState {
   return state;
 }
 
-function portsText(task: Task): string {
-  return (task.endpoint?.ports ?? [])
-    .map((p) => [p.name, p.protocol, p.targetPort, p.publishedPort, p.publishMode].join(' '))
-    .sort()
-    .join('\n');
+function publicationOf(task: Task): TaskPublication {
+  return {
+    virtualIps: (task.endpoint?.virtualIps ?? []).map((virtual) => ({
+      networkId: virtual.networkId,
+      address: virtual.addr,
+    })),
+    ports: task.endpoint?.ports ?? [],
+    rules: publishRules(task.serviceAnnotations?.labels),
+  };
+}
+
+function publicationText({ virtualIps, ports, rules }: TaskPublication): string {
+  const lines = [
+    ...virtualIps.map(({ networkId, address }) => `${networkId} ${address}`),
+    ...ports.map((p) =>
+      [p.name, p.protocol, p.targetPort, p.publishedPort, p.publishMode].join(' '),
+    ),
+    rulesText(rules),
+  ];
+  return lines.sort().join('\n');
 }

@@ -8,6 +8,7 @@ import {
   NodeDescriptionSchema,
   type NodeTLSInfo,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { AGENT_PLUGIN } from '../model/agent-kind.js';
 import { AGENT_VERSION_LABEL } from '../model/labels.js';
 import { DRIVER_NAME } from '../network/limits.js';
 
@@ -16,6 +17,7 @@ const NANO_CPUS = 1_000_000_000n;
 const OWN_PLUGINS = [
   { type: 'Network', name: 'overlay' },
   { type: 'Volume', name: 'local' },
+  AGENT_PLUGIN,
 ] as const;
 
 /** The description of a node; fields of `info` of another type than expected are left out. */

@@ -3,7 +3,7 @@
  * new state. A change of the desired state interrupts an effect that is no longer wanted. A held
  * manager (after a restart of the daemon, before a manager was heard) only watches what runs.
  */
-import { clone, create } from '@bufbuild/protobuf';
+import { clone, create, equals } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { Clock } from '../model/environment.js';
 import { invariant, SkepError } from '../model/errors.js';
@@ -11,6 +11,7 @@ import { type Task, TaskSchema } from '../model/gen/docker/swarmkit/v1/objects_p
 import {
   ContainerStatusSchema,
   PortStatusSchema,
+  TaskState,
   type TaskStatus,
   TaskStatusSchema,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
@@ -77,10 +78,32 @@ export class TaskManager {
     }
     this.current = next;
     this.reconsider();
-    this.controller.update(next).catch((error: unknown) => {
+    void this.follow(next);
+  }
+
+  /** Has the published ports follow, and tells the manager where they are now. */
+  private async follow(task: Task): Promise<void> {
+    try {
+      await this.controller.update(task);
+      this.reportPorts();
+    } catch (error) {
       const text = SkepError.from(error).message;
-      this.options.logger.error({ taskId: next.id, error: text }, 'task update failed');
-    });
+      this.options.logger.error({ taskId: task.id, error: text }, 'task update failed');
+    }
+  }
+
+  /** Ports changed in place are news, although the state stays: with its time, message and error. */
+  private reportPorts(): void {
+    const facts = this.controller.facts();
+    const old = this.status();
+    if (facts === undefined || old.state !== TaskState.RUNNING) return;
+    const status = clone(TaskStatusSchema, old);
+    applyFacts(status, facts);
+    if (equals(TaskStatusSchema, status, old)) return;
+    const next = clone(TaskSchema, this.current);
+    next.status = status;
+    this.current = next;
+    this.options.onStatus(next);
   }
 
   /** The manager was heard: from now on all steps are taken. */

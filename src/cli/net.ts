@@ -24,13 +24,15 @@ interface Counters {
 }
 
 interface Service {
-  readonly Kind: 'vip' | 'published';
+  readonly Kind: 'vip' | 'published' | 'landing';
   readonly Network?: number;
   readonly Address?: string;
   readonly Protocol?: string;
   readonly Port?: number;
   readonly TargetPort?: number;
   readonly Backends: readonly string[];
+  /** Absent: everybody. */
+  readonly Clients?: readonly string[];
 }
 
 interface Connection {
@@ -86,17 +88,26 @@ export async function netCounters(socket: string, all: boolean): Promise<readonl
 export async function netServices(socket: string): Promise<readonly string[]> {
   const rows = (await callApi(socket, 'GET', '/skep/net/services')) as readonly Service[];
   return table(
-    ['LISTENS ON', 'TARGET PORT', 'BACKENDS'],
-    rows.map((row) =>
-      row.Kind === 'vip'
-        ? [`${row.Address ?? ''} (network ${row.Network ?? 0})`, 'same', row.Backends.join(' ')]
-        : [
-            `*:${row.Port ?? 0}/${row.Protocol ?? ''}`,
-            String(row.TargetPort),
-            row.Backends.join(' '),
-          ],
-    ),
+    ['LISTENS ON', 'TARGET PORT', 'BACKENDS', 'CLIENTS'],
+    rows.map((row) => [
+      listensOn(row),
+      row.Kind === 'vip' ? 'same' : String(row.TargetPort),
+      row.Backends.join(' '),
+      row.Clients?.join(' ') ?? '',
+    ]),
   );
+}
+
+function listensOn(row: Service): string {
+  const port = `${row.Port ?? 0}/${row.Protocol ?? ''}`;
+  switch (row.Kind) {
+    case 'vip':
+      return `${row.Address ?? ''} (network ${row.Network ?? 0})`;
+    case 'published':
+      return `${row.Address ?? '*'}:${port}`;
+    case 'landing':
+      return `any node:${port} for ${row.Address ?? ''}`;
+  }
 }
 
 /** Flows through services that this node tracks. */

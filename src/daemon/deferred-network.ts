@@ -3,7 +3,6 @@
  * port with its first session message, a resumed one has it on record.
  */
 import type { Network, NetworkAttachment } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import type { PortConfig } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { SkepError } from '../model/errors.js';
 import type { Logger } from '../observe/logger.js';
 import type {
@@ -12,6 +11,7 @@ import type {
   NodeNetworkConfig,
   NodeNetworking,
   TaskEndpoint,
+  TaskPublication,
 } from '../network/types.js';
 
 /** Networking that also knows which other nodes' data paths answer. */
@@ -91,8 +91,8 @@ export class DeferredNetwork implements WatchfulNetwork {
     await (await this.openedOrNone())?.deactivate(taskId);
   }
 
-  async updatePorts(taskId: string, ports: readonly PortConfig[]): Promise<void> {
-    await (await this.require()).updatePorts(taskId, ports);
+  async republish(taskId: string, publication: TaskPublication): Promise<void> {
+    await (await this.require()).republish(taskId, publication);
   }
 
   async ensureAttachable(network: Network): Promise<string> {

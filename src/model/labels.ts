@@ -5,6 +5,7 @@
  * printed from this table.
  */
 import { SkepError } from './errors.js';
+import { parseNetworks, parseScope, publishLabel } from './publish-rules.js';
 
 /** Prefix of all keys in this table; no other software may use it. */
 export const SKEP_PREFIX = 'skep.';
@@ -34,10 +35,15 @@ export type LabelObject =
 export type LabelValue =
   /** Go-style duration: `60s`, `1m30s`, `250ms`; `minMs` and `maxMs` included. */
   | { readonly type: 'duration'; readonly minMs: number; readonly maxMs: number }
+  /** An address, an interface name, or `lo`. */
+  | { readonly type: 'scope' }
+  /** Networks in CIDR notation, separated by commas. */
+  | { readonly type: 'networks' }
   | { readonly type: 'text' };
 
 /** One row of the table. */
 export interface LabelDefinition {
+  /** `<port>` in it stands for a published port. */
   readonly key: string;
   readonly objects: readonly LabelObject[];
   readonly value: LabelValue;
@@ -79,6 +85,27 @@ export const LABELS: readonly LabelDefinition[] = [
     live: true,
     meaning:
       'How long a node must be silent before it counts as down and its tasks are started elsewhere.',
+  },
+  {
+    key: 'skep.publish.<port>.address',
+    objects: ['service'],
+    value: { type: 'scope' },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'The only address on which the published port answers: an address (other nodes do not ' +
+      'publish it), the name of an interface (each node: its addresses there), or `lo` (sockets of ' +
+      'each node itself). Not set: every address of every node.',
+  },
+  {
+    key: 'skep.publish.<port>.allow',
+    objects: ['service'],
+    value: { type: 'networks' },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'Client networks that may open connections to the published port, such as ' +
+      '`192.0.2.0/24,2001:db8::/32`; sockets of the node asked always may. Not set: everybody.',
   },
   {
     key: 'skep.network.id',
@@ -128,7 +155,8 @@ const UNIT_MS: Readonly<Record<string, number>> = {
 
 /** The row of a key, or undefined. */
 export function labelDefinition(key: string): LabelDefinition | undefined {
-  return BY_KEY.get(key);
+  const label = publishLabel(key);
+  return BY_KEY.get(label === undefined ? key : `skep.publish.<port>.${label.kind}`);
 }
 
 /** A Go-style duration in milliseconds; undefined if it is none. */
@@ -157,7 +185,7 @@ export function checkLabels(object: LabelObject, labels: Readonly<Record<string,
  * @throws SkepError invalid_argument
  */
 export function checkLabel(object: LabelObject, key: string, value: string): void {
-  const definition = BY_KEY.get(key);
+  const definition = key.includes('<') ? undefined : labelDefinition(key);
   if (definition === undefined) {
     const known = LABELS.filter((row) => row.objects.includes(object)).map((row) => row.key);
     const hint = known.length === 0 ? 'there are none for this object' : known.join(', ');
@@ -166,8 +194,29 @@ export function checkLabel(object: LabelObject, key: string, value: string): voi
   if (!definition.objects.includes(object)) {
     throw refusal(`label ${key} cannot be set on a ${object}`);
   }
-  const rule = definition.value;
-  if (rule.type === 'text') return;
+  checkValue(key, definition.value, value);
+}
+
+function checkValue(key: string, rule: LabelValue, value: string): void {
+  switch (rule.type) {
+    case 'text':
+      return;
+    case 'duration':
+      return checkDuration(key, rule, value);
+    case 'scope':
+      if (parseScope(value) !== undefined) return;
+      throw refusal(`label ${key}: ${value} is neither an address of a host nor an interface name`);
+    case 'networks':
+      if (parseNetworks(value) !== undefined) return;
+      throw refusal(`label ${key}: ${value} is not a list of networks such as 192.0.2.0/24`);
+  }
+}
+
+function checkDuration(
+  key: string,
+  rule: Extract<LabelValue, { type: 'duration' }>,
+  value: string,
+): void {
   const valueMs = parseDurationMs(value);
   if (valueMs === undefined) throw refusal(`label ${key}: ${value} is not a duration such as 60s`);
   if (valueMs < rule.minMs || valueMs > rule.maxMs) {
@@ -195,15 +244,26 @@ function refusal(text: string): SkepError {
   return new SkepError('invalid_argument', text);
 }
 
+function valueText(value: LabelValue): string {
+  switch (value.type) {
+    case 'text':
+      return 'text';
+    case 'duration':
+      return `duration, ${value.minMs} to ${value.maxMs} ms`;
+    case 'scope':
+      return 'address, interface name or `lo`';
+    case 'networks':
+      return 'networks, separated by commas';
+  }
+}
+
 /** The text of docs/labels.md. */
 export function labelsPage(): string {
   const rows = LABELS.map((row) => {
-    const value =
-      row.value.type === 'text' ? 'text' : `duration, ${row.value.minMs} to ${row.value.maxMs} ms`;
     const cells = [
       `\`${row.key}\``,
       row.objects.join(', '),
-      value,
+      valueText(row.value),
       row.defaultValue === '' ? '' : `\`${row.defaultValue}\``,
       row.live ? 'yes' : 'no',
       row.meaning,

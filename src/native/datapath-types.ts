@@ -87,8 +87,24 @@ export interface BackendRow {
 export type ServiceKey =
   /** A virtual IP inside a network: every port and protocol, ports unchanged. */
   | { readonly kind: 'vip'; readonly vni: number; readonly address: string }
-  /** A published port on every own address of this node (ingress and host mode alike). */
-  | { readonly kind: 'published'; readonly protocol: PortProtocol; readonly port: number };
+  /**
+   * A published port (ingress and host mode alike) on every own address of this node, or on one:
+   * 127.0.0.1 means sockets of the host only.
+   */
+  | {
+      readonly kind: 'published';
+      readonly protocol: PortProtocol;
+      readonly port: number;
+      readonly address?: string;
+    }
+  /** What a port published on some addresses only means for a backend here, as the mesh brings it. */
+  | {
+      readonly kind: 'landing';
+      readonly vni: number;
+      readonly address: string;
+      readonly protocol: PortProtocol;
+      readonly port: number;
+    };
 
 /** A load-balanced service. Replaces the former row of the same key in one step. */
 export interface ServiceRow {
@@ -97,6 +113,10 @@ export interface ServiceRow {
   readonly targetPort?: number;
   /** Backends by (vni, address); each must have been written with `putBackends` before. */
   readonly backends: readonly { readonly vni: number; readonly address: string }[];
+  /** Client networks that may open connections (CIDR, both families); absent: everybody. */
+  readonly allow?: readonly string[];
+  /** A published port of all addresses for which rows of single addresses, or landings, exist. */
+  readonly addressed?: boolean;
 }
 
 /** Packets and bytes of one drop reason or verdict, summed over CPUs since load. */

@@ -29,6 +29,7 @@ export const DATAPATH_REASONS = {
   'drop-connection-table': 24,
   'drop-tunnel-from-container': 25,
   'drop-arp-unanswered': 26,
+  'drop-not-allowed': 30,
   'forward-container': 40,
   'forward-tunnel': 41,
   'forward-host': 42,

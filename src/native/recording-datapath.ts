@@ -27,7 +27,9 @@ function addressKey(row: { readonly vni: number; readonly address: string }): st
 }
 
 function serviceText(key: ServiceKey): string {
-  return key.kind === 'vip' ? `vip ${addressKey(key)}` : `port ${key.port}/${key.protocol}`;
+  if (key.kind === 'vip') return `vip ${addressKey(key)}`;
+  const place = key.kind === 'landing' ? addressKey(key) : (key.address ?? '');
+  return `${key.kind} ${place} ${key.port}/${key.protocol}`;
 }
 
 /** Rows in memory; a second instance over the same rows is a restarted process. */

@@ -80,10 +80,8 @@ export function ownHostPorts(state: LocalState): readonly HostPortView[] {
     if (attachment === undefined) continue;
     const { networkId, address } = attachment;
     if (state.endpointAt(networkId, address)?.interfaceName === undefined) continue;
-    for (const { mode, protocol, publishedPort, targetPort } of task.ports) {
-      if (mode !== 'host') continue;
-      const draining = task.draining;
-      views.push({ protocol, publishedPort, targetPort, networkId, address, draining });
+    for (const { mode, ...port } of task.ports) {
+      if (mode === 'host') views.push({ ...port, networkId, address, draining: task.draining });
     }
   }
   return views;

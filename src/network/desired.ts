@@ -6,13 +6,13 @@ import type {
   BackendRow,
   NetworkRow,
   NodeRow,
-  PortProtocol,
   RemoteEndpointRow,
   ServiceKey,
   ServiceRow,
 } from '../native/datapath-types.js';
 import { nodeKey } from './records.js';
 import { type SubnetInfo, subnetOf } from './network-info.js';
+import { activeOf, PublishedPorts, type Target } from './published-ports.js';
 import type { ClusterView, EndpointView, NetworkView, PeerView } from './view.js';
 
 /** The rows wanted; links are not here, the engine plugin attaches them. */
@@ -33,7 +33,14 @@ export function addressKey(row: { readonly vni: number; readonly address: string
 
 /** Identity of a service row. */
 export function serviceKeyText(key: ServiceKey): string {
-  return key.kind === 'vip' ? `vip ${addressKey(key)}` : `published ${key.port}/${key.protocol}`;
+  switch (key.kind) {
+    case 'vip':
+      return `vip ${addressKey(key)}`;
+    case 'landing':
+      return `landing ${addressKey(key)} ${key.port}/${key.protocol}`;
+    case 'published':
+      return `published ${key.address ?? ''} ${key.port}/${key.protocol}`;
+  }
 }
 
 /** Computes the rows for `view`. */
@@ -41,7 +48,7 @@ export function desiredDatapath(view: ClusterView): DesiredDatapath {
   const networks = new Map(view.networks.map((network) => [network.info.id, network]));
   const ingress = view.networks.find(({ info }) => info.ingress);
   const peers = validPeers(view, networks);
-  const builder = new ServiceBuilder(peers);
+  const builder = new ServiceBuilder(peers, view.hostAddresses);
   for (const endpoint of view.endpoints) {
     const network = networks.get(endpoint.networkId);
     if (network === undefined || endpoint.serviceId === '') continue;
@@ -185,32 +192,16 @@ function networkRows(network: NetworkView): readonly NetworkRow[] {
   });
 }
 
-interface Target {
-  readonly vni: number;
-  readonly address: string;
-  readonly active: boolean;
-}
-
-/** Targets of one published port, apart by service and container port. */
-interface PortGroup {
-  readonly protocol: PortProtocol;
-  readonly port: number;
-  /** Published in host mode on this node: goes before the mesh. */
-  readonly host: boolean;
-  readonly serviceId: string;
-  readonly targetPort: number;
-  readonly targets: Target[];
-}
-
 /** Gathers backends and services endpoint by endpoint. */
 class ServiceBuilder {
   private readonly peers: PeerIndex;
   private readonly backends = new Map<string, BackendRow>();
   private readonly vips = new Map<string, { key: ServiceKey; targets: Target[] }>();
-  private readonly ports = new Map<string, PortGroup[]>();
+  private readonly ports: PublishedPorts;
 
-  constructor(peers: PeerIndex) {
+  constructor(peers: PeerIndex, hostAddresses: ClusterView['hostAddresses']) {
     this.peers = peers;
+    this.ports = new PublishedPorts(hostAddresses);
   }
 
   addEndpoint(network: NetworkView, endpoint: EndpointView): void {
@@ -219,8 +210,10 @@ class ServiceBuilder {
     const target = this.addBackend(endpoint, subnet.vni);
     if (target === undefined) return;
     if (network.info.ingress) {
+      const claim = { host: false, serviceId: endpoint.serviceId };
       for (const port of endpoint.ingressPorts) {
-        this.addPort({ ...port, host: false, serviceId: endpoint.serviceId }, target);
+        this.ports.add(port, claim, target);
+        if (endpoint.owner === undefined) this.ports.addLanding(port, target);
       }
       return;
     }
@@ -239,7 +232,8 @@ class ServiceBuilder {
       const state = port.draining ? 'draining' : 'active';
       this.backends.set(key, { vni, address: port.address, state });
     }
-    this.addPort({ ...port, host: true, serviceId: '' }, target);
+    this.ports.add(port, { host: true, serviceId: '' }, target);
+    this.ports.addLanding(port, target);
   }
 
   backendRows(): readonly BackendRow[] {
@@ -253,15 +247,7 @@ class ServiceBuilder {
         backends: activeOf(targets),
       }),
     );
-    const published = [...this.ports.values()].map((groups): ServiceRow => {
-      const group = groups.reduce((best, other) => (prevails(other, best) ? other : best));
-      return {
-        key: { kind: 'published', protocol: group.protocol, port: group.port },
-        targetPort: group.targetPort,
-        backends: activeOf(group.targets),
-      };
-    });
-    return [...vips, ...published];
+    return [...vips, ...this.ports.rows()];
   }
 
   /** Undefined while nobody said where the endpoint lives. */
@@ -289,55 +275,4 @@ class ServiceBuilder {
     const byAddress = this.peers.byAddress.get(addressKey({ vni, address: endpointIp }));
     return byAddress?.peer.tunnelAddress ?? this.peers.tunnelOfOwner.get(owner ?? '');
   }
-
-  private addPort(
-    port: {
-      readonly protocol: PortProtocol;
-      readonly publishedPort: number;
-      readonly targetPort: number;
-      readonly host: boolean;
-      readonly serviceId: string;
-    },
-    target: Target,
-  ): void {
-    const { protocol, publishedPort, targetPort, host, serviceId } = port;
-    const name = `${publishedPort}/${protocol}`;
-    const groups = this.ports.get(name) ?? [];
-    this.ports.set(name, groups);
-    const group = groups.find(
-      (other) =>
-        other.host === host && other.serviceId === serviceId && other.targetPort === targetPort,
-    );
-    if (group !== undefined) group.targets.push(target);
-    else
-      groups.push({
-        protocol,
-        port: publishedPort,
-        host,
-        serviceId,
-        targetPort,
-        targets: [target],
-      });
-  }
-}
-
-function activeOf(targets: readonly Target[]): ServiceRow['backends'] {
-  const rows = new Map<string, { vni: number; address: string }>();
-  for (const { active, vni, address } of targets) {
-    if (active) rows.set(addressKey({ vni, address }), { vni, address });
-  }
-  return [...rows.values()];
-}
-
-/**
- * While a port changes hands (another container port, another service) two groups claim it: host
- * mode first, then the one with more active targets; the rest only makes the choice the same on
- * every node.
- */
-function prevails(group: PortGroup, rival: PortGroup): boolean {
-  if (group.host !== rival.host) return group.host;
-  const active = activeOf(group.targets).length - activeOf(rival.targets).length;
-  if (active !== 0) return active > 0;
-  if (group.serviceId !== rival.serviceId) return group.serviceId > rival.serviceId;
-  return group.targetPort > rival.targetPort;
 }

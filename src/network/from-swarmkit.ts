@@ -3,15 +3,12 @@
  */
 import { SkepError } from '../model/errors.js';
 import type { NetworkAttachment, Node } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import {
-  type PortConfig,
-  PortConfig_PublishMode,
-} from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { PortConfig_PublishMode } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { bareAddress, parseAddressWithPrefix } from './addresses.js';
 import type { LocalNode, LocalPort, LocalTask, PlannedAddress } from './local-state.js';
 import { isOverlay, type NetworkInfo, networkInfoOf } from './network-info.js';
 import { protocolOf } from './records.js';
-import type { TaskEndpoint } from './types.js';
+import type { TaskEndpoint, TaskPublication } from './types.js';
 
 /** Of a container id, as Docker shows it. */
 const SHORT_ID_LENGTH = 12;
@@ -63,9 +60,7 @@ export function planAddresses(
 export function localTaskOf(endpoint: TaskEndpoint): LocalTask {
   // The names a task has besides its own.
   const names = [endpoint.containerId.slice(0, SHORT_ID_LENGTH), endpoint.hostname];
-  const virtual = new Map(
-    endpoint.virtualIps.map(({ networkId, address }) => [networkId, bareAddress(address) ?? '']),
-  );
+  const virtual = virtualIpsOf(endpoint);
   return {
     taskId: endpoint.taskId,
     taskName: endpoint.taskName,
@@ -78,20 +73,27 @@ export function localTaskOf(endpoint: TaskEndpoint): LocalTask {
       aliases,
       virtualIp: virtual.get(info.id) ?? '',
     })),
-    ports: localPortsOf(endpoint.ports),
+    ports: localPortsOf(endpoint),
     taskAliases: [...new Set(names)].filter((name) => name !== ''),
     draining: false,
   };
 }
 
+/** Plain virtual addresses by network id. */
+export function virtualIpsOf({ virtualIps }: TaskPublication): ReadonlyMap<string, string> {
+  return new Map(
+    virtualIps.map(({ networkId, address }) => [networkId, bareAddress(address) ?? '']),
+  );
+}
+
 /** Ports that have a number: one still to be assigned cannot be served. */
-export function localPortsOf(ports: readonly PortConfig[]): readonly LocalPort[] {
+export function localPortsOf({ ports, rules }: TaskPublication): readonly LocalPort[] {
   return ports.flatMap((port): LocalPort[] => {
     const protocol = protocolOf(port.protocol);
     if (protocol === undefined || port.publishedPort === 0 || port.targetPort === 0) return [];
     const { targetPort, publishedPort } = port;
     const mode = port.publishMode === PortConfig_PublishMode.HOST ? 'host' : 'ingress';
-    return [{ protocol, targetPort, publishedPort, mode }];
+    return [{ protocol, targetPort, publishedPort, mode, ...rules.get(publishedPort) }];
   });
 }
 

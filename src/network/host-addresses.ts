@@ -4,27 +4,45 @@
 import type { Datapath, Netlink } from '../native/datapath-types.js';
 import { OWN_DEVICE_PREFIX } from './limits.js';
 
+/** An address of the host. */
+export interface HostAddress {
+  readonly address: string;
+  readonly interfaceName: string;
+}
+
 /** Tells the data path when the addresses changed. */
 export class HostAddresses {
   private readonly netlink: Pick<Netlink, 'addresses'>;
   private readonly datapath: Pick<Datapath, 'setLocalAddresses'>;
   private told = '';
+  private known: readonly HostAddress[] = [];
 
   constructor(netlink: Pick<Netlink, 'addresses'>, datapath: Pick<Datapath, 'setLocalAddresses'>) {
     this.netlink = netlink;
     this.datapath = datapath;
   }
 
-  /** Reads and compares. @throws Node-like errors of netlink and the data path */
-  refresh(): void {
-    const addresses = this.netlink
+  /** As of the last refresh, with the interface that has each. */
+  get all(): readonly HostAddress[] {
+    return this.known;
+  }
+
+  /**
+   * Reads and compares.
+   * @returns whether anything changed
+   * @throws Node-like errors of netlink and the data path
+   */
+  refresh(): boolean {
+    const known = this.netlink
       .addresses()
       .filter(({ address }) => !address.startsWith('127.'))
       .filter(({ interfaceName }) => !interfaceName.startsWith(OWN_DEVICE_PREFIX))
-      .map(({ address }) => address);
-    const wanted = [...new Set(addresses)].sort();
-    if (wanted.join(' ') === this.told) return;
-    this.datapath.setLocalAddresses(wanted);
-    this.told = wanted.join(' ');
+      .map(({ address, interfaceName }) => ({ address, interfaceName }));
+    const text = known.map(({ address, interfaceName }) => `${address} ${interfaceName}`).sort();
+    if (text.join('\n') === this.told) return false;
+    this.datapath.setLocalAddresses([...new Set(known.map(({ address }) => address))].sort());
+    this.known = known;
+    this.told = text.join('\n');
+    return true;
   }
 }

@@ -50,6 +50,12 @@ export const RECONCILE_DELAY_MS = 5;
 /** After a failed write to the data path the next try comes after this. */
 export const RECONCILE_RETRY_MS = 1000;
 
+/** A port that is published no more keeps its row this long for connections that go on: as long as those are tracked. */
+export const RETIRED_PORT_MS = 432_000_000;
+
+/** Rows of such ports kept at once; beyond it the oldest go. */
+export const RETIRED_PORTS_MAX = 1024;
+
 /** Own addresses and twin networks are looked at again this often. */
 export const HOST_ADDRESS_PERIOD_MS = 5000;
 

@@ -23,14 +23,14 @@ export function networksInUse(state: LocalState): readonly NetworkView[] {
 export function clusterView(
   state: LocalState,
   tables: EndpointTables,
-  tunnelAddress: string,
+  host: Pick<ClusterView, 'tunnelAddress' | 'hostAddresses'>,
 ): ClusterView {
   return {
     networks: networksInUse(state),
     peers: tables.peers(),
     endpoints: [...ownEndpoints(state), ...tables.endpoints()],
     hostPorts: ownHostPorts(state),
-    tunnelAddress,
+    ...host,
   };
 }
 

@@ -7,7 +7,6 @@ import type Dockerode from 'dockerode';
 import type { Environment, Timer } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Network, NetworkAttachment } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import type { PortConfig } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Datapath, LinkRow, Netlink } from '../native/datapath-types.js';
 import type { OpenNamespaceResolver } from '../native/namespace-resolver.js';
 import type { GossipEvent, GossipProfile, StartGossip } from '../native/gossip-types.js';
@@ -27,6 +26,7 @@ import {
   localTaskOf,
   overlayAttachments,
   planAddresses,
+  virtualIpsOf,
 } from './from-swarmkit.js';
 import { HostAddresses } from './host-addresses.js';
 import {
@@ -51,6 +51,7 @@ import { NetworkDriver } from './plugin/network-driver.js';
 import { PluginServer } from './plugin/server.js';
 import { Reconciler } from './reconciler.js';
 import { Repairer } from './repairer.js';
+import { RetiredPorts } from './retired-ports.js';
 import { Settling } from './settling.js';
 import { DatapathSight } from './sight.js';
 import { EndpointTables, type WithdrawnEndpoint } from './tables.js';
@@ -63,6 +64,7 @@ import type {
   NodeNetworkConfig,
   NodeNetworking,
   TaskEndpoint,
+  TaskPublication,
 } from './types.js';
 
 /** Addresses, paths and ports of one node. */
@@ -117,6 +119,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly settling: Settling;
   private readonly repairer: Repairer;
   readonly sight: NetworkSight;
+  private readonly retired: RetiredPorts;
   private pinned: PinnedRows | undefined;
   private names: ReadonlyMap<string, readonly NameTable[]> = new Map();
   private readonly timers = new Map<string, Timer>();
@@ -139,6 +142,7 @@ export class NodeNetwork implements NodeNetworking {
       links: () => linksOf(state),
     });
     this.sight = new DatapathSight(datapath, this.repairer, clock);
+    this.retired = new RetiredPorts(clock);
     this.settling = new Settling(clock);
     this.hostAddresses = new HostAddresses(netlink, datapath);
     this.gossip = new ClusterGossip({
@@ -332,11 +336,17 @@ export class NodeNetwork implements NodeNetworking {
     });
   }
 
-  updatePorts(taskId: string, ports: readonly PortConfig[]): Promise<void> {
+  republish(taskId: string, publication: TaskPublication): Promise<void> {
     return this.guarded(async () => {
       const task = this.state.tasks.get(taskId);
       if (task === undefined) return;
-      this.state.tasks.set(taskId, { ...task, ports: localPortsOf(ports) });
+      const virtual = virtualIpsOf(publication);
+      const attachments = task.attachments.map((attachment) => ({
+        ...attachment,
+        virtualIp: virtual.get(attachment.networkId) ?? '',
+      }));
+      const ports = localPortsOf(publication);
+      this.state.tasks.set(taskId, { ...task, attachments, ports });
       await this.state.save();
       await this.refreshed();
     });
@@ -468,11 +478,14 @@ export class NodeNetwork implements NodeNetworking {
     try {
       for (const networkId of this.gossip.follow(inUse)) tables.dropNetwork(networkId);
       this.gossip.announce(ownEntries(state, tunnelAddress));
-      const view = clusterView(state, tables, tunnelAddress);
+      const view = clusterView(state, tables, {
+        tunnelAddress,
+        hostAddresses: this.hostAddresses.all,
+      });
       this.names = namesBySource(state, buildNameTables(view.networks, view.endpoints));
       const desired = desiredDatapath(view);
       const merged = this.pinned?.merge(desired, (tunnel) => this.keeps(tunnel)) ?? desired;
-      const { written, removed } = this.reconciler.apply(merged);
+      const { written, removed } = this.reconciler.apply(this.retired.merge(merged));
       if (written + removed > 0) this.parts.logger.debug({ written, removed }, 'data path changed');
     } catch (error) {
       this.parts.logger.error({ err: SkepError.from(error).message }, 'data path was not updated');
@@ -502,7 +515,7 @@ export class NodeNetwork implements NodeNetworking {
   private keepHouse(): void {
     this.gossip.tick();
     try {
-      this.hostAddresses.refresh();
+      if (this.hostAddresses.refresh()) this.schedule();
       this.resolvers.reconcile();
       this.driver.releaseVanished();
     } catch (error) {

@@ -80,6 +80,7 @@ export class PinnedRows {
       });
       const row = wanted.get(key);
       if (row !== undefined && row.targetPort === pinned.targetPort) {
+        // Rules are the announced ones: a leftover must not open what was closed meanwhile.
         wanted.set(key, { ...row, backends: [...row.backends, ...left] });
       } else if (row === undefined && (left.length > 0 || keep(undefined))) {
         wanted.set(key, { ...pinned, backends: left });

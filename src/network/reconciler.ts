@@ -140,7 +140,9 @@ function tablesOf(rows: Rows): Tables {
       (row) => {
         // A VIP leaves ports alone; what the map reads back for it does not matter.
         const port = row.key.kind === 'vip' ? '' : String(row.targetPort ?? '');
-        return `${port} ${row.backends.map(addressKey).sort().join(' ')}`;
+        const backends = row.backends.map(addressKey).sort().join(' ');
+        const allow = row.allow === undefined ? 'all' : [...row.allow].sort().join(',');
+        return `${port} ${backends} ${allow} ${row.addressed ?? false}`;
       },
     ),
   };

@@ -10,7 +10,17 @@ import {
   type PortConfig,
   PortConfig_Protocol,
   PortConfigSchema,
+  type RestrictedPort,
+  RestrictedPortSchema,
 } from '../model/gen/skep/network/v1/tables_pb.js';
+import { parseIpPrefix } from '../model/ip-prefix.js';
+import {
+  ALLOW_BYTES_MAX,
+  networksBytes,
+  parseNetworks,
+  parseScope,
+  type PublishRule,
+} from '../model/publish-rules.js';
 import type { PortProtocol } from '../native/datapath-types.js';
 import { isIpv4, isMac, isUnicast, parseAddressWithPrefix } from './addresses.js';
 import { ALIASES_PER_RECORD_MAX, ENTRY_BYTES_MAX, PORTS_PER_RECORD_MAX } from './limits.js';
@@ -28,7 +38,7 @@ export function nodeKey(nodeId: string, networkId: string): string {
 const NAME_LENGTH_MAX = 255;
 
 /** A port of a service published on every node. */
-export interface RecordPort {
+export interface RecordPort extends Partial<PublishRule> {
   readonly protocol: PortProtocol;
   readonly targetPort: number;
   readonly publishedPort: number;
@@ -66,7 +76,11 @@ export function encodeEndpoint(value: EndpointValue): Uint8Array {
     serviceId: value.serviceId,
     virtualIp: value.virtualIp,
     endpointIp: value.endpointIp,
-    ingressPorts: value.ingressPorts.map(encodePort),
+    ingressPorts: value.ingressPorts.filter((port) => !isRestricted(port)).map(encodePort),
+    // An empty list on the wire is everybody; a port that is open to nobody is not announced.
+    restrictedPorts: value.ingressPorts
+      .filter((port) => isRestricted(port) && port.allow?.length !== 0)
+      .map(encodeRestricted),
     aliases: [...value.aliases],
     taskAliases: [...value.taskAliases],
     serviceDisabled: value.disabled,
@@ -79,7 +93,8 @@ export function decodeEndpoint(bytes: Uint8Array): EndpointValue | undefined {
   const record = guarded(() => fromBinary(EndpointRecordSchema, bytes), bytes);
   if (record === undefined || !isIpv4(record.endpointIp)) return undefined;
   if (record.virtualIp !== '' && !isIpv4(record.virtualIp)) return undefined;
-  if (record.ingressPorts.length > PORTS_PER_RECORD_MAX) return undefined;
+  const ports = record.ingressPorts.length + record.restrictedPorts.length;
+  if (ports > PORTS_PER_RECORD_MAX) return undefined;
   const names = [record.name, record.serviceName, record.serviceId];
   const aliases = [...record.aliases, ...record.taskAliases];
   if (aliases.length > ALIASES_PER_RECORD_MAX) return undefined;
@@ -90,7 +105,10 @@ export function decodeEndpoint(bytes: Uint8Array): EndpointValue | undefined {
     serviceId: record.serviceId,
     virtualIp: record.virtualIp,
     endpointIp: record.endpointIp,
-    ingressPorts: record.ingressPorts.flatMap(decodePort),
+    ingressPorts: [
+      ...record.ingressPorts.flatMap(decodePort),
+      ...record.restrictedPorts.flatMap(decodeRestricted),
+    ],
     aliases: record.aliases,
     taskAliases: record.taskAliases,
     disabled: record.serviceDisabled,
@@ -149,6 +167,44 @@ function decodePort(port: PortConfig): RecordPort[] {
   const protocol = protocolOf(port.protocol);
   if (protocol === undefined || !isPort(port.targetPort) || !isPort(port.publishedPort)) return [];
   return [{ protocol, targetPort: port.targetPort, publishedPort: port.publishedPort }];
+}
+
+function isRestricted(port: RecordPort): boolean {
+  return port.scope !== undefined || port.allow !== undefined;
+}
+
+function encodeRestricted(port: RecordPort): RestrictedPort {
+  return create(RestrictedPortSchema, {
+    port: encodePort(port),
+    scope: port.scope ?? '',
+    allow: (port.allow ?? []).flatMap((network) => encodeNetwork(network) ?? []),
+  });
+}
+
+/** A rule that cannot be read closes the port: what was restricted is not opened to everybody. */
+function decodeRestricted({ port, scope, allow }: RestrictedPort): RecordPort[] {
+  const [plain] = port === undefined ? [] : decodePort(port);
+  const parsed = scope === '' ? undefined : parseScope(scope);
+  const networks = allow.flatMap((bytes) => decodeNetwork(bytes) ?? []);
+  if (plain === undefined || (scope !== '' && parsed === undefined)) return [];
+  if (networks.length !== allow.length || networksBytes(networks) > ALLOW_BYTES_MAX) return [];
+  return [{ ...plain, scope: parsed, allow: networks.length === 0 ? undefined : networks }];
+}
+
+function encodeNetwork(text: string): Uint8Array | undefined {
+  const prefix = parseIpPrefix(text);
+  if (prefix === undefined) return undefined;
+  const size = prefix.version === 4 ? 4 : 16;
+  const digits = prefix.address.toString(16).padStart(size * 2, '0');
+  return Buffer.concat([Buffer.from(digits, 'hex'), Buffer.from([prefix.length])]);
+}
+
+function decodeNetwork(bytes: Uint8Array): string | undefined {
+  if (bytes.length !== 5 && bytes.length !== 17) return undefined;
+  const address = [...bytes.subarray(0, -1)];
+  const text =
+    address.length === 4 ? address.join('.') : Buffer.from(address).toString('hex').match(/..../g);
+  return parseNetworks(`${typeof text === 'string' ? text : text?.join(':')}/${bytes.at(-1)}`)?.[0];
 }
 
 function isPort(value: number): boolean {

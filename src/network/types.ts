@@ -16,6 +16,7 @@ import type {
   TraceRow,
 } from '../native/datapath-types.js';
 import type { RepairCounts } from './repairer.js';
+import type { PublishRule } from '../model/publish-rules.js';
 
 /** What a session with a manager tells about this node's networking. */
 export interface NodeNetworkConfig {
@@ -27,8 +28,18 @@ export interface NodeNetworkConfig {
   readonly managerAddresses: readonly string[];
 }
 
+/** What of a task may change while it runs. */
+export interface TaskPublication {
+  /** Virtual IPs of the service by network id (`a.b.c.d/len`); none in dnsrr mode. */
+  readonly virtualIps: readonly { readonly networkId: string; readonly address: string }[];
+  /** All published ports of the task, ingress and host mode. */
+  readonly ports: readonly PortConfig[];
+  /** Rules of the service's `skep.publish` labels, by published port. */
+  readonly rules: ReadonlyMap<number, PublishRule>;
+}
+
 /** A task as the network sees it. */
-export interface TaskEndpoint {
+export interface TaskEndpoint extends TaskPublication {
   readonly taskId: string;
   readonly taskName: string;
   readonly containerId: string;
@@ -38,10 +49,6 @@ export interface TaskEndpoint {
   readonly serviceName: string;
   /** The task's attachments: network, addresses, aliases. */
   readonly attachments: readonly NetworkAttachment[];
-  /** Virtual IPs of the service by network id (`a.b.c.d/len`); none in dnsrr mode. */
-  readonly virtualIps: readonly { readonly networkId: string; readonly address: string }[];
-  /** All published ports of the task, ingress and host mode. */
-  readonly ports: readonly PortConfig[];
 }
 
 /** Engine-level settings for a container's attachments, made before `POST /containers/create`. */
@@ -80,8 +87,8 @@ export interface NodeNetworking {
   drain(taskId: string): Promise<void>;
   /** Task is gone. Removes its announcements, and networks nobody uses here any more. */
   deactivate(taskId: string): Promise<void>;
-  /** A port-only change of a running task. */
-  updatePorts(taskId: string, ports: readonly PortConfig[]): Promise<void>;
+  /** The published ports of a running task changed, and nothing else. */
+  republish(taskId: string, publication: TaskPublication): Promise<void>;
   /** For `docker run --network <attachable>`: makes the swarm network exist on the engine; its engine id. */
   ensureAttachable(network: Network): Promise<string>;
 }

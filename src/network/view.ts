@@ -2,9 +2,9 @@
  * What this node knows about the cluster's endpoints, own and announced ones together: the input
  * of the desired-state function and of the service names.
  */
-import type { PortProtocol } from '../native/datapath-types.js';
+import type { HostAddress } from './host-addresses.js';
 import type { NetworkInfo } from './network-info.js';
-import type { EndpointValue, PeerValue } from './records.js';
+import type { EndpointValue, PeerValue, RecordPort } from './records.js';
 
 /** A network in use on this node. */
 export interface NetworkView {
@@ -33,10 +33,7 @@ export interface EndpointView extends EndpointValue {
 }
 
 /** A port published on this node only, for one local task. */
-export interface HostPortView {
-  readonly protocol: PortProtocol;
-  readonly publishedPort: number;
-  readonly targetPort: number;
+export interface HostPortView extends RecordPort {
   readonly networkId: string;
   readonly address: string;
   readonly draining: boolean;
@@ -50,4 +47,6 @@ export interface ClusterView {
   readonly hostPorts: readonly HostPortView[];
   /** Own tunnel address: peers that claim it are ignored. */
   readonly tunnelAddress: string;
+  /** The host's own addresses: some ports are published on one of them only. */
+  readonly hostAddresses: readonly HostAddress[];
 }

@@ -45,6 +45,9 @@ export class LocalProposer implements Proposer {
   #index: bigint;
   /** Stands for leadership. */
   available = true;
+  /** Waited for before each entry is applied, as raft waits for its quorum; at once if undefined. */
+  latency: (() => Promise<void>) | undefined;
+  #last: Promise<void> = Promise.resolve();
   /** Called with each entry applied; lets a test feed a second store. */
   onEntry: ((index: bigint, request: Uint8Array) => void) | undefined;
 
@@ -59,6 +62,15 @@ export class LocalProposer implements Proposer {
   }
 
   propose(request: Uint8Array): Proposal {
+    const { latency } = this;
+    if (latency !== undefined) {
+      const applied = this.#last.then(latency).then(() => {
+        const refused = this.#apply(request);
+        if (refused !== undefined) throw refused;
+      });
+      this.#last = applied.catch(() => undefined);
+      return { applied, settled: this.#last };
+    }
     const settled = Promise.resolve();
     const refused = this.#apply(request);
     return {

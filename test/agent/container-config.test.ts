@@ -8,7 +8,8 @@ import {
 } from '../../src/agent/container-config.js';
 import { bindSourceText, checkMount, engineMount } from '../../src/agent/mounts.js';
 import { describeNode } from '../../src/agent/node-description.js';
-import { NetworkSchema } from '../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
+import { runsSkepd } from '../../src/model/agent-kind.js';
+import { NetworkSchema, NodeSchema } from '../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   MountSchema,
   Mount_Type as MountType,
@@ -153,12 +154,13 @@ void t.test('a description survives any answer of the engine', async (t) => {
   t.same(description.engine?.labels, { a: 'b=c', 'skep.agent': '1' });
   t.same(
     description.engine?.plugins.map((plugin) => plugin.name),
-    ['overlay', 'local'],
+    ['skepd', 'overlay', 'local'],
   );
+  t.ok(runsSkepd(create(NodeSchema, { description })), 'managers know it as one of ours');
   const used = { Plugins: { Network: ['bridge', 'skep', 'overlay'], Volume: ['local'] } };
   t.same(
     describeNode(used, '1', undefined).engine?.plugins.map((plugin) => plugin.name),
-    ['bridge', 'overlay', 'local'],
+    ['skepd', 'bridge', 'overlay', 'local'],
     'our own driver is not told: its first use would change the node',
   );
 });

@@ -1,9 +1,14 @@
 /** One task's manager: interruption, temporary errors, holding after a restart. */
+import { create } from '@bufbuild/protobuf';
 import t from 'tap';
 import { TaskManager } from '../../src/agent/task-manager.js';
 import { SkepError } from '../../src/model/errors.js';
 import type { Task } from '../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
-import { TaskState } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  PortConfig_PublishMode as Mode,
+  PortConfigSchema,
+  TaskState,
+} from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { silentLogger } from '../../src/observe/logger.js';
 import { settlePromises, simulatedEnvironment } from '../support/simulated-environment.js';
 import { ScriptedController } from './support/scripted-executor.js';
@@ -81,6 +86,35 @@ void t.test('an update that changes nothing interrupts nothing', async (t) => {
   t.same(controller.begun, ['prepare']);
   await manager.close();
 });
+
+void t.test(
+  'ports that change while the task runs are reported, and nothing else is',
+  async (t) => {
+    const task = containerTask({}, { status: { state: S.RUNNING, message: 'started' } });
+    const { manager, controller, states } = managed(task);
+    await settlePromises();
+    const port = create(PortConfigSchema, {
+      targetPort: 80,
+      publishedPort: 8000,
+      publishMode: Mode.HOST,
+    });
+    controller.known = { containerId: 'c', pid: 7, exitCode: 0, hostPorts: [port] };
+    manager.update(task);
+    await settlePromises();
+    t.same(states, ['RUNNING']);
+    t.match(manager.task.status?.portStatus?.ports, [{ publishedPort: 8000 }]);
+    t.same(manager.task.status?.timestamp, task.status?.timestamp, 'it runs since when it ran');
+    manager.update(task);
+    await settlePromises();
+    t.same(states, ['RUNNING'], 'the same again is no news');
+    controller.known = { ...controller.known, hostPorts: [] };
+    manager.update(task);
+    await settlePromises();
+    t.equal(manager.task.status?.portStatus, undefined);
+    t.same(controller.begun, ['wait'], 'the container is left alone');
+    await manager.close();
+  },
+);
 
 void t.test('a temporary error is told and tried again after a second', async (t) => {
   const { manager, controller, states, clock } = managed(containerTask({}));

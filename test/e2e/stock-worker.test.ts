@@ -3,8 +3,16 @@
  */
 import t from 'tap';
 import { WEB_IMAGE } from '../testbed/layout.js';
-import { formSwarm, managerOf, runningTasks, socketOf, waitForReplicas } from '../testbed/swarm.js';
-import { docker, down, mustDocker, up } from '../testbed/testbed.js';
+import { waitFor } from '../testbed/commands.js';
+import {
+  formSwarm,
+  managerOf,
+  runningTasks,
+  socketOf,
+  tasksOf,
+  waitForReplicas,
+} from '../testbed/swarm.js';
+import { askWho, docker, down, mustDocker, up } from '../testbed/testbed.js';
 
 void t.test('a stock engine joins a skepd manager and runs a task', async (t) => {
   const hosts = await up(3, { noSkep: ['h3'] });
@@ -23,6 +31,44 @@ void t.test('a stock engine joins a skepd manager and runs a task', async (t) =>
     );
     const logs = await docker(socket, ['service', 'logs', 'plain']);
     t.match(logs.stdout, /from a stock engine/, logs.stderr);
+
+    // A change of ports: in place on skepd nodes, a new task on the stock engine.
+    await mustDocker(socket, [
+      ...['service', 'create', '--detach', '--name', 'web', '--mode', 'global'],
+      ...['--update-monitor', '1s', '--publish', '8000:80', WEB_IMAGE],
+    ]);
+    await waitForReplicas(socket, 'web', 3, 60_000);
+    const idsByNode = async () => {
+      const running = await runningTasks(socket, 'web');
+      return Object.fromEntries(running.map(({ node, id }) => [node, id]));
+    };
+    const before = await idsByNode();
+    const update = await docker(socket, [
+      ...['service', 'update', '--publish-rm', 'published=8000,target=80'],
+      ...['--publish-add', 'published=8001,target=80', 'web'],
+    ]);
+    t.equal(update.code, 0, update.stderr);
+    const after = await idsByNode();
+    t.equal(after['h1'], before['h1']);
+    t.equal(after['h2'], before['h2']);
+    t.not(after['h3'], before['h3'], 'a stock engine gets a new task');
+    const answering = async () => {
+      for (const host of hosts.slice(0, 2))
+        await waitFor(`${host.name} to answer`, 30_000, async () => askWho(host.address, 8001, 1));
+    };
+    await answering();
+
+    const allow = 'skep.publish.8001.allow=192.168.77.0/24';
+    await mustDocker(socket, ['service', 'update', '--detach', '--label-add', allow, 'web']);
+    await waitFor('the stock engine to be left', 60_000, async () => {
+      const running = await runningTasks(socket, 'web');
+      return running.length === 2 ? true : undefined;
+    });
+    const waiting = (await tasksOf(socket, 'web')).find((task) =>
+      task.currentState.startsWith('P'),
+    );
+    t.match(waiting?.error, /skep.publish labels need skepd on 1 node/);
+    await answering();
     const versions = await mustDocker(socket, ['node', 'ls', '--format', '{{.EngineVersion}}']);
     t.equal(versions.split('\n').length, 3);
   } finally {

@@ -61,7 +61,13 @@ function endpoint(
 }
 
 function desired(view: Partial<ClusterView>): DesiredDatapath {
-  const empty = { networks: [INGRESS, FRONT], peers: [], endpoints: [], hostPorts: [] };
+  const empty = {
+    networks: [INGRESS, FRONT],
+    peers: [],
+    endpoints: [],
+    hostPorts: [],
+    hostAddresses: [],
+  };
   return desiredDatapath({ ...empty, tunnelAddress: SELF, ...view });
 }
 
@@ -189,4 +195,71 @@ void t.test('host mode', async (t) => {
   const both = { ...view, endpoints: [local, remote], peers: [peer('ingress', '10.0.0.6')] };
   t.same(services(both), ['8000/tcp>80: 10.0.0.5'], 'goes before the mesh');
   t.same(services({ ...view, hostPorts: [{ ...host, draining: true }] }), ['8000/tcp>80:']);
+});
+
+void t.test(
+  'a port on one address: rows of this node’s addresses, a marker, landings',
+  async (t) => {
+    const scoped = (scope: string, targetPort = 80) => ({
+      ingressPorts: [{ ...port(8000, targetPort), scope }],
+    });
+    const texts = (view: Partial<ClusterView>): string[] =>
+      desired(view)
+        .services.filter(({ key }) => key.kind !== 'vip')
+        .map(({ key, targetPort, backends, addressed }) => {
+          const at = 'address' in key ? `${key.address} ` : '';
+          const to = backends.map((row) => row.address).join(' ');
+          return `${key.kind} ${at}>${targetPort}: ${to}${addressed === true ? ' marker' : ''}`;
+        });
+    const own = endpoint('ingress', '10.0.0.5', { owner: undefined, ...scoped('192.0.2.1') });
+    const other = endpoint('ingress', '10.0.0.6', scoped('192.0.2.1'));
+    const peers = [peer('ingress', '10.0.0.6')];
+    const hostAddresses = [
+      { address: '192.0.2.1', interfaceName: 'eth0' },
+      { address: '192.0.2.9', interfaceName: 'eth1' },
+    ];
+    t.same(texts({ endpoints: [own, other], peers, hostAddresses }), [
+      'landing 10.0.0.5 >80: ',
+      'published 192.0.2.1 >80: 10.0.0.5 10.0.0.6',
+      'published >80:  marker',
+    ]);
+    t.same(
+      texts({ endpoints: [own, other], peers }),
+      ['landing 10.0.0.5 >80: ', 'published >80:  marker'],
+      'a node without the address does not publish, but takes what others send',
+    );
+    const here = (more: object) => endpoint('ingress', '10.0.0.5', { owner: undefined, ...more });
+    t.same(texts({ endpoints: [here(scoped('eth1'))], hostAddresses }).slice(1), [
+      'published 192.0.2.9 >80: 10.0.0.5',
+      'published >80:  marker',
+    ]);
+    t.same(texts({ endpoints: [here(scoped('lo'))], hostAddresses }).slice(1), [
+      'published 127.0.0.1 >80: 10.0.0.5',
+      'published >80:  marker',
+    ]);
+    const rival = endpoint('ingress', '10.0.0.6', { ...scoped('192.0.2.9', 81), serviceId: 'b' });
+    t.same(texts({ endpoints: [own, rival], peers, hostAddresses }), [
+      'landing 10.0.0.5 >80: ',
+      'published 192.0.2.1 >80: 10.0.0.5',
+      'published 192.0.2.9 >81: 10.0.0.6',
+      'published >81:  marker',
+    ]);
+  },
+);
+
+void t.test('client networks are those that all announcements allow', async (t) => {
+  const allowing = (allow?: readonly string[]) => ({
+    ingressPorts: [{ ...port(8000, 80), ...(allow === undefined ? {} : { allow }) }],
+  });
+  const rows = (a?: readonly string[], b?: readonly string[]) =>
+    desired({
+      peers: [peer('ingress', '10.0.0.5'), peer('ingress', '10.0.0.6')],
+      endpoints: [
+        endpoint('ingress', '10.0.0.5', allowing(a)),
+        endpoint('ingress', '10.0.0.6', allowing(b)),
+      ],
+    }).services[0];
+  t.same(rows(['10.0.0.0/8'], ['10.1.0.0/16'])?.allow, ['10.1.0.0/16']);
+  t.same(rows(['10.0.0.0/8'], undefined)?.allow, ['10.0.0.0/8']);
+  t.equal(rows()?.allow, undefined);
 });

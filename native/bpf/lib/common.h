@@ -61,6 +61,13 @@ static __always_inline struct skep_config *get_config(void)
   return bpf_map_lookup_elem(&sw_config, &zero);
 }
 
+/* True for the addresses host sockets reach published ports under. */
+static __always_inline int is_front(struct skep_config *config, __u32 address_be)
+{
+  return address_be == config->frontend_be ||
+         bpf_ntohl(address_be) - bpf_ntohl(config->fronts_be) < SKEP_FRONTS;
+}
+
 /* Seconds that nearly are seconds (2^30 ns), cheap and good enough for timeouts. */
 static __always_inline __u32 now_coarse(void)
 {

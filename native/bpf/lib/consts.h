@@ -33,6 +33,9 @@
 /* Slots looked at before a service counts as having no active backend. */
 #define SKEP_CHOICE_TRIES 4
 
+/* Addresses that stand for single own addresses towards host sockets: a /24 beside the DNS address. */
+#define SKEP_FRONTS 256
+
 #define SKEP_COUNTERS 64
 
 /* Rows of the trace ring. */

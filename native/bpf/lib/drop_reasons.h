@@ -30,6 +30,7 @@
   SKEP_REASON(24, CONNECTION_TABLE, "drop-connection-table")            \
   SKEP_REASON(25, CONTAINER_TUNNEL, "drop-tunnel-from-container")       \
   SKEP_REASON(26, ARP_UNANSWERED, "drop-arp-unanswered")                \
+  SKEP_REASON(30, NOT_ALLOWED, "drop-not-allowed")                      \
   SKEP_REASON(40, TO_CONTAINER, "forward-container")                    \
   SKEP_REASON(41, TO_TUNNEL, "forward-tunnel")                          \
   SKEP_REASON(42, TO_HOST, "forward-host")                              \

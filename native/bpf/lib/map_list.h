@@ -20,6 +20,8 @@ SKEP_MAP(sw_backend, HASH, struct skep_endpoint_key, struct skep_backend, 262144
 SKEP_MAP(sw_service, HASH, struct skep_service_key, struct skep_service, 16384, BPF_F_NO_PREALLOC)
 /* Backends of a service; a table is written whole before the service row names it. */
 SKEP_MAP(sw_slot, HASH, struct skep_slot_key, struct skep_endpoint_key, 524288, BPF_F_NO_PREALLOC)
+/* Client networks of the services that restrict them. */
+SKEP_MAP(sw_allow, LPM_TRIE, struct skep_allow_key, __u8, 65536, BPF_F_NO_PREALLOC)
 /* Own addresses published ports answer on. */
 SKEP_MAP(sw_local, HASH, __u32, struct skep_local, 1024, BPF_F_NO_PREALLOC)
 /* Flows that go through a service, both directions. */

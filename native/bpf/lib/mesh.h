@@ -72,11 +72,8 @@ static __always_inline int mesh_error(struct __sk_buff *skb, struct skep_config 
   struct quote quote = {};
   if (read_quote(skb, packet, &quote))
     return DROP(SKEP_MALFORMED);
-  struct skep_service_key service_key = {
-    .port_be = quote.source_port_be,
-    .protocol = quote.ip.protocol,
-  };
-  struct skep_service *service = bpf_map_lookup_elem(&sw_service, &service_key);
+  struct skep_service *service =
+      landing_service(config, backend_be, quote.source_port_be, quote.ip.protocol);
   if (!service)
     return DROP(SKEP_NO_SERVICE);
   struct skep_endpoint_key key = { config->ingress_vni, backend_be };
@@ -95,7 +92,8 @@ static __always_inline int mesh_to_backend(struct __sk_buff *skb, struct skep_co
   int bad = read_ports(skb, packet, SKEP_MESH_VNI);
   if (bad)
     return bad;
-  struct skep_service *service = published_service(packet);
+  struct skep_service *service =
+      landing_service(config, backend_be, packet->destination_port_be, packet->protocol);
   if (!service)
     return DROP(SKEP_NO_SERVICE);
   __u16 target_port_be = service->target_port_be;
@@ -123,7 +121,7 @@ static __always_inline int mesh_to_client(struct __sk_buff *skb, struct skep_con
                                           struct packet *packet)
 {
   struct skep_local *front = bpf_map_lookup_elem(&sw_local, &packet->source_be);
-  if (!front && packet->source_be != config->frontend_be)
+  if (!front && !is_front(config, packet->source_be))
     return DROP(SKEP_MESH_RETURN);
   if (packet->destination_be == config->node_id_be) {
     int bad = read_ports(skb, packet, SKEP_MESH_VNI);

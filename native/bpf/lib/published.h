@@ -112,6 +112,13 @@ static __always_inline int track_published(struct skep_connection *connection,
   return track_reply(connection, packet, &back);
 }
 
+/* True if nobody of ours answers: the packet is as it came, and the host's stack may have it, which
+ * refuses unless somebody listens there. */
+static __always_inline int is_unanswered(int verdict)
+{
+  return verdict == DROP(SKEP_NO_BACKEND) || verdict == DROP(SKEP_BACKEND_GONE);
+}
+
 /* Entry node: a client's packet for a published port. Ports have been read. */
 static __always_inline int to_published(struct __sk_buff *skb, struct skep_config *config,
                                         struct packet *packet, struct skep_service *service,
@@ -127,6 +134,11 @@ static __always_inline int to_published(struct __sk_buff *skb, struct skep_confi
     if (!kept || (!track_published(connection, packet, kept) && is_opening(packet)))
       connection = NULL;
   }
+  /* A TCP connection is checked when it opens, others know no opening. */
+  if (service->allow && entry->route != SKEP_ROUTE_HOST &&
+      (!connection || packet->protocol != IPPROTO_TCP) &&
+      !is_allowed(service, packet->source_be))
+    return DROP(SKEP_NOT_ALLOWED);
   int bad;
   if (connection) {
     track(connection, packet, SKEP_END_CLIENT);

@@ -40,13 +40,49 @@ static __always_inline struct skep_backend *keep_backend(struct skep_connection 
   return backend;
 }
 
+/* True if the client may open a connection to the service. */
+static __always_inline int is_allowed(struct skep_service *service, __u32 client_be)
+{
+  struct skep_allow_key key = {
+    .prefix_length = 64 + 32,
+    .list = service->allow,
+    .family = SKEP_FAMILY_IPV4,
+    .address_be = { client_be },
+  };
+  return bpf_map_lookup_elem(&sw_allow, &key) != NULL;
+}
+
+/* The row of a port on all addresses, or of the address asked if there are such. */
 static __always_inline struct skep_service *published_service(struct packet *packet)
 {
   struct skep_service_key key = {
     .port_be = packet->destination_port_be,
     .protocol = packet->protocol,
   };
-  return bpf_map_lookup_elem(&sw_service, &key);
+  struct skep_service *all = bpf_map_lookup_elem(&sw_service, &key);
+  if (!all || !(all->flags & SKEP_SERVICE_ADDRESSED))
+    return all;
+  key.address_be = packet->destination_be;
+  struct skep_service *one = bpf_map_lookup_elem(&sw_service, &key);
+  return one ? one : all;
+}
+
+/* What a published port of another node means for a backend here. */
+static __always_inline struct skep_service *landing_service(struct skep_config *config,
+                                                            __u32 backend_be, __u16 port_be,
+                                                            __u8 protocol)
+{
+  struct skep_service_key key = {
+    .port_be = port_be,
+    .protocol = protocol,
+  };
+  struct skep_service *all = bpf_map_lookup_elem(&sw_service, &key);
+  if (all && !(all->flags & SKEP_SERVICE_ADDRESSED))
+    return all;
+  key.vni = config->ingress_vni;
+  key.address_be = backend_be;
+  struct skep_service *landing = bpf_map_lookup_elem(&sw_service, &key);
+  return landing ? landing : all;
 }
 
 /* Protocols a port can be published for. */

@@ -19,7 +19,7 @@ struct skep_config {
   __u32 tunnel_address_be;
   __u32 uplink_ifindex;  /* the one underlay interface; 0: several, take the tunnel device */
   __u32 frame_bytes_max; /* longest frame that fits the underlay after encapsulation */
-  __u32 pad;
+  __u32 fronts_be; /* first of the SKEP_FRONTS addresses behind skep_service.front_be */
 };
 
 struct skep_node {
@@ -78,6 +78,11 @@ struct skep_backend {
   __u32 state;
 };
 
+/* Published on some addresses only: rows of single addresses exist, and landings. */
+#define SKEP_SERVICE_ADDRESSED 1
+
+/* A virtual address (port 0), a published port (vni 0), or a landing: what a published port means
+ * for one backend here, whatever address of which node was asked. */
 struct skep_service_key {
   __u32 vni;        /* 0: published port */
   __u32 address_be; /* 0: any own address */
@@ -92,7 +97,19 @@ struct skep_service {
   __u32 total;
   __u32 next; /* round robin */
   __u16 target_port_be;
-  __u16 pad;
+  __u16 flags;    /* SKEP_SERVICE_* */
+  __u32 front_be; /* address host sockets get instead of this row's own one; 0: the common front */
+  __u32 allow;    /* list in sw_allow, 0: everybody */
+};
+
+/* Address families in sw_allow: one list holds networks of both. */
+#define SKEP_FAMILY_IPV4 4
+#define SKEP_FAMILY_IPV6 6
+struct skep_allow_key {
+  __u32 prefix_length; /* in bits, those of list and family included */
+  __u32 list;
+  __u32 family;
+  __u32 address_be[4]; /* IPv4 in the first */
 };
 
 struct skep_slot_key {

@@ -93,16 +93,18 @@ function counterFields(rows: readonly CounterRow[], repairs: RepairCounts): Json
   };
 }
 
-function serviceFields({ key, targetPort, backends }: ServiceRow): JsonOut {
+function serviceFields({ key, targetPort, backends, allow }: ServiceRow): JsonOut {
   const addresses = backends.map(({ address }) => address);
   if (key.kind === 'vip')
     return { Kind: 'vip', Network: key.vni, Address: key.address, Backends: addresses };
   return {
-    Kind: 'published',
+    Kind: key.kind,
+    ...(key.address === undefined ? {} : { Address: key.address }),
     Protocol: key.protocol,
     Port: key.port,
     TargetPort: targetPort ?? key.port,
     Backends: addresses,
+    ...(allow === undefined ? {} : { Clients: [...allow] }),
   };
 }
 

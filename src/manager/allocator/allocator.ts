@@ -18,6 +18,7 @@ import { STUCK_RETRY_PERIOD_MS } from './limits.js';
 import { allocateNetwork, isAllocated } from './network-allocation.js';
 import { type Owner, Resources } from './resources.js';
 import { allocateService, attachmentConfigs, isServiceAllocated } from './service-allocation.js';
+import { concernsTasks, entersNode, followedTask } from './task-following.js';
 import { allocateNode, allocateTask, withAllocationError } from './task-allocation.js';
 
 type Kind = 'network' | 'service' | 'task' | 'node';
@@ -110,7 +111,7 @@ export class Allocator {
     }
     for (const task of transaction.find('task', { by: 'all' })) {
       resources.observeTask(task);
-      if (needsAllocation(task)) this.#dirty.task.add(task.id);
+      if (needsAllocation(task) || isOnNode(task)) this.#dirty.task.add(task.id);
     }
     resources.resume(networks);
   }
@@ -130,6 +131,7 @@ export class Allocator {
         const done = this.#store.view((read) => isServiceAllocated(read, event.object));
         if (!done) this.#dirty.service.add(id);
         else this.#serviceReady(id);
+        if (done && concernsTasks(event)) this.#markTasksOf(id);
         return;
       }
       case 'task':
@@ -174,9 +176,11 @@ export class Allocator {
       // Its own error being written is no reason to try again.
       if (event.kind === 'create' || !this.#stuck.task.has(task.id)) this.#dirty.task.add(task.id);
     } else {
-      this.#dirty.task.delete(task.id);
+      // A running one may be waiting to follow its service.
+      if (!isOnNode(task)) this.#dirty.task.delete(task.id);
       this.#stuck.task.delete(task.id);
     }
+    if (entersNode(event)) this.#dirty.task.add(task.id);
     const wasOnNode = event.kind === 'update' && isOnNode(event.old);
     const hasNetworks = task.networks.length > 0;
     if (hasNetworks && isOnNode(task) !== wasOnNode) this.#dirty.node.add(task.nodeId);
@@ -201,6 +205,12 @@ export class Allocator {
     for (const { id } of tasks) {
       if (this.#stuck.task.delete(id)) this.#dirty.task.add(id);
     }
+  }
+
+  /** Running tasks may have to follow their service. */
+  #markTasksOf(serviceId: string): void {
+    const tasks = this.#store.view((read) => read.find('task', { by: 'service', serviceId }));
+    for (const task of tasks) if (isOnNode(task)) this.#dirty.task.add(task.id);
   }
 
   #markAllNodes(): void {
@@ -291,7 +301,12 @@ export class Allocator {
       }
       case 'task': {
         const task = transaction.get('task', id);
-        if (task === undefined || !needsAllocation(task)) return true;
+        if (task === undefined) return true;
+        if (!needsAllocation(task)) {
+          const followed = followedTask(transaction, task);
+          if (followed !== undefined) transaction.update('task', followed);
+          return true;
+        }
         resources.observeTask(task);
         const allocated = allocateTask(resources, transaction, this.#environment, task);
         if (allocated === undefined) {

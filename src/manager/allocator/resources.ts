@@ -25,6 +25,7 @@ import {
   parseIpPrefix,
   parseIpv4,
 } from '../../model/ip-prefix.js';
+import { publishRules, scopesOverlap } from '../../model/publish-rules.js';
 import { isOver } from '../../model/task-state.js';
 import { DYNAMIC_PORT_FIRST, DYNAMIC_PORT_LAST, VNI_FIRST, VNI_LAST } from './limits.js';
 import { SerialPool } from './serial-pool.js';
@@ -37,6 +38,8 @@ export const VXLAN_ID_LIST = 'com.docker.network.driver.overlay.vxlanid_list';
 interface Holding {
   readonly pool: SerialPool;
   readonly number: number;
+  /** Of a published port: its `skep.publish.<port>.address`; undefined is every address. */
+  readonly scope?: string | undefined;
 }
 
 /** The IPv4 subnets of a network. */
@@ -117,9 +120,11 @@ export class Resources {
   observeService(service: Service): boolean {
     const { ports = [], virtualIps = [] } = service.endpoint ?? {};
     const held = virtualIps.flatMap((vip) => this.#address(vip.networkId, vip.addr));
+    const rules = publishRules(service.spec?.annotations?.labels);
     for (const port of ports) {
       if (!isIngressPort(port) || port.publishedPort === 0) continue;
-      held.push({ pool: this.ports(port.protocol), number: port.publishedPort });
+      const { protocol, publishedPort: number } = port;
+      held.push({ pool: this.ports(protocol), number, scope: rules.get(number)?.scope });
     }
     return this.#hold(`service/${service.id}`, held);
   }
@@ -179,16 +184,34 @@ export class Resources {
   /**
    * Gives `owner` a published port.
    * @param requested take this one or none; 0 for any
+   * @param scope the address it is for; services with different ones may have the same port
    * @returns undefined when it, or every one, is taken
    */
-  allocatePort(protocol: Protocol, requested: number, owner: Owner): number | undefined {
+  allocatePort(
+    protocol: Protocol,
+    requested: number,
+    owner: Owner,
+    scope?: string,
+  ): number | undefined {
     const pool = this.ports(protocol);
-    if (requested !== 0 && !pool.isFree(requested)) return undefined;
+    if (requested !== 0 && this.#isPortTaken(pool, requested, scope)) return undefined;
     const number = requested === 0 ? pool.next() : requested;
     if (number === undefined) return undefined;
     if (requested !== 0) pool.take(requested);
-    this.#add(owner, { pool, number });
+    this.#add(owner, { pool, number, scope });
     return number;
+  }
+
+  /** Looks at all holders only if the port is held at all. */
+  #isPortTaken(pool: SerialPool, number: number, scope: string | undefined): boolean {
+    if (pool.isFree(number)) return false;
+    for (const holdings of this.#holdings.values()) {
+      for (const held of holdings) {
+        if (held.pool !== pool || held.number !== number) continue;
+        if (scopesOverlap(held.scope, scope)) return true;
+      }
+    }
+    return false;
   }
 
   /**

@@ -19,6 +19,7 @@ import type {
   NetworkAttachmentConfig,
   PortConfig,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { publishRules } from '../../model/publish-rules.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { isAllocated, isNodeLocal } from './network-allocation.js';
 import { isIngressPort, type Resources } from './resources.js';
@@ -141,7 +142,8 @@ function allocatePort(resources: Resources, kept: Service, wanted: PortConfig): 
   );
   if (present !== undefined) return present;
   const { protocol, publishedPort } = wanted;
-  const number = resources.allocatePort(protocol, publishedPort, `service/${kept.id}`);
+  const scope = publishRules(kept.spec?.annotations?.labels).get(publishedPort)?.scope;
+  const number = resources.allocatePort(protocol, publishedPort, `service/${kept.id}`, scope);
   if (number === undefined) {
     const text =
       publishedPort === 0

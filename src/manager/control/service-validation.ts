@@ -14,6 +14,12 @@ import {
   PortConfig_PublishMode as PublishMode,
   type UpdateConfig,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  ALLOW_BYTES_MAX,
+  networksBytes,
+  publishRules,
+  scopesOverlap,
+} from '../../model/publish-rules.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { checkDnsName, checkSkepLabels, invalid, precondition } from './annotations.js';
 import { checkReferences } from './references.js';
@@ -29,6 +35,7 @@ export function checkServiceSpec(spec: ServiceSpec): void {
   checkMode(spec);
   checkUpdate(spec.update);
   checkEndpoint(spec.endpoint);
+  checkPublishRules(spec);
   checkReferences(spec.task);
 }
 
@@ -123,6 +130,26 @@ function checkEndpoint(endpoint: EndpointSpec | undefined): void {
   }
 }
 
+/**
+ * A rule for a port that is not published is most likely a typing error, and the port meant is open
+ * to everybody.
+ */
+function checkPublishRules(spec: ServiceSpec): void {
+  const published = new Set((spec.endpoint?.ports ?? []).map((port) => port.publishedPort));
+  let bytes = 0;
+  for (const [port, { allow }] of publishRules(spec.annotations?.labels)) {
+    if (!published.has(port)) {
+      throw invalid(`label skep.publish.${port}: the service does not publish port ${port}`);
+    }
+    bytes += networksBytes(allow ?? []);
+  }
+  if (bytes <= ALLOW_BYTES_MAX) return;
+  throw invalid(
+    `skep.publish labels name too many networks: ${bytes} bytes of at most ${ALLOW_BYTES_MAX} ` +
+      '(5 for an IPv4, 17 for an IPv6 network)',
+  );
+}
+
 function portKey(port: PortConfig): string {
   return `${port.publishedPort}/${port.protocol}`;
 }
@@ -137,29 +164,43 @@ export function checkPortConflicts(
   spec: ServiceSpec,
   serviceId: string,
 ): void {
-  const wanted = { ingress: new Set<string>(), host: new Set<string>() };
+  const rules = publishRules(spec.annotations?.labels);
+  const wanted = new Map<string, WantedPort[]>();
   for (const port of spec.endpoint?.ports ?? []) {
     if (port.publishedPort === 0) continue;
-    const set = port.publishMode === PublishMode.HOST ? wanted.host : wanted.ingress;
-    set.add(portKey(port));
+    const host = port.publishMode === PublishMode.HOST;
+    const scope = rules.get(port.publishedPort)?.scope;
+    wanted.set(portKey(port), [...(wanted.get(portKey(port)) ?? []), { host, scope }]);
   }
-  if (wanted.ingress.size === 0 && wanted.host.size === 0) return;
+  if (wanted.size === 0) return;
   for (const service of transaction.find('service', { by: 'all' })) {
     if (service.id === serviceId) continue;
     const held = [...(service.spec?.endpoint?.ports ?? []), ...(service.endpoint?.ports ?? [])];
-    for (const port of held) checkPortFree(port, service, wanted);
+    const heldRules = publishRules(service.spec?.annotations?.labels);
+    for (const port of held) {
+      const scope = heldRules.get(port.publishedPort)?.scope;
+      checkPortFree(port, scope, service, wanted.get(portKey(port)) ?? []);
+    }
   }
+}
+
+/** A port of the spec being checked; `scope` is what `skep.publish.<port>.address` says. */
+interface WantedPort {
+  readonly host: boolean;
+  readonly scope: string | undefined;
 }
 
 function checkPortFree(
   port: PortConfig,
+  scope: string | undefined,
   holder: Service,
-  wanted: { readonly ingress: ReadonlySet<string>; readonly host: ReadonlySet<string> },
+  wanted: readonly WantedPort[],
 ): void {
   if (port.publishedPort === 0) return;
-  const key = portKey(port);
   const byHost = port.publishMode === PublishMode.HOST;
-  const conflict = wanted.ingress.has(key) || (!byHost && wanted.host.has(key));
+  const conflict = wanted.some(
+    (other) => !(byHost && other.host) && scopesOverlap(scope, other.scope),
+  );
   if (!conflict) return;
   const name = holder.spec?.annotations?.name ?? '';
   const how = byHost ? 'a host-published port' : 'an ingress port';

@@ -2,11 +2,8 @@
 import { durationMs } from '../../model/defaults.js';
 import type { RandomSource } from '../../model/environment.js';
 import type { Cluster, Node } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import {
-  AGENT_VERSION_LABEL,
-  durationLabelMs,
-  RESCHEDULE_AFTER_LABEL,
-} from '../../model/labels.js';
+import { runsSkepd } from '../../model/agent-kind.js';
+import { durationLabelMs, RESCHEDULE_AFTER_LABEL } from '../../model/labels.js';
 import {
   AGENT_HEARTBEAT_PERIOD_MS_MIN,
   AGENT_HEARTBEATS_PER_SECOND_MAX,
@@ -40,8 +37,7 @@ export function planHeartbeat(
   random: RandomSource,
 ): HeartbeatPlan {
   const clusterMs = clusterPeriodMs(cluster);
-  const isOurs = node?.description?.engine?.labels[AGENT_VERSION_LABEL] !== undefined;
-  const isFast = isOurs && clusterMs === HEARTBEAT_PERIOD_MS;
+  const isFast = runsSkepd(node) && clusterMs === HEARTBEAT_PERIOD_MS;
   const fastMs = Math.max(
     AGENT_HEARTBEAT_PERIOD_MS_MIN,
     (nodeCount * 1000) / AGENT_HEARTBEATS_PER_SECOND_MAX,

@@ -102,7 +102,7 @@ export class GlobalOrchestrator extends ServiceOrchestrator {
           // Out of date after a pause: let the updater roll it, beside the other nodes.
           if (
             updatable &&
-            tasks.some((task) => isWanted(task) && isTaskDirty(service, task, node))
+            tasks.some((task) => isWanted(task) && isTaskDirty(service, task, node, () => onNode))
           ) {
             this.dirtyServices.add(service.id);
           }

@@ -26,6 +26,7 @@ import {
   findCluster,
   isTaskDirty,
   newTask,
+  placeOfTask,
   raiseDesiredState,
   type SlotKey,
   slotKeyText,
@@ -254,7 +255,7 @@ function settleSlot(transaction: WriteTransaction, key: SlotKey): void {
   const wanted = tasksInSlot(transaction, key).filter(isWanted);
   const running = wanted.filter((task) => observedState(task) === TaskState.RUNNING);
   const current = running.filter(
-    (task) => !isTaskDirty(service, task, transaction.get('node', task.nodeId)),
+    (task) => !isTaskDirty(service, task, ...placeOfTask(transaction, task)),
   );
   const candidates = current.length > 0 || running.length < wanted.length ? current : running;
   const kept = candidates.sort(byCreation).at(-1);

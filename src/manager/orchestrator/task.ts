@@ -14,19 +14,17 @@ import {
   type Task,
   TaskSchema,
 } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import {
-  EndpointSpecSchema,
-  type TaskSpec,
-  TaskSpecSchema,
-} from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import { type TaskSpec, TaskSpecSchema } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
   PlacementSchema,
   TaskState,
   TaskStatusSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { runsSkepd } from '../../model/agent-kind.js';
 import { newId } from '../../model/ids.js';
-import { isWanted, observedState, serviceMode } from '../../model/task-state.js';
+import { isOnNode, isWanted, observedState, serviceMode } from '../../model/task-state.js';
 import type { ReadTransaction, WriteTransaction } from '../../store/types.js';
+import { canFollowPorts, hasWantedEndpoint, needsSkepd, type TasksOnNode } from './task-ports.js';
 
 /** Where a task of a service stands: a slot number (replicated) or a node (global). */
 export interface SlotKey {
@@ -69,6 +67,15 @@ export function tasksInSlot(transaction: ReadTransaction, key: SlotKey): readonl
   return transaction
     .find('task', { by: 'node', nodeId: key.nodeId })
     .filter((task) => task.serviceId === key.serviceId);
+}
+
+/** Where a task runs, as {@link isTaskDirty} takes it. */
+export function placeOfTask(
+  transaction: ReadTransaction,
+  task: Task,
+): [node: Node | undefined, onNode: TasksOnNode] {
+  const { nodeId } = task;
+  return [transaction.get('node', nodeId), () => transaction.find('task', { by: 'node', nodeId })];
 }
 
 /** The cluster object, if it exists already. */
@@ -139,21 +146,69 @@ export function withObservedState(
   };
 }
 
-/** Whether the task differs from what its service now asks for; `node` is where it runs. */
-export function isTaskDirty(service: Service, task: Task, node: Node | undefined): boolean {
+/**
+ * Whether the task differs from what its service now asks for, so that it has to be replaced.
+ * @param node where it runs
+ * @param onNode the tasks of that node, for host-mode ports that one of them has
+ */
+export function isTaskDirty(
+  service: Service,
+  task: Task,
+  node: Node | undefined,
+  onNode: TasksOnNode = () => [],
+): boolean {
+  if (mustLeaveNode(service, task, node)) return true;
   const wantedVersion = service.specVersion?.index;
   if (wantedVersion !== undefined && wantedVersion === task.specVersion?.index) return false;
+  const fit = specFit(service, task, node);
+  if (fit === 'differs') return true;
+  // As in SwarmKit: constraints that the node meets hide a change of the ports.
+  if (fit === 'constraints met' && !runsSkepd(node)) return false;
+  return !hasWantedEndpoint(service, task) && !canFollowPorts(service, task, node, onNode);
+}
+
+/** Whether the task's ports are behind its service's and can be changed where it runs. */
+export function isFollowing(
+  service: Service,
+  task: Task,
+  node: Node | undefined,
+  onNode: TasksOnNode,
+): boolean {
+  if (hasWantedEndpoint(service, task)) return false;
+  return followsPorts(service, task, node, onNode);
+}
+
+/** Whether the task's ports may be changed where it runs: nothing else about it is out of date. */
+export function followsPorts(
+  service: Service,
+  task: Task,
+  node: Node | undefined,
+  onNode: TasksOnNode,
+): boolean {
+  if (!isWanted(task) || specFit(service, task, node) === 'differs') return false;
+  return canFollowPorts(service, task, node, onNode);
+}
+
+/** A stock engine cannot keep to the rules of a published port. */
+function mustLeaveNode(service: Service, task: Task, node: Node | undefined): boolean {
+  if (node === undefined || !isOnNode(task) || runsSkepd(node)) return false;
+  return needsSkepd(service.spec?.annotations?.labels);
+}
+
+function specFit(
+  service: Service,
+  task: Task,
+  node: Node | undefined,
+): 'same' | 'constraints met' | 'differs' {
   const wanted = service.spec?.task ?? create(TaskSpecSchema);
   const actual = task.spec ?? create(TaskSpecSchema);
   if (onlyConstraintsDiffer(wanted, actual)) {
     const expressions = wanted.placement?.constraints ?? [];
-    if (node !== undefined && nodeMeetsExpressions(expressions, node)) return false;
+    if (node !== undefined && nodeMeetsExpressions(expressions, node)) return 'constraints met';
   }
-  if (!equals(TaskSpecSchema, withPullOptionsOf(wanted, actual, task), actual)) return true;
-  if (task.endpoint === undefined) return false;
-  const empty = create(EndpointSpecSchema);
-  const wantedEndpoint = service.spec?.endpoint ?? empty;
-  return !equals(EndpointSpecSchema, wantedEndpoint, task.endpoint.spec ?? empty);
+  return equals(TaskSpecSchema, withPullOptionsOf(wanted, actual, task), actual)
+    ? 'same'
+    : 'differs';
 }
 
 function onlyConstraintsDiffer(wanted: TaskSpec, actual: TaskSpec): boolean {

@@ -3,6 +3,7 @@
  * (manager/scheduler/filter.go, pipeline.go).
  */
 import { nodeMeetsExpressions } from '../../model/constraint.js';
+import { runsSkepd } from '../../model/agent-kind.js';
 import type { Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
@@ -11,7 +12,8 @@ import {
   NodeStatus_State,
   type PluginDescription,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { hostPorts, type NodeInfo } from './node-info.js';
+import { needsSkepd } from '../orchestrator/task-ports.js';
+import { type NodeInfo, scopedHostPorts } from './node-info.js';
 
 /** One condition a node must meet. */
 interface Filter {
@@ -49,8 +51,15 @@ const CONSTRAINTS: Filter = {
 const PLATFORM: Filter = { admits: hasPlatform, explain: onNodes('unsupported platform') };
 
 const HOST_PORTS: Filter = {
-  admits: (node, task) => !hostPorts(task).some((port) => node.usesHostPort(port)),
+  admits: (node, task) =>
+    !scopedHostPorts(task).some(([port, scope]) => node.usesHostPort(port, scope)),
   explain: onNodes('host-mode port already in use'),
+};
+
+/** A stock engine would publish to everybody what a label restricts. */
+const PUBLISH_RULES: Filter = {
+  admits: ({ node }, task) => !needsSkepd(task.serviceAnnotations?.labels) || runsSkepd(node),
+  explain: onNodes('skep.publish labels need skepd'),
 };
 
 const MAX_REPLICAS: Filter = {
@@ -61,10 +70,19 @@ const MAX_REPLICAS: Filter = {
   explain: () => 'max replicas per node limit exceed',
 };
 
-const FILTERS = [READY, RESOURCES, PLUGINS, CONSTRAINTS, PLATFORM, HOST_PORTS, MAX_REPLICAS];
+const FILTERS = [
+  READY,
+  RESOURCES,
+  PLUGINS,
+  CONSTRAINTS,
+  PLATFORM,
+  PUBLISH_RULES,
+  HOST_PORTS,
+  MAX_REPLICAS,
+];
 
 /** Filters that depend on the node alone, not on the tasks it holds. */
-const STATIC_FILTERS = [READY, PLUGINS, CONSTRAINTS, PLATFORM];
+const STATIC_FILTERS = [READY, PLUGINS, CONSTRAINTS, PLATFORM, PUBLISH_RULES];
 
 /** Whether the node can take the task. */
 export function admits(node: NodeInfo, task: Task): boolean {

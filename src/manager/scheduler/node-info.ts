@@ -1,17 +1,17 @@
 /** What the scheduler knows of a node: its description, the tasks it holds and their failures. */
 import type { Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import {
-  PortConfig_PublishMode as PublishMode,
-  type PortConfig,
-} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { PortConfig } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { publishRules, scopesOverlap } from '../../model/publish-rules.js';
 import { isWanted } from '../../model/task-state.js';
+import { hostPorts } from '../orchestrator/task-ports.js';
 import { FAILING_SPECS_MAX, FAILURE_WINDOW_MS } from './limits.js';
 import { NodeResources } from './node-resources.js';
 
 /** What the tasks of a node use of it. */
 interface Usage {
   readonly resources: NodeResources;
-  readonly hostPorts: Set<string>;
+  /** Scopes (`skep.publish.<port>.address`) on which each port is taken. */
+  readonly hostPorts: Map<string, (string | undefined)[]>;
   activeTasks: number;
   readonly activeTasksByService: Map<string, number>;
 }
@@ -54,9 +54,10 @@ export class NodeInfo {
     return this.#use().activeTasksByService.get(serviceId) ?? 0;
   }
 
-  /** Whether a task on the node publishes this port in host mode. */
-  usesHostPort(port: PortConfig): boolean {
-    return this.#use().hostPorts.has(hostPortKey(port));
+  /** Whether a task on the node publishes this port in host mode, on an address `scope` may mean. */
+  usesHostPort(port: PortConfig, scope: string | undefined): boolean {
+    const scopes = this.#use().hostPorts.get(hostPortKey(port)) ?? [];
+    return scopes.some((taken) => scopesOverlap(taken, scope));
   }
 
   /** Puts a task on the node, or replaces what was known of it. */
@@ -98,7 +99,7 @@ export class NodeInfo {
     if (this.#usage !== undefined) return this.#usage;
     const usage: Usage = {
       resources: new NodeResources(this.#node.description?.resources),
-      hostPorts: new Set(),
+      hostPorts: new Map(),
       activeTasks: 0,
       activeTasksByService: new Map(),
     };
@@ -108,15 +109,22 @@ export class NodeInfo {
   }
 }
 
-/** Host-mode ports of a task that name a port of the host. */
-export function hostPorts(task: Task): readonly PortConfig[] {
-  const ports = task.endpoint?.ports ?? [];
-  return ports.filter((port) => port.publishMode === PublishMode.HOST && port.publishedPort !== 0);
+/** Host-mode ports of a task, each with the scope its service gives it. */
+export function scopedHostPorts(
+  task: Task,
+): readonly (readonly [port: PortConfig, scope: string | undefined])[] {
+  const ports = hostPorts(task);
+  if (ports.length === 0) return [];
+  const rules = publishRules(task.serviceAnnotations?.labels);
+  return ports.map((port) => [port, rules.get(port.publishedPort)?.scope]);
 }
 
 function addTo(usage: Usage, task: Task): void {
   usage.resources.take(task.spec?.resources?.reservations, task.assignedGenericResources);
-  for (const port of hostPorts(task)) usage.hostPorts.add(hostPortKey(port));
+  for (const [port, scope] of scopedHostPorts(task)) {
+    const key = hostPortKey(port);
+    usage.hostPorts.set(key, [...(usage.hostPorts.get(key) ?? []), scope]);
+  }
   if (!isWanted(task)) return;
   usage.activeTasks += 1;
   const ofService = usage.activeTasksByService.get(task.serviceId) ?? 0;

@@ -17,12 +17,15 @@ import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../..
 import type { RestartSupervisor } from '../orchestrator/restart-supervisor.js';
 import {
   findCluster,
+  isFollowing,
   isTaskDirty,
   newTask,
+  placeOfTask,
   raiseDesiredState,
   type SlotKey,
   tasksInSlot,
 } from '../orchestrator/task.js';
+import { hostPorts } from '../orchestrator/task-ports.js';
 import { Cancellation, sleep, waitUntil } from '../orchestrator/wait-until.js';
 import { FailureMonitor } from './failure-monitor.js';
 import {
@@ -85,20 +88,25 @@ export class UpdateRun {
   /** Brings the dirty ones of `slots` up to date. */
   async run(slots: readonly SlotKey[]): Promise<void> {
     if (isPaused(this.service)) return;
-    const dirty = this.#parts.store.view((transaction) =>
-      slots.filter((slot) => this.#isDirty(transaction, slot)),
-    );
-    if (dirty.length === 0) {
+    const { dirty, following } = this.#look(slots);
+    if (dirty.length + following.length === 0) {
       if (isInProgress(this.service)) await this.#complete();
       return;
     }
     const { environment } = this.#parts;
     await this.#writeService((service) => withUpdateStarted(environment, service));
-    const monitor = new FailureMonitor(environment.clock, this.#settings, dirty.length);
+    const monitor = new FailureMonitor(
+      environment.clock,
+      this.#settings,
+      dirty.length || following.length,
+    );
     const unwatch = this.#watchFailures(monitor);
     try {
       await this.#roll(dirty, monitor);
-      await this.#monitorToTheEnd();
+      const late = await this.#portsFollowed(following);
+      await this.#roll(late, monitor);
+      // Ports that were changed in place leave nothing to watch.
+      if (dirty.length + late.length > 0) await this.#monitorToTheEnd();
     } finally {
       unwatch();
     }
@@ -132,37 +140,74 @@ export class UpdateRun {
     for (const unsubscribe of forget) unsubscribe();
   }
 
+  /** Slots to be rolled, and those whose ports the allocator changes in place. */
+  #look(slots: readonly SlotKey[]): {
+    readonly dirty: readonly SlotKey[];
+    readonly following: readonly SlotKey[];
+  } {
+    return this.#parts.store.view((transaction) => ({
+      dirty: slots.filter((slot) => this.#isDirty(transaction, slot)),
+      following: slots.filter((slot) => this.#isFollowing(transaction, slot)),
+    }));
+  }
+
   #isDirty(transaction: ReadTransaction, slot: SlotKey): boolean {
-    const { supervisor } = this.#parts;
-    const tasks = supervisor.updatableTasks(this.service, tasksInSlot(transaction, slot));
+    const tasks = this.#tasksIn(transaction, slot);
     return tasks.length > 1 || tasks.some((task) => this.#isTaskDirty(transaction, task));
   }
 
+  #isFollowing(transaction: ReadTransaction, slot: SlotKey): boolean {
+    return this.#tasksIn(transaction, slot).some((task) =>
+      isFollowing(this.service, task, ...placeOfTask(transaction, task)),
+    );
+  }
+
+  #tasksIn(transaction: ReadTransaction, slot: SlotKey): readonly Task[] {
+    return this.#parts.supervisor.updatableTasks(this.service, tasksInSlot(transaction, slot));
+  }
+
   #isTaskDirty(transaction: ReadTransaction, task: Task): boolean {
-    return isTaskDirty(this.service, task, transaction.get('node', task.nodeId));
+    return isTaskDirty(this.service, task, ...placeOfTask(transaction, task));
+  }
+
+  /**
+   * Waits until the allocator has changed the ports of these slots' tasks.
+   * @returns those that must be rolled after all, because a port was taken meanwhile
+   */
+  async #portsFollowed(slots: readonly SlotKey[]): Promise<readonly SlotKey[]> {
+    if (slots.length === 0) return [];
+    await waitUntil(this.#parts.store, {
+      reached: (transaction) => !slots.some((slot) => this.#isFollowing(transaction, slot)),
+      concerns: (event) =>
+        event.table === 'task' &&
+        (event.object.serviceId === this.service.id || hostPorts(event.object).length > 0),
+      cancellation: this.cancellation,
+    });
+    return this.cancellation.cancelled ? [] : this.#look(slots).dirty;
   }
 
   async #updateSlot(slot: SlotKey, monitor: FailureMonitor): Promise<void> {
     const startFirst = this.#settings.order === UpdateOrder.START_FIRST;
     const { store, supervisor } = this.#parts;
-    let started: Promise<void> = Promise.resolve();
-    const plan = await store.update((transaction) => {
+    const plan = await store.update((transaction): SlotPlan => {
+      if (this.cancellation.cancelled) return { kind: 'nothing' };
       const plan = this.#planSlot(transaction, slot);
-      if (plan.kind === 'nothing' || this.cancellation.cancelled) return plan;
+      if (plan.kind === 'nothing') return plan;
       if (plan.kind === 'replace') {
         transaction.create('task', plan.task);
         monitor.watch(plan.task.id);
       }
       if (!startFirst) shutDown(transaction, plan.others);
-      if (plan.task.desiredState < TaskState.RUNNING) {
-        const freeSlot = startFirst ? undefined : slot;
-        started = supervisor.startLater(plan.task.id, { delayMs: 0, freeSlot });
-      }
       return plan;
     });
     if (plan.kind === 'nothing') return;
     const { task, others } = plan;
-    await this.#orCancelled(started);
+    if (task.desiredState < TaskState.RUNNING) {
+      // Not before the stop of the others is stored: until then the slot looks free. Also if this
+      // update was cancelled meanwhile, since nobody else will start what it made.
+      const freeSlot = startFirst ? undefined : slot;
+      await this.#orCancelled(supervisor.startLater(task.id, { delayMs: 0, freeSlot }));
+    }
     if (plan.kind === 'useExisting' && (!startFirst || others.length === 0)) return;
     await waitUntil(store, {
       reached: (transaction) => {
@@ -181,11 +226,11 @@ export class UpdateRun {
   }
 
   #planSlot(transaction: ReadTransaction, slot: SlotKey): SlotPlan {
-    const { supervisor, environment } = this.#parts;
+    const { environment } = this.#parts;
     const service = this.service;
     if (transaction.get('service', service.id) === undefined) return { kind: 'nothing' };
     // The slot is read anew: since the run began, its tasks may have been restarted or removed.
-    const tasks = supervisor.updatableTasks(service, tasksInSlot(transaction, slot));
+    const tasks = this.#tasksIn(transaction, slot);
     if (tasks.length === 0) return { kind: 'nothing' };
     const clean = tasks.filter((task) => isWanted(task) && !this.#isTaskDirty(transaction, task));
     const existing = clean.find((task) => task.desiredState >= TaskState.RUNNING) ?? clean.at(-1);

@@ -34,6 +34,8 @@ export class ScriptedController implements TaskController {
   lines: LogLine[] = [];
   readonly updates: Task[] = [];
   readonly removals: RemoveOptions[] = [];
+  /** What is known of the container; set by the test. */
+  known: RuntimeFacts | undefined;
 
   constructor(private readonly immediate: ReadonlySet<Effect>) {}
 
@@ -64,7 +66,7 @@ export class ScriptedController implements TaskController {
   }
 
   facts(): RuntimeFacts | undefined {
-    return undefined;
+    return this.known;
   }
 
   async *logs(): AsyncIterable<LogLine> {

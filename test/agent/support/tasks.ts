@@ -1,12 +1,13 @@
 /** Tasks and other parts for the agent's tests. */
 import { create } from '@bufbuild/protobuf';
 import { type Task, TaskSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
-import { type PortConfig, TaskState } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import { TaskState } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import type {
   ContainerNetworking,
   NodeNetworkConfig,
   NodeNetworking,
   TaskEndpoint,
+  TaskPublication,
 } from '../../../src/network/types.js';
 
 let counter = 0;
@@ -86,7 +87,7 @@ export class RecordedNetworking implements NodeNetworking {
     return Promise.resolve();
   }
 
-  updatePorts(taskId: string, ports: readonly PortConfig[]): Promise<void> {
+  republish(taskId: string, { ports }: TaskPublication): Promise<void> {
     this.calls.push(`ports ${taskId} ${ports.length}`);
     return Promise.resolve();
   }

@@ -194,7 +194,7 @@ export class TestMembership implements SwarmMembership {
     activate: () => Promise.resolve(),
     drain: () => Promise.resolve(),
     deactivate: () => Promise.resolve(),
-    updatePorts: () => Promise.resolve(),
+    republish: () => Promise.resolve(),
     ensureAttachable: (network) => {
       this.ensured.push(network.spec?.annotations?.name ?? network.id);
       return this.engineIdOf(network);

@@ -166,7 +166,17 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'unknown skep label',
     { annotations: { name: 'web', labels: { 'skep.reshedule_after': '4s' } } },
     'unknown label skep.reshedule_after: keys starting with skep. are reserved ' +
-      '(there are none for this object)',
+      '(skep.publish.<port>.address, skep.publish.<port>.allow)',
+  ],
+  [
+    'rule of a port that is not published',
+    { annotations: { name: 'web', labels: { 'skep.publish.80.allow': '10.0.0.0/8' } } },
+    'label skep.publish.80: the service does not publish port 80',
+  ],
+  [
+    'malformed rule',
+    { annotations: { name: 'web', labels: { 'skep.publish.80.address': '10.0.0' } } },
+    'label skep.publish.80.address: 10.0.0 is neither an address of a host nor an interface name',
   ],
   [
     'label of another object',
@@ -227,6 +237,21 @@ void t.test('ports held by other services', async (t) => {
     `port '81' is already in use by service 'host' (${host.id}) as a host-published port`,
   );
   await control.createService(spec('two', PublishMode.HOST, 81));
+  const at = (name: string, address: string, port: number): ServiceSpec => {
+    const wanted = spec(name, PublishMode.INGRESS, port);
+    const labels = { [`skep.publish.${port}.address`]: address };
+    return serviceSpec(name, { annotations: { name, labels }, endpoint: wanted.endpoint ?? {} });
+  };
+  await refuse(at('three', '192.0.2.1', 80), byWeb);
+  const first = await control.createService(at('three', '192.0.2.1', 82));
+  await control.createService(at('four', '192.0.2.2', 82));
+  const byFirst = `port '82' is already in use by service 'three' (${first.id}) as an ingress port`;
+  await refuse(at('five', '192.0.2.1', 82), byFirst);
+  const alone = await control.createService(at('alone', '192.0.2.1', 83));
+  await refuse(
+    at('five', 'eth0', 83),
+    `port '83' is already in use by service 'alone' (${alone.id}) as an ingress port`,
+  );
   await control.updateService(web.id, 0n + version(web), spec('web', PublishMode.INGRESS), {
     rollback: 'none',
   });

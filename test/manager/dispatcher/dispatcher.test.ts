@@ -80,11 +80,19 @@ async function world(
   };
 }
 
+/** What an agent of ours says of itself. */
+const OURS = { labels: { 'skep.agent': '1' }, plugins: [{ type: 'Agent', name: 'skepd' }] };
+
 /** An agent's session: its first message and what follows. */
 async function register(
   { dispatcher }: World,
   nodeId: string,
-  options: { sessionId?: string; labels?: Record<string, string>; addr?: string } = {},
+  options: {
+    sessionId?: string;
+    labels?: Record<string, string>;
+    plugins?: { type: string; name: string }[];
+    addr?: string;
+  } = {},
 ): Promise<{
   sessionId: string;
   first: SessionMessage;
@@ -94,7 +102,7 @@ async function register(
   const abort = new AbortController();
   const description = create(NodeDescriptionSchema, {
     hostname: nodeId,
-    engine: { labels: options.labels ?? {} },
+    engine: { labels: options.labels ?? {}, plugins: options.plugins ?? [] },
   });
   const request = { sessionId: options.sessionId ?? '', description };
   const stream = dispatcher.session(nodeId, options.addr ?? '10.0.0.9', request, abort.signal);
@@ -219,7 +227,7 @@ void t.test('our agents beat faster, unless the cluster has its own period', asy
   const periodOf = async (heartbeatPeriodMs: number, nodeCount: number): Promise<number> => {
     const nodes = Array.from({ length: nodeCount }, (_, index) => `n${index}`);
     const w = await world(nodes, { heartbeatPeriodMs });
-    const { sessionId } = await register(w, 'n0', { labels: { 'skep.agent': '1' } });
+    const { sessionId } = await register(w, 'n0', OURS);
     const { period } = w.dispatcher.heartbeat('n0', sessionId);
     const periodMs = Number(period?.seconds) * 1000 + (period?.nanos ?? 0) / 1e6;
     await w.dispatcher.stop();
@@ -232,16 +240,23 @@ void t.test('our agents beat faster, unless the cluster has its own period', asy
   t.ok(within(await periodOf(20_000, 1), 18_000, 22_000));
 });
 
+void t.test('a label does not make a stock engine one of ours', async (t) => {
+  const w = await world(['a']);
+  const { sessionId } = await register(w, 'a', { labels: OURS.labels });
+  const { period } = w.dispatcher.heartbeat('a', sessionId);
+  t.ok(Number(period?.seconds) >= 4, 'it gets the period of the cluster');
+});
+
 void t.test('our agents are given up as soon as the cluster wants it', async (t) => {
   const w = await world(['a', 'b']);
-  await register(w, 'a', { labels: { 'skep.agent': '1' } });
+  await register(w, 'a', OURS);
   await register(w, 'b');
   await w.env.clock.advanceAsync(3_900);
   t.equal(w.node('a')?.status?.state, NodeStatus_State.READY);
   await w.env.clock.advanceAsync(200);
   t.match(w.node('a')?.status, { state: NodeStatus_State.DOWN, message: 'heartbeat failure' });
   await setClusterLabel(w, 'skep.reschedule_after', '20s');
-  await register(w, 'a', { labels: { 'skep.agent': '1' } });
+  await register(w, 'a', OURS);
   await w.env.clock.advanceAsync(19_000);
   t.equal(w.node('a')?.status?.state, NodeStatus_State.READY);
   t.equal(w.node('b')?.status?.state, NodeStatus_State.DOWN, 'stock engines: three periods');

@@ -16,7 +16,13 @@ import type {
   NetworkSpecSchema,
   ServiceSpecSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
-import { NodeStatus_State, TaskState } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import { AGENT_PLUGIN } from '../../../src/model/agent-kind.js';
+import { AGENT_VERSION_LABEL } from '../../../src/model/labels.js';
+import {
+  EngineDescriptionSchema,
+  NodeStatus_State,
+  TaskState,
+} from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 
 /** Fields of a message to be made. */
 type Init<D extends DescMessage> = Exclude<MessageInitShape<D>, Message>;
@@ -52,6 +58,16 @@ export function makeNode(id: string, init: Init<typeof NodeSchema> = {}): Node {
     },
     ...init,
   });
+}
+
+/** As {@link makeNode}, a node that runs skepd. */
+export function makeSkepdNode(id: string): Node {
+  const node = makeNode(id);
+  const engine = { labels: { [AGENT_VERSION_LABEL]: '1' }, plugins: [AGENT_PLUGIN] };
+  if (node.description !== undefined) {
+    node.description.engine = create(EngineDescriptionSchema, engine);
+  }
+  return node;
 }
 
 /** A service; without a mode it is replicated with one replica. */

@@ -72,6 +72,15 @@ export class World {
     this.#proposer.available = true;
   }
 
+  /** From now on each write takes so long to be stored. */
+  setCommitLatency(latencyMs: number): void {
+    const { clock } = this.environment;
+    this.#proposer.latency = () =>
+      new Promise((resolve) => {
+        clock.setTimer(latencyMs, resolve);
+      });
+  }
+
   /** Stores a new object. */
   async put<T extends TableName>(table: T, object: Tables[T]): Promise<void> {
     await this.store.update((transaction) => transaction.create(table, object));

@@ -129,7 +129,10 @@ async function obey(command: MeshCommand): Promise<unknown> {
       await engine.getContainer(command.containerId).remove({ force: true });
       return await network.deactivate(`task${command.slot}`);
     case 'ports':
-      return await network.updatePorts(`task${command.slot}`, ports(command.mode));
+      return await network.republish(
+        `task${command.slot}`,
+        webTask(command.slot, '', attachments(command.slot), ports(command.mode)),
+      );
     case 'dump':
       return datapath.dump();
     case 'counters':

@@ -90,5 +90,6 @@ export function webTask(
       address: `${(network?.ipam?.configs[0]?.gateway ?? '').replace(/\d+$/, '200')}/24`,
     })),
     ports,
+    rules: new Map(),
   };
 }

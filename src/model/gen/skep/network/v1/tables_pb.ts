@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file skep/network/v1/tables.proto.
  */
 export const file_skep_network_v1_tables: GenFile = /*@__PURE__*/
-  fileDesc("Chxza2VwL25ldHdvcmsvdjEvdGFibGVzLnByb3RvEg9za2VwLm5ldHdvcmsudjEi5gEKDkVuZHBvaW50UmVjb3JkEgwKBG5hbWUYASABKAkSFAoMc2VydmljZV9uYW1lGAIgASgJEhIKCnNlcnZpY2VfaWQYAyABKAkSEgoKdmlydHVhbF9pcBgEIAEoCRITCgtlbmRwb2ludF9pcBgFIAEoCRIyCg1pbmdyZXNzX3BvcnRzGAYgAygLMhsuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcSDwoHYWxpYXNlcxgHIAMoCRIUCgx0YXNrX2FsaWFzZXMYCCADKAkSGAoQc2VydmljZV9kaXNhYmxlZBgJIAEoCCKnAQoKUG9ydENvbmZpZxIMCgRuYW1lGAEgASgJEjYKCHByb3RvY29sGAIgASgOMiQuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcuUHJvdG9jb2wSEwoLdGFyZ2V0X3BvcnQYAyABKA0SFgoOcHVibGlzaGVkX3BvcnQYBCABKA0iJgoIUHJvdG9jb2wSBwoDVENQEAASBwoDVURQEAESCAoEU0NUUBACIlMKClBlZXJSZWNvcmQSEwoLZW5kcG9pbnRfaXAYASABKAkSFAoMZW5kcG9pbnRfbWFjGAIgASgJEhoKEnR1bm5lbF9lbmRwb2ludF9pcBgDIAEoCWIGcHJvdG8z");
+  fileDesc("Chxza2VwL25ldHdvcmsvdjEvdGFibGVzLnByb3RvEg9za2VwLm5ldHdvcmsudjEioQIKDkVuZHBvaW50UmVjb3JkEgwKBG5hbWUYASABKAkSFAoMc2VydmljZV9uYW1lGAIgASgJEhIKCnNlcnZpY2VfaWQYAyABKAkSEgoKdmlydHVhbF9pcBgEIAEoCRITCgtlbmRwb2ludF9pcBgFIAEoCRIyCg1pbmdyZXNzX3BvcnRzGAYgAygLMhsuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcSDwoHYWxpYXNlcxgHIAMoCRIUCgx0YXNrX2FsaWFzZXMYCCADKAkSGAoQc2VydmljZV9kaXNhYmxlZBgJIAEoCBI5ChByZXN0cmljdGVkX3BvcnRzGGUgAygLMh8uc2tlcC5uZXR3b3JrLnYxLlJlc3RyaWN0ZWRQb3J0IlkKDlJlc3RyaWN0ZWRQb3J0EikKBHBvcnQYASABKAsyGy5za2VwLm5ldHdvcmsudjEuUG9ydENvbmZpZxINCgVzY29wZRgCIAEoCRINCgVhbGxvdxgDIAMoDCKnAQoKUG9ydENvbmZpZxIMCgRuYW1lGAEgASgJEjYKCHByb3RvY29sGAIgASgOMiQuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcuUHJvdG9jb2wSEwoLdGFyZ2V0X3BvcnQYAyABKA0SFgoOcHVibGlzaGVkX3BvcnQYBCABKA0iJgoIUHJvdG9jb2wSBwoDVENQEAASBwoDVURQEAESCAoEU0NUUBACIlMKClBlZXJSZWNvcmQSEwoLZW5kcG9pbnRfaXAYASABKAkSFAoMZW5kcG9pbnRfbWFjGAIgASgJEhoKEnR1bm5lbF9lbmRwb2ludF9pcBgDIAEoCWIGcHJvdG8z");
 
 /**
  * Value in `endpoint_table`: one container interface as a name and a load-balancing target.
@@ -69,6 +69,13 @@ export type EndpointRecord = Message<"skep.network.v1.EndpointRecord"> & {
    * @generated from field: bool service_disabled = 9;
    */
   serviceDisabled: boolean;
+
+  /**
+   * Ours, and unknown to stock engines: they must not publish what they cannot restrict.
+   *
+   * @generated from field: repeated skep.network.v1.RestrictedPort restricted_ports = 101;
+   */
+  restrictedPorts: RestrictedPort[];
 };
 
 /**
@@ -77,6 +84,39 @@ export type EndpointRecord = Message<"skep.network.v1.EndpointRecord"> & {
  */
 export const EndpointRecordSchema: GenMessage<EndpointRecord> = /*@__PURE__*/
   messageDesc(file_skep_network_v1_tables, 0);
+
+/**
+ * A published port with rules of `skep.publish` labels.
+ *
+ * @generated from message skep.network.v1.RestrictedPort
+ */
+export type RestrictedPort = Message<"skep.network.v1.RestrictedPort"> & {
+  /**
+   * @generated from field: skep.network.v1.PortConfig port = 1;
+   */
+  port?: PortConfig | undefined;
+
+  /**
+   * An address, an interface name, or `lo`; empty: every address of a node.
+   *
+   * @generated from field: string scope = 2;
+   */
+  scope: string;
+
+  /**
+   * Client networks: address bytes (4 or 16) followed by the prefix length. None: everybody.
+   *
+   * @generated from field: repeated bytes allow = 3;
+   */
+  allow: Uint8Array[];
+};
+
+/**
+ * Describes the message skep.network.v1.RestrictedPort.
+ * Use `create(RestrictedPortSchema)` to create a new message.
+ */
+export const RestrictedPortSchema: GenMessage<RestrictedPort> = /*@__PURE__*/
+  messageDesc(file_skep_network_v1_tables, 1);
 
 /**
  * @generated from message skep.network.v1.PortConfig
@@ -108,7 +148,7 @@ export type PortConfig = Message<"skep.network.v1.PortConfig"> & {
  * Use `create(PortConfigSchema)` to create a new message.
  */
 export const PortConfigSchema: GenMessage<PortConfig> = /*@__PURE__*/
-  messageDesc(file_skep_network_v1_tables, 1);
+  messageDesc(file_skep_network_v1_tables, 2);
 
 /**
  * @generated from enum skep.network.v1.PortConfig.Protocol
@@ -134,7 +174,7 @@ export enum PortConfig_Protocol {
  * Describes the enum skep.network.v1.PortConfig.Protocol.
  */
 export const PortConfig_ProtocolSchema: GenEnum<PortConfig_Protocol> = /*@__PURE__*/
-  enumDesc(file_skep_network_v1_tables, 1, 0);
+  enumDesc(file_skep_network_v1_tables, 2, 0);
 
 /**
  * Value in `overlay_peer_table`: where an address of an overlay network lives.
@@ -165,5 +205,5 @@ export type PeerRecord = Message<"skep.network.v1.PeerRecord"> & {
  * Use `create(PeerRecordSchema)` to create a new message.
  */
 export const PeerRecordSchema: GenMessage<PeerRecord> = /*@__PURE__*/
-  messageDesc(file_skep_network_v1_tables, 2);
+  messageDesc(file_skep_network_v1_tables, 3);
 

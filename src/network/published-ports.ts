@@ -1,0 +1,159 @@
+/**
+ * Rows of published ports: who answers on a port, on which of this node's addresses, and which
+ * clients may. A port published on one address only has a row for each address of this node that is
+ * meant, a marker at the port itself that sends the search there, and for backends here a landing,
+ * since a packet from another node carries an address this node does not have.
+ */
+import { commonNetworks, LOOPBACK_SCOPE } from '../model/publish-rules.js';
+import type { PortProtocol, ServiceRow } from '../native/datapath-types.js';
+import type { HostAddress } from './host-addresses.js';
+import type { RecordPort } from './records.js';
+
+/** A backend as a target of services. */
+export interface Target {
+  readonly vni: number;
+  readonly address: string;
+  readonly active: boolean;
+}
+
+/** What the data path knows the host's own sockets by, when they ask 127.0.0.1. */
+const LOOPBACK_ADDRESS = '127.0.0.1';
+
+/** Targets of one published port on one address, apart by service and container port. */
+interface PortGroup {
+  /** Published in host mode on this node: goes before the mesh. */
+  readonly host: boolean;
+  readonly serviceId: string;
+  readonly targetPort: number;
+  readonly targets: Target[];
+  allow: readonly string[] | undefined;
+}
+
+/** Everything that claims one port of one address. */
+interface Place {
+  readonly protocol: PortProtocol;
+  readonly port: number;
+  /** Undefined: all addresses. */
+  readonly address: string | undefined;
+  readonly groups: PortGroup[];
+}
+
+/** Gathers the claims of endpoints. */
+export class PublishedPorts {
+  private readonly hostAddresses: readonly HostAddress[];
+  private readonly places = new Map<string, Place>();
+  private readonly landings = new Map<string, ServiceRow>();
+  /** Ports with rules of addresses, also if this node has none of these. */
+  private readonly addressed = new Map<string, RecordPort>();
+
+  constructor(hostAddresses: readonly HostAddress[]) {
+    this.hostAddresses = hostAddresses;
+  }
+
+  /** `target` answers on `port`; `claim` says for whom. */
+  add(
+    port: RecordPort,
+    claim: { readonly host: boolean; readonly serviceId: string },
+    target: Target,
+  ): void {
+    if (port.scope !== undefined) this.addressed.set(portName(port), port);
+    for (const address of this.addressesOf(port.scope)) {
+      const group = this.groupOf(port, address, claim);
+      group.targets.push(target);
+      // Announcements of a changed rule arrive one by one: what all of them allow is allowed.
+      group.allow = commonNetworks(group.allow, port.allow);
+    }
+  }
+
+  /** `target` is a backend here: packets for it may come from nodes with other addresses. */
+  addLanding(port: RecordPort, { vni, address }: Target): void {
+    if (port.scope === undefined) return;
+    const { protocol, publishedPort, targetPort } = port;
+    const key = { kind: 'landing', vni, address, protocol, port: publishedPort } as const;
+    this.landings.set(`${vni}/${address} ${portName(port)}`, { key, targetPort, backends: [] });
+  }
+
+  /** The rows of all ports; those that a marker leads to come before it. */
+  rows(): readonly ServiceRow[] {
+    const rows: ServiceRow[] = [...this.landings.values()];
+    const ofAll: ServiceRow[] = [];
+    const marked = new Set<string>();
+    for (const place of this.places.values()) {
+      const name = portName({ ...place, publishedPort: place.port });
+      const isMarker = place.address === undefined && this.addressed.has(name);
+      if (isMarker) marked.add(name);
+      if (place.address !== undefined) rows.push(rowOf(place));
+      else ofAll.push({ ...rowOf(place), ...(isMarker ? { addressed: true } : {}) });
+    }
+    for (const [name, { protocol, publishedPort, targetPort }] of this.addressed) {
+      if (marked.has(name)) continue;
+      const key = { kind: 'published', protocol, port: publishedPort } as const;
+      ofAll.push({ key, targetPort, backends: [], addressed: true });
+    }
+    return [...rows, ...ofAll];
+  }
+
+  private addressesOf(scope: string | undefined): readonly (string | undefined)[] {
+    if (scope === undefined) return [undefined];
+    if (scope === LOOPBACK_SCOPE) return [LOOPBACK_ADDRESS];
+    return this.hostAddresses
+      .filter(({ address, interfaceName }) => scope === address || scope === interfaceName)
+      .map(({ address }) => address);
+  }
+
+  private groupOf(
+    port: RecordPort,
+    address: string | undefined,
+    { host, serviceId }: { readonly host: boolean; readonly serviceId: string },
+  ): PortGroup {
+    const { protocol, publishedPort, targetPort } = port;
+    const name = `${address ?? ''} ${portName(port)}`;
+    const place = this.places.get(name) ?? { protocol, port: publishedPort, address, groups: [] };
+    this.places.set(name, place);
+    const known = place.groups.find(
+      (other) =>
+        other.host === host && other.serviceId === serviceId && other.targetPort === targetPort,
+    );
+    if (known !== undefined) return known;
+    const group = { host, serviceId, targetPort, targets: [], allow: undefined };
+    place.groups.push(group);
+    return group;
+  }
+}
+
+/** The active ones of `targets`, once each. */
+export function activeOf(targets: readonly Target[]): ServiceRow['backends'] {
+  const rows = new Map<string, { vni: number; address: string }>();
+  for (const { active, vni, address } of targets) {
+    if (active) rows.set(`${vni}/${address}`, { vni, address });
+  }
+  return [...rows.values()];
+}
+
+function portName({ protocol, publishedPort }: Pick<RecordPort, 'protocol' | 'publishedPort'>) {
+  return `${publishedPort}/${protocol}`;
+}
+
+function rowOf({ protocol, port, address, groups }: Place): ServiceRow {
+  const group = groups.reduce((best, other) => (prevails(other, best) ? other : best));
+  const { targetPort, targets, allow } = group;
+  return {
+    key: { kind: 'published', protocol, port, ...(address === undefined ? {} : { address }) },
+    targetPort,
+    backends: activeOf(targets),
+    ...(allow === undefined ? {} : { allow }),
+  };
+}
+
+/**
+ * While a port changes hands (another container port, another service) two groups claim it: host
+ * mode first, then the one with more active targets; the rest only makes the choice the same on
+ * every node.
+ */
+function prevails(group: PortGroup, rival: PortGroup): boolean {
+  if (group.host !== rival.host) return group.host;
+  const active = activeOf(group.targets).length - activeOf(rival.targets).length;
+  if (active !== 0) return active > 0;
+  if (group.serviceId !== rival.serviceId) return group.serviceId > rival.serviceId;
+  return group.targetPort > rival.targetPort;
+}

@@ -1,0 +1,59 @@
+/** Values of the gossip tables: what comes back, what stock engines see, what is refused. */
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import t from 'tap';
+import {
+  EndpointRecordSchema,
+  PortConfigSchema,
+  RestrictedPortSchema,
+} from '../../src/model/gen/skep/network/v1/tables_pb.js';
+import { decodeEndpoint, encodeEndpoint, type EndpointValue } from '../../src/network/records.js';
+
+const PLAIN = { protocol: 'tcp', targetPort: 80, publishedPort: 8000 } as const;
+const RULED = {
+  ...PLAIN,
+  publishedPort: 8001,
+  scope: '192.0.2.1',
+  allow: ['10.0.0.0/8', '2001:db8::/32'],
+};
+const VALUE: EndpointValue = {
+  name: 'web.1',
+  serviceName: 'web',
+  serviceId: 'webid',
+  virtualIp: '',
+  endpointIp: '10.0.0.5',
+  ingressPorts: [PLAIN, RULED],
+  aliases: [],
+  taskAliases: [],
+  disabled: false,
+};
+
+void t.test('a port with rules is not shown to those who do not know them', async (t) => {
+  const bytes = encodeEndpoint(VALUE);
+  const ports = fromBinary(EndpointRecordSchema, bytes).ingressPorts;
+  t.same(
+    ports.map((port) => port.publishedPort),
+    [8000],
+  );
+  t.same(decodeEndpoint(bytes), VALUE);
+  const closed = encodeEndpoint({ ...VALUE, ingressPorts: [PLAIN, { ...RULED, allow: [] }] });
+  t.same(decodeEndpoint(closed)?.ingressPorts, [PLAIN], 'open to nobody: not announced');
+});
+
+void t.test('a rule that cannot be read closes the port', async (t) => {
+  const port = create(PortConfigSchema, { targetPort: 80, publishedPort: 8001 });
+  const decode = (rule: { scope?: string; allow?: Uint8Array[] }) => {
+    const restricted = create(RestrictedPortSchema, { port, ...rule });
+    const record = create(EndpointRecordSchema, {
+      endpointIp: '10.0.0.5',
+      restrictedPorts: [restricted],
+    });
+    return decodeEndpoint(toBinary(EndpointRecordSchema, record))?.ingressPorts.length;
+  };
+  t.equal(decode({ scope: 'eth0' }), 1);
+  t.equal(decode({ scope: 'no such thing' }), 0);
+  t.equal(decode({ allow: [Uint8Array.of(10, 0, 0, 0, 8)] }), 1);
+  t.equal(decode({ allow: [Uint8Array.of(10, 0, 0, 0, 33)] }), 0);
+  t.equal(decode({ allow: [Uint8Array.of(10, 0, 0)] }), 0);
+  const many = Array.from({ length: 200 }, (_, index) => Uint8Array.of(10, 0, 0, index, 32));
+  t.equal(decode({ allow: many }), 0, 'more than anybody may set');
+});
