@@ -97,6 +97,7 @@ await t.test('a trace shows the way of one client and of nobody else', async (t)
     });
 
     for (const node of [a, b]) await node.datapath('stopTrace');
+    await traced(a); // The end of the connection, which came after the last look.
     await client.askTcp({ host: a.address, port: PUBLISHED_PORT });
     t.same(await traced(a), [], 'nothing is noted afterwards');
   });
