@@ -4,9 +4,10 @@
  * see containers on them.
  */
 import type Dockerode from 'dockerode';
+import type { Clock } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Logger } from '../observe/logger.js';
-import { DRIVER_NAME } from './limits.js';
+import { DRIVER_NAME, FORCED_REMOVAL_ATTEMPTS, RELEASE_RETRY_MS } from './limits.js';
 import type { LocalNetwork, LocalState } from './local-state.js';
 import {
   NETWORK_ID_LABEL,
@@ -30,11 +31,13 @@ export class EngineNetworks {
   private readonly engine: Dockerode;
   private readonly state: LocalState;
   private readonly logger: Logger;
+  private readonly clock: Clock;
   private readonly busy = new Map<string, Promise<unknown>>();
   /** By network: an `ensure` that waits for its turn answers everybody who asks until then. */
   private readonly waiting = new Map<string, { readonly shape: string; id: Promise<string> }>();
 
-  constructor(engine: Dockerode, state: LocalState, logger: Logger) {
+  constructor(engine: Dockerode, state: LocalState, clock: Clock, logger: Logger) {
+    this.clock = clock;
     this.engine = engine;
     this.state = state;
     this.logger = logger;
@@ -94,7 +97,13 @@ export class EngineNetworks {
     for (const container of await this.containers(engineId)) {
       await tolerate(twin.disconnect({ Container: container.containerId, Force: true }));
     }
-    await tolerate(twin.remove());
+    // The engine takes endpoints back some time after their containers have gone.
+    for (let attempt = 1; !(await this.removeTwin(engineId)); attempt++) {
+      if (attempt === FORCED_REMOVAL_ATTEMPTS) return;
+      await new Promise<void>((resolve) => {
+        this.clock.setTimer(RELEASE_RETRY_MS, resolve);
+      });
+    }
   }
 
   /** Containers the engine has on a twin; none if the twin is gone. */

@@ -154,6 +154,9 @@ export const TWIN_IDLE_MS = 600_000;
 export const RELEASE_RETRY_MS = 200;
 export const RELEASE_ATTEMPTS = 50;
 
+/** Leaving the cluster tries as often to remove a twin whose containers it has taken off (5 s). */
+export const FORCED_REMOVAL_ATTEMPTS = 25;
+
 /** The managers' gossip is tried again after this when none of them answered. */
 export const REJOIN_PERIOD_MS = 5000;
 

@@ -158,7 +158,7 @@ export class NodeNetwork implements NodeNetworking {
       onEvents: (events) => this.onGossip(events),
       onReady: () => this.schedule(),
     });
-    this.twins = new EngineNetworks(engine, state, logger);
+    this.twins = new EngineNetworks(engine, state, clock, logger);
     const onChange = () => this.schedule();
     const { twins: networks } = this;
     this.containers = new AttachedContainers({
