@@ -152,7 +152,7 @@ void t.test('a service published on every node of a three-host swarm', async (t)
       await waitFor('a traced answer', WAIT_MS, async () => askWho(h2.address, PORT));
       await askUntil(h2, PORT, 3);
       t.match(await tracing, new RegExp(`from_uplink.*> ${h2.address}:${PORT} SYN.*forwarded`));
-      await inHost(h2, ['nft', 'flush', 'ruleset']);
+      await inHost(h2, ['nft', 'delete', 'table', 'inet', 'skep']);
       await waitFor('the rules to be put back', WAIT_MS, async () =>
         /^repaired-rules +[1-9]/m.test(await net(h2, 'counters')) ? true : undefined,
       );
