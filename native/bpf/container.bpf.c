@@ -2,7 +2,6 @@
  * container may not send, then sends it to another container, a virtual address, or the host. */
 #include "lib/arp.h"
 #include "lib/published.h"
-#include "lib/refuse.h"
 #include "lib/virtual_address.h"
 
 /* A destination on no network of this container: DNS, a published port of this node, or outside. */
@@ -36,27 +35,13 @@ static __always_inline int leave_network(struct __sk_buff *skb, struct skep_conf
     struct skep_service *service = published_service(packet);
     if (service && bpf_map_lookup_elem(&sw_local, &packet->destination_be)) {
       struct entry entry = { .route = SKEP_ROUTE_ENDPOINT, .vni = link->vni };
-      int verdict = to_published(skb, config, packet, service, &entry);
-      if (!is_unanswered(verdict))
-        return verdict;
-      count(skb, SKEP_REFUSED);
+      return to_published(skb, config, packet, service, &entry);
     }
   }
   struct skep_subnet_key subnet = { 32, packet->destination_be };
   if (bpf_map_lookup_elem(&sw_subnet, &subnet))
     return DROP(SKEP_ISOLATION);
   return to_host(skb, config);
-}
-
-/* Sends a packet that was made into an answer back into the container it came from. */
-static __always_inline int turn_round(struct __sk_buff *skb, struct skep_link *link)
-{
-  __u8 macs[12];
-  __builtin_memcpy(macs, link->mac, 6);
-  write_gateway_mac(macs + 6);
-  if (bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0) < 0)
-    return DROP(SKEP_REWRITE);
-  return bpf_redirect(skb->ifindex, 0);
 }
 
 /* True if the frame has the MAC address of its interface. */
@@ -108,10 +93,7 @@ static __always_inline int handle_container(struct __sk_buff *skb)
   if (is_behind_tunnel(endpoint))
     return to_tunnel(skb, config, vni, endpoint->tunnel);
   if (endpoint->kind == SKEP_ENDPOINT_VIP) {
-    int verdict = to_virtual(skb, config, &packet, vni);
-    if (is_refusal(verdict) && make_reset(skb, &packet) == 0)
-      return turn_round(skb, link);
-    return verdict;
+    return to_virtual(skb, config, &packet, vni, SKEP_ROUTE_ENDPOINT);
   }
   return deliver(skb, config, &packet, vni, endpoint);
 }

@@ -2,17 +2,7 @@
  * sends into overlay networks (its own packets, answers from outside after masquerading, service
  * DNS) and what its sockets send to published ports. */
 #include "lib/published.h"
-#include "lib/refuse.h"
 #include "lib/virtual_address.h"
-
-/* The verdict, or a reset to the host's socket if nobody is there to answer. */
-static __always_inline int or_reset(struct __sk_buff *skb, struct skep_config *config,
-                                    struct packet *packet, int verdict)
-{
-  if (is_refusal(verdict) && make_reset(skb, packet) == 0)
-    return to_host(skb, config);
-  return verdict;
-}
 
 static __always_inline int handle_host(struct __sk_buff *skb)
 {
@@ -33,8 +23,7 @@ static __always_inline int handle_host(struct __sk_buff *skb)
     if (!service)
       return DROP(SKEP_NO_SERVICE);
     struct entry entry = { .route = SKEP_ROUTE_HOST };
-    return or_reset(skb, config, &packet,
-                    to_published(skb, config, &packet, service, &entry));
+    return to_published(skb, config, &packet, service, &entry);
   }
   struct skep_subnet_key subnet = { 32, packet.destination_be };
   __u32 *vni = bpf_map_lookup_elem(&sw_subnet, &subnet);
@@ -47,7 +36,7 @@ static __always_inline int handle_host(struct __sk_buff *skb)
   if (is_behind_tunnel(endpoint))
     return to_tunnel(skb, config, *vni, endpoint->tunnel);
   if (endpoint->kind == SKEP_ENDPOINT_VIP)
-    return or_reset(skb, config, &packet, to_virtual(skb, config, &packet, *vni));
+    return to_virtual(skb, config, &packet, *vni, SKEP_ROUTE_HOST);
   /* Its own addresses never come from the host: this would be a loop. */
   if (endpoint->kind == SKEP_ENDPOINT_NODE)
     return DROP(SKEP_UNKNOWN_DESTINATION);

@@ -1,6 +1,7 @@
 /* All programs in one object, so that they share one set of maps. */
 #include "container.bpf.c"
 #include "host.bpf.c"
+#include "open.bpf.c"
 #include "overlay.bpf.c"
 #include "socket.bpf.c"
 #include "uplink.bpf.c"

@@ -41,19 +41,14 @@ static __always_inline __u32 front_for(struct bpf_sock_addr *context, __u32 addr
   /* A socket bound to 127.0.0.1 cannot leave by another interface: the kernel refuses it. */
   if (is_loopback(bound_be))
     return 0;
-  struct skep_service_key key = {
-    .port_be = (__u16)context->user_port,
-    .protocol = (__u8)context->protocol,
-  };
-  struct skep_service *service = bpf_map_lookup_elem(&sw_service, &key);
-  if (service && (service->flags & SKEP_SERVICE_ADDRESSED)) {
-    key.address_be = is_loopback(address_be) ? bpf_htonl(0x7f000001) : address_be;
-    struct skep_service *one = bpf_map_lookup_elem(&sw_service, &key);
-    if (one)
-      service = one;
-  }
-  /* Without a backend the host may have the port itself. */
-  if (!service || !service->active)
+  __u8 protocol = (__u8)context->protocol;
+  __u16 port_be = (__u16)context->user_port;
+  struct skep_service *service = find_published(protocol, port_be);
+  if (service && (service->flags & SKEP_SERVICE_ADDRESSED))
+    service = addressed_service(service, 0,
+                                is_loopback(address_be) ? bpf_htonl(0x7f000001) : address_be,
+                                protocol, port_be);
+  if (!service || yields(service))
     return 0;
   struct skep_socket_key socket = socket_key(context);
   bpf_map_update_elem(&sw_socket, &socket, &address_be, BPF_ANY);

@@ -20,12 +20,7 @@ static __always_inline int handle_uplink(struct __sk_buff *skb)
   if (!service || !bpf_map_lookup_elem(&sw_local, &packet.destination_be))
     return NEXT;
   struct entry entry = { .route = SKEP_ROUTE_UPLINK, .target = skb->ifindex };
-  int verdict = to_published(skb, config, &packet, service, &entry);
-  if (is_unanswered(verdict)) {
-    count(skb, SKEP_REFUSED);
-    return NEXT;
-  }
-  return verdict;
+  return to_published(skb, config, &packet, service, &entry);
 }
 
 SEC("tc/from_uplink")

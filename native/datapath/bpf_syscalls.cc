@@ -129,6 +129,21 @@ bool MapNextKey(int fd, const void* key, void* next) {
   throw SystemError(errno, "bpf(BPF_MAP_GET_NEXT_KEY)");
 }
 
+bool MapNextBatch(int fd, const uint32_t* position, uint32_t* next, void* keys, void* values,
+                  uint32_t* count) {
+  bpf_attr attr{};
+  attr.batch.map_fd = static_cast<uint32_t>(fd);
+  attr.batch.in_batch = Pointer(position);
+  attr.batch.out_batch = Pointer(next);
+  attr.batch.keys = Pointer(keys);
+  attr.batch.values = Pointer(values);
+  attr.batch.count = *count;
+  const bool more = Call(BPF_MAP_LOOKUP_BATCH, attr) == 0;
+  if (!more && errno != ENOENT) throw SystemError(errno, "bpf(BPF_MAP_LOOKUP_BATCH)");
+  *count = attr.batch.count;
+  return more;
+}
+
 void Pin(int fd, const std::string& path) {
   bpf_attr attr{};
   attr.pathname = Pointer(path.c_str());

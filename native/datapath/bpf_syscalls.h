@@ -53,6 +53,11 @@ bool MapDelete(int fd, const void* key);
 /// The key after `key`, or the first one for nullptr. False at the end.
 bool MapNextKey(int fd, const void* key, void* next);
 
+/// The next rows of a hash table after `position` (nullptr: the first ones), at most `*count`, whose
+/// number comes back in `*count`. False at the end.
+bool MapNextBatch(int fd, const uint32_t* position, uint32_t* next, void* keys, void* values,
+                  uint32_t* count);
+
 /// Pins a descriptor under `path`.
 void Pin(int fd, const std::string& path);
 /// The pinned object, or an invalid descriptor if there is none.

@@ -3,6 +3,7 @@
 
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "bpf/lib/drop_reasons.h"
@@ -21,13 +22,15 @@ constexpr double kNanosecondsPerMillisecond = 1e6;
 struct Limit {
   const char* property;
   const char* map;
-  uint32_t factor;
+  double factor;
 };
 constexpr Limit kLimits[] = {
     {"services", "sw_service", 1},  {"backends", "sw_backend", 1},
     {"backends", "sw_slot", 2},     {"endpoints", "sw_endpoint", 1},
     {"nodes", "sw_node", 1},        {"nodes", "sw_echo", 1},
     {"links", "sw_link", 1},        {"connections", "sw_connection", 1},
+    {"services", "sw_maglev", 2},   {"connections", "sw_opening", 0.25},
+    {"backends", "sw_load", 1},
 };
 
 EngineOptions ReadOptions(const Napi::Object& from) {
@@ -45,8 +48,8 @@ EngineOptions ReadOptions(const Napi::Object& from) {
     const Napi::Object limits = from.Get("limits").As<Napi::Object>();
     for (const Limit& limit : kLimits) {
       if (!js::Has(limits, limit.property)) continue;
-      options.entries[limit.map] =
-          js::Unsigned(limits, limit.property, kEntriesMax) * limit.factor;
+      const double entries = js::Unsigned(limits, limit.property, kEntriesMax) * limit.factor;
+      options.entries[limit.map] = std::max(1u, static_cast<uint32_t>(entries));
     }
   }
   return options;
@@ -119,6 +122,26 @@ Napi::String FromClientNetwork(Napi::Env env, const ClientNetwork& network) {
   return Napi::String::New(env, std::string(text) + "/" + std::to_string(network.prefix_length));
 }
 
+struct PolicyName {
+  skep_policy policy;
+  const char* name;
+};
+constexpr PolicyName kPolicies[] = {
+    {SKEP_POLICY_MAGLEV, "maglev"},
+    {SKEP_POLICY_CLIENT_IP, "client-ip"},
+    {SKEP_POLICY_LEAST_CONN, "least-conn"},
+    {SKEP_POLICY_LOCAL_FIRST, "local-first"},
+};
+
+skep_policy ReadPolicy(const Napi::Object& row) {
+  if (!js::Has(row, "policy")) return SKEP_POLICY_MAGLEV;
+  const std::string name = js::Text(row, "policy");
+  for (const PolicyName& each : kPolicies) {
+    if (name == each.name) return each.policy;
+  }
+  throw js::Bad(row.Env(), "policy", "maglev, client-ip, least-conn or local-first");
+}
+
 ServiceRow ReadService(const Napi::Value& value) {
   const Napi::Object object = value.As<Napi::Object>();
   ServiceRow row;
@@ -128,10 +151,19 @@ ServiceRow ReadService(const Napi::Value& value) {
   } else {
     row.target_port = row.key.port;
   }
+  if (js::Has(object, "ports")) {
+    row.ports = static_cast<uint16_t>(js::Unsigned(object, "ports", kPortMax));
+    const uint32_t highest = std::max(ntohs(row.key.port), ntohs(row.target_port));
+    if (row.ports == 0 || highest + row.ports - 1 > kPortMax) {
+      throw js::Bad(object.Env(), "ports", "a number of ports that exist");
+    }
+  }
+  row.policy = ReadPolicy(object);
   js::ForEach(object.Get("backends"), [&row](const Napi::Value& backend) {
     row.backends.push_back(ReadPlace(backend));
   });
   row.addressed = js::Flag(object, "addressed");
+  row.retired = js::Flag(object, "retired");
   if (js::Has(object, "allow")) {
     row.allow.emplace();
     js::ForEach(object.Get("allow"), [&row](const Napi::Value& network) {
@@ -196,16 +228,23 @@ Napi::Object FromService(Napi::Env env, const ServiceRow& row) {
     key.Set("protocol", Napi::String::New(env, ProtocolName(row.key.protocol)));
     key.Set("port", Napi::Number::New(env, ntohs(row.key.port)));
     object.Set("targetPort", Napi::Number::New(env, ntohs(row.target_port)));
+    if (row.ports > 1) object.Set("ports", Napi::Number::New(env, row.ports));
   }
   if (!published) key.Set("vni", Napi::Number::New(env, row.key.vni));
   if (row.key.address != 0) key.Set("address", js::FromAddress(env, row.key.address));
   if (row.addressed) object.Set("addressed", Napi::Boolean::New(env, true));
+  if (row.retired) object.Set("retired", Napi::Boolean::New(env, true));
   if (row.allow) {
     object.Set("allow", js::FromRows(env, *row.allow, [env](const ClientNetwork& network) {
                  return FromClientNetwork(env, network);
                }));
   }
   object.Set("key", key);
+  for (const PolicyName& each : kPolicies) {
+    if (each.policy == row.policy && row.policy != SKEP_POLICY_MAGLEV) {
+      object.Set("policy", Napi::String::New(env, each.name));
+    }
+  }
   object.Set("backends", js::FromRows(env, row.backends, [env](const Place& place) {
                return FromPlace(env, place);
              }));

@@ -4,9 +4,9 @@
 #include <net/if.h>
 
 #include <cstring>
-#include <ctime>
 
 #include "bpf/lib/drop_reasons.h"
+#include "datapath/coarse_clock.h"
 #include "datapath/datapath_object.h"
 #include "datapath/js_values.h"
 #include "netlink/system_error.h"
@@ -19,8 +19,6 @@ constexpr uint32_t kPortMax = 65535;
 constexpr uint32_t kProtocolMax = 255;
 constexpr uint32_t kDurationMsMax = 24u * 3600 * 1000;
 constexpr uint64_t kNanosecondsPerMillisecond = 1'000'000;
-// The programs' coarse seconds are this many nanoseconds, as a power of two.
-constexpr int kCoarseShift = 30;
 constexpr int kVerdictShot = 2;
 constexpr int kVerdictRedirect = 7;
 
@@ -90,14 +88,6 @@ std::string IndexLabel(uint32_t ifindex) {
   return label.append(std::to_string(ifindex));
 }
 
-uint32_t CoarseNow() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  const uint64_t ns =
-      static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-  return static_cast<uint32_t>(ns >> kCoarseShift);
-}
-
 Napi::Object FromConnection(Napi::Env env, const skep_flow& flow,
                             const skep_connection& connection, uint32_t now) {
   const auto number = [env](double value) { return Napi::Number::New(env, value); };
@@ -157,6 +147,7 @@ Napi::Value DatapathObject::Connections(Info info) {
       rows.Set(rows.Length(), FromConnection(env, flow, connection, now));
     };
     Open(env).maps().sw_connection().Some(max, add);
+    Open(env).maps().sw_opening().Some(max - rows.Length(), add);
     return rows;
   });
 }

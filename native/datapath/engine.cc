@@ -87,6 +87,7 @@ Engine::Engine(const EngineOptions& options)
   programs_ = std::make_unique<Programs>(*maps_);
   attachments_ = std::make_unique<Attachments>(links_directory_, options.force_clsact);
   AttachAll();
+  maps_->Commit();
 }
 
 void Engine::Configure(const EngineOptions& options) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <fstream>
 
 #include "netlink/system_error.h"
@@ -28,12 +29,17 @@ static_assert(sizeof(skep_endpoint_key) == 8);
 static_assert(sizeof(skep_endpoint) == 20);
 static_assert(sizeof(skep_backend) == 8);
 static_assert(sizeof(skep_service_key) == 12);
-static_assert(sizeof(skep_service) == 28);
+static_assert(sizeof(skep_service) == 36);
 static_assert(sizeof(skep_allow_key) == 28);
+static_assert(sizeof(skep_maglev) == 1024);
+static_assert(sizeof(skep_maglev_large) == 8188);
+static_assert(sizeof(skep_range_key) == 8);
+static_assert(sizeof(skep_budget) == 8);
+static_assert(sizeof(skep_pending) == 192);
 static_assert(sizeof(skep_slot_key) == 8);
 static_assert(sizeof(skep_local) == 4);
 static_assert(sizeof(skep_flow) == 20);
-static_assert(sizeof(skep_connection) == 28);
+static_assert(sizeof(skep_connection) == 32);
 static_assert(sizeof(skep_fragment_key) == 16);
 static_assert(sizeof(skep_ports) == 4);
 static_assert(sizeof(skep_socket_key) == 16);
@@ -47,6 +53,9 @@ bool SameLayout(const bpf_map_info& info, const bpf::MapSpec& spec) {
          info.value_size == spec.value_size && (info.map_flags & spec.flags) == spec.flags;
 }
 
+/// What stands behind the name of an array of programs that is not in force yet.
+constexpr char kNext[] = "-next";
+
 /// Number of CPUs the kernel may ever have: the length of a per-CPU value.
 size_t PossibleCpus() {
   std::ifstream file("/sys/devices/system/cpu/possible");
@@ -58,9 +67,16 @@ size_t PossibleCpus() {
 
 }  // namespace
 
-MapSet::MapSet(const std::string& directory, const Entries& entries) {
+MapSet::MapSet(const std::string& directory, const Entries& entries) : directory_(directory) {
   for (bpf::MapSpec spec : kMaps) {
     const std::string path = directory + "/" + spec.name;
+    if (spec.type == BPF_MAP_TYPE_PROG_ARRAY) {
+      UniqueFd made = bpf::CreateMap(spec);
+      ::unlink((path + kNext).c_str());
+      bpf::Pin(made.get(), path + kNext);
+      fds_.emplace(spec.name, std::move(made));
+      continue;
+    }
     const auto wanted = entries.find(spec.name);
     if (wanted != entries.end()) spec.entries = wanted->second;
     UniqueFd pinned = bpf::OpenPin(path);
@@ -72,6 +88,17 @@ MapSet::MapSet(const std::string& directory, const Entries& entries) {
     UniqueFd made = bpf::CreateMap(spec);
     bpf::Pin(made.get(), path);
     fds_.emplace(spec.name, std::move(made));
+  }
+}
+
+void MapSet::Commit() const {
+  for (const bpf::MapSpec& spec : kMaps) {
+    if (spec.type != BPF_MAP_TYPE_PROG_ARRAY) continue;
+    const std::string path = directory_ + "/" + spec.name;
+    ::unlink(path.c_str());
+    if (::rename((path + kNext).c_str(), path.c_str()) < 0) {
+      throw SystemError(errno, "rename", path + kNext);
+    }
   }
 }
 

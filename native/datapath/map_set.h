@@ -41,6 +41,23 @@ class Table {
     }
   }
 
+  /// Calls `each(key, value)` for every row, many rows a system call.
+  template <typename Call>
+  void Each(Call&& each) const {
+    constexpr uint32_t kRows = 4096;
+    std::vector<Key> keys(kRows);
+    std::vector<Value> values(kRows);
+    uint32_t position = 0;
+    const uint32_t* from = nullptr;
+    for (bool more = true; more; from = &position) {
+      uint32_t count = kRows;
+      uint32_t next = 0;
+      more = bpf::MapNextBatch(fd_, from, &next, keys.data(), values.data(), &count);
+      for (uint32_t i = 0; i < count; i++) each(keys[i], values[i]);
+      position = next;
+    }
+  }
+
   /// Every row. Keys are collected first, so that rows may be removed meanwhile.
   std::vector<std::pair<Key, Value>> Rows() const {
     std::vector<Key> keys;
@@ -70,7 +87,12 @@ class MapSet {
 
   /// Takes over each map pinned in `directory` if its layout is ours, else makes and pins it.
   /// `entries` overrides default sizes by map name; a map that is taken over keeps its size.
+  /// Arrays of programs are made anew, beside those in force until `Commit`.
   MapSet(const std::string& directory, const Entries& entries);
+
+  /// The programs that use the new arrays of programs are attached: the former arrays go. The kernel
+  /// empties such an array once it has neither pin nor descriptor.
+  void Commit() const;
 
   /// Descriptor of a map, by name. @throws SystemError ENOENT
   int Fd(const std::string& name) const;
@@ -85,6 +107,7 @@ class MapSet {
   std::array<skep_counter, SKEP_COUNTERS> Counters() const;
 
  private:
+  std::string directory_;
   std::map<std::string, UniqueFd> fds_;
 };
 

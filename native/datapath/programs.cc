@@ -4,6 +4,8 @@
 #include <linux/bpf.h>
 
 #include <cerrno>
+#include <iterator>
+#include <utility>
 
 #include "netlink/system_error.h"
 #include "skep_bpf.h"
@@ -34,6 +36,14 @@ void PointAtMap(uint64_t& instruction, int fd) {
   instruction |= static_cast<uint64_t>(static_cast<uint32_t>(fd)) << 32;
 }
 
+/// Programs that others go on in.
+constexpr std::pair<uint32_t, const char*> kCalls[] = {
+    {SKEP_CALL_OPEN_PUBLISHED, "open_published_flow"},
+    {SKEP_CALL_OPEN_VIRTUAL, "open_virtual_flow"},
+    {SKEP_CALL_REFUSED, "refused_by_node"},
+};
+static_assert(std::size(kCalls) == SKEP_CALLS);
+
 }  // namespace
 
 const std::map<std::string, uint32_t>& Programs::SocketHooks() {
@@ -58,6 +68,10 @@ Programs::Programs(const MapSet& maps) {
       PointAtMap(spec.instructions.at(at.instruction), maps.Fd(at.map));
     }
     fds_.emplace(program.name, bpf::LoadProgram(spec));
+  }
+  for (const auto& [call, name] : kCalls) {
+    const uint32_t descriptor = static_cast<uint32_t>(Fd(name));
+    maps.sw_calls().Put(call, descriptor);
   }
 }
 

@@ -2,11 +2,13 @@
 #include <utility>
 
 #include "datapath/engine.h"
+#include "datapath/loads.h"
 #include "netlink/system_error.h"
 
 namespace skep::datapath {
 
 uint32_t Engine::Repair() {
+  RecountLoads(*maps_, tables_->NeedsLoads());
   if (!devices_->Intact()) {
     Configure(options_);
     AttachAll();

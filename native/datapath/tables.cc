@@ -20,8 +20,6 @@ uint8_t PrefixOf(uint32_t mask) {
   return static_cast<uint8_t>(__builtin_popcount(mask));
 }
 
-skep_endpoint_key KeyOf(const Place& place) { return {place.first, place.second}; }
-
 skep_service_key KeyOf(const ServiceKey& key) {
   return {key.vni, key.address, key.port, key.protocol, 0};
 }
@@ -47,7 +45,7 @@ bool IsTwin(const skep_service_key& key, const skep_service& service) {
 
 }  // namespace
 
-Tables::Tables(const MapSet& maps) : maps_(maps) { Reload(); }
+Tables::Tables(const MapSet& maps) : maps_(maps), slots_(maps) { Reload(); }
 
 void Tables::Reload() {
   services_.clear();
@@ -68,13 +66,11 @@ void Tables::Reload() {
     ServiceRow row;
     row.key = {key.vni, key.address_be, key.port_be, key.protocol};
     row.target_port = service.target_port_be;
-    for (uint32_t index = 0; index < service.total; index++) {
-      skep_endpoint_key slot{};
-      if (maps_.sw_slot().Get({service.table, index}, &slot)) {
-        row.backends.emplace_back(slot.vni, slot.address_be);
-      }
-    }
+    row.ports = std::max<uint16_t>(service.ports, 1);
+    row.policy = static_cast<skep_policy>(service.policy);
+    row.backends = slots_.Read(service);
     row.addressed = (service.flags & SKEP_SERVICE_ADDRESSED) != 0;
+    row.retired = (service.flags & SKEP_SERVICE_RETIRED) != 0;
     if (service.front_be != 0) fronts_[key.address_be] = service.front_be;
     if (service.allow != 0) {
       row.allow = lists[service.allow];
@@ -307,35 +303,54 @@ void Tables::RebuildUsersOf(const std::vector<Place>& places) {
   for (const ServiceKey& key : affected) Rebuild(services_.at(key));
 }
 
-bool Tables::IsActive(const Place& place) const {
-  skep_backend backend{};
-  return maps_.sw_backend().Get(KeyOf(place), &backend) && backend.state == SKEP_BACKEND_ACTIVE;
+std::vector<Place> Tables::Ordered(const ServiceRow& row, uint32_t* choosable) const {
+  std::vector<Place> ordered = row.backends;
+  // Every node has the same order, as byte strings: the choice depends on it.
+  std::sort(ordered.begin(), ordered.end(), ComesBefore);
+  const auto part = [&](auto first, auto&& test) {
+    return std::stable_partition(first, ordered.end(), [&](const Place& place) {
+      skep_backend backend{};
+      return maps_.sw_backend().Get(KeyOf(place), &backend) && test(backend);
+    });
+  };
+  const auto is_active = [](const skep_backend& backend) {
+    return backend.state == SKEP_BACKEND_ACTIVE;
+  };
+  auto end = ordered.begin();
+  if (row.policy == SKEP_POLICY_LOCAL_FIRST) {
+    end = part(end, [&](const skep_backend& backend) {
+      return is_active(backend) && backend.tunnel == 0;
+    });
+  }
+  // Without one here, any will do.
+  if (end == ordered.begin()) end = part(end, is_active);
+  *choosable = static_cast<uint32_t>(end - ordered.begin());
+  return ordered;
 }
 
 void Tables::Rebuild(const ServiceRow& row) {
-  std::vector<Place> ordered = row.backends;
-  const auto inactive = std::stable_partition(
-      ordered.begin(), ordered.end(), [this](const Place& place) { return IsActive(place); });
   skep_service service{};
+  const std::vector<Place> ordered = Ordered(row, &service.active);
   service.table = next_table_++;
-  service.active = static_cast<uint32_t>(inactive - ordered.begin());
-  service.total = static_cast<uint32_t>(ordered.size());
   service.target_port_be = row.target_port;
-  service.flags = row.addressed ? SKEP_SERVICE_ADDRESSED : 0;
+  service.flags = static_cast<uint16_t>((row.addressed ? SKEP_SERVICE_ADDRESSED : 0) |
+                                        (row.retired ? SKEP_SERVICE_RETIRED : 0));
   service.front_be = FrontFor(row.key);
   std::optional<AllowList> stale;
   service.allow = ListFor(row, &stale);
+  service.first_port_be = row.key.port;
+  service.ports = row.key.port != 0 ? row.ports : 0;
+  service.policy = static_cast<uint16_t>(row.policy);
   skep_service former{};
   const bool existed = maps_.sw_service().Get(KeyOf(row.key), &former);
   if (existed) service.next = former.next;
-  for (uint32_t index = 0; index < service.total; index++) {
-    maps_.sw_slot().Put({service.table, index}, KeyOf(ordered[index]));
-  }
+  slots_.Write(ordered, &service);
   maps_.sw_service().Put(KeyOf(row.key), service);
   if (service.front_be != 0) {
     maps_.sw_service().Put({0, service.front_be, row.key.port, row.key.protocol, 0}, service);
   }
-  if (existed) RemoveSlots(former);
+  WriteRange(row.key, service, existed ? &former : nullptr);
+  if (existed) slots_.Remove(former);
   if (stale) RemoveList(*stale);
 }
 
@@ -384,10 +399,11 @@ void Tables::ReleaseFront(uint32_t address) {
   fronts_.erase(address);
 }
 
-void Tables::RemoveSlots(const skep_service& service) {
-  for (uint32_t index = 0; index < service.total; index++) {
-    maps_.sw_slot().Remove({service.table, index});
-  }
+void Tables::WriteRange(const ServiceKey& key, const skep_service& service,
+                        const skep_service* former) {
+  if (!key.published() || key.address != 0) return;
+  slots_.WriteRange(key.protocol, service);
+  if (former != nullptr) slots_.RemoveRange(key.protocol, *former, &service);
 }
 
 void Tables::PutService(const ServiceRow& row) {
@@ -422,16 +438,25 @@ void Tables::RemoveService(const ServiceKey& key) {
   if (!key.published() && !key.landing()) RemoveEndpoint({key.vni, key.address}, SKEP_ENDPOINT_VIP);
   skep_service service{};
   if (!maps_.sw_service().Get(KeyOf(key), &service)) return;
+  if (key.published() && key.address == 0) {
+    slots_.RemoveRange(key.protocol, service, nullptr);
+  }
   maps_.sw_service().Remove(KeyOf(key));
   if (service.front_be != 0) {
     maps_.sw_service().Remove({0, service.front_be, key.port, key.protocol, 0});
     ReleaseFront(key.address);
   }
-  RemoveSlots(service);
+  slots_.Remove(service);
   const auto list = lists_.find(key);
   if (list == lists_.end()) return;
   RemoveList(list->second);
   lists_.erase(list);
+}
+
+bool Tables::NeedsLoads() const {
+  return std::any_of(services_.begin(), services_.end(), [](const auto& each) {
+    return each.second.policy == SKEP_POLICY_LEAST_CONN;
+  });
 }
 
 std::vector<NodeRow> Tables::Nodes() const {

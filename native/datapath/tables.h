@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "datapath/map_set.h"
+#include "datapath/slots.h"
 
 namespace skep::datapath {
 
@@ -53,9 +54,6 @@ struct BackendRow {
   bool draining;
 };
 
-/// A backend or endpoint by (vni, address).
-using Place = std::pair<uint32_t, uint32_t>;
-
 /// vni, address, port, protocol; network byte order.
 struct ServiceKey {
   uint32_t vni = 0;
@@ -78,9 +76,12 @@ struct ClientNetwork {
 struct ServiceRow {
   ServiceKey key;
   uint16_t target_port = 0;
+  uint16_t ports = 1;  // published from the key's port on
+  skep_policy policy = SKEP_POLICY_MAGLEV;
   std::vector<Place> backends;
   std::optional<std::vector<ClientNetwork>> allow;  // none: everybody
   bool addressed = false;
+  bool retired = false;
 };
 
 class Tables {
@@ -113,6 +114,8 @@ class Tables {
   void RemoveBackends(const std::vector<Place>& places);
   void PutService(const ServiceRow& row);
   void RemoveService(const ServiceKey& key);
+  /// Whether a service chooses by the number of connections.
+  bool NeedsLoads() const;
 
   std::vector<NodeRow> Nodes() const;
   std::vector<NetworkRow> Networks() const;
@@ -133,7 +136,8 @@ class Tables {
   /// Writes a new slot table for a service and switches to it.
   void Rebuild(const ServiceRow& row);
   void RebuildUsersOf(const std::vector<Place>& places);
-  void RemoveSlots(const skep_service& service);
+  /// Leads a range's ports to its row, and none that `former` had besides; nullptr if there was none.
+  void WriteRange(const ServiceKey& key, const skep_service& service, const skep_service* former);
   /// The list of the clients of a row, written if it is new. The one it replaces comes back in
   /// `stale`, to be removed once the row no longer names it.
   uint32_t ListFor(const ServiceRow& row, std::optional<AllowList>* stale);
@@ -141,12 +145,14 @@ class Tables {
   /// The address host sockets are given for an own address; 0 for a row of all addresses.
   uint32_t FrontFor(const ServiceKey& key);
   void ReleaseFront(uint32_t address);
-  bool IsActive(const Place& place) const;
+  /// Orders a service's backends, those that may be chosen first, and counts these.
+  std::vector<Place> Ordered(const ServiceRow& row, uint32_t* choosable) const;
   /// Works out which network carries published backends, and who else has an address there.
   void UpdateIngressNetwork();
   void PutPeer(const skep_config& config, uint32_t node_id, uint32_t tunnel);
 
   const MapSet& maps_;
+  Slots slots_;
   std::map<ServiceKey, AllowList> lists_;
   std::map<uint32_t, uint32_t> fronts_;  // by own address
   uint32_t next_list_ = 1;

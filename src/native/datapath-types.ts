@@ -106,17 +106,33 @@ export type ServiceKey =
       readonly port: number;
     };
 
+/**
+ * How a service chooses the backend of a new flow: by a hash of the client's end (`maglev`) or of its
+ * address (`client-ip`), the same on every node; the one with the fewest connections opened on this
+ * node (`least-conn`); by the hash among the backends of this node if there are any (`local-first`).
+ */
+export type BalancePolicy = 'maglev' | 'client-ip' | 'least-conn' | 'local-first';
+
 /** A load-balanced service. Replaces the former row of the same key in one step. */
 export interface ServiceRow {
   readonly key: ServiceKey;
   /** Container port of a published port; ignored for a VIP. */
   readonly targetPort?: number;
+  /** Ports published from the key's on, each leading to its own container port; 1 if absent. */
+  readonly ports?: number;
+  /** How a new flow gets its backend; `maglev` if absent. */
+  readonly policy?: BalancePolicy;
   /** Backends by (vni, address); each must have been written with `putBackends` before. */
   readonly backends: readonly { readonly vni: number; readonly address: string }[];
   /** Client networks that may open connections (CIDR, both families); absent: everybody. */
   readonly allow?: readonly string[];
   /** A published port of all addresses for which rows of single addresses, or landings, exist. */
   readonly addressed?: boolean;
+  /**
+   * A published port that is published no more: new flows are the host's, those it has go on. Without
+   * this, new flows to a row without backends are refused.
+   */
+  readonly retired?: boolean;
 }
 
 /** Packets and bytes of one drop reason or verdict, summed over CPUs since load. */

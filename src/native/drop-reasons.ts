@@ -30,6 +30,7 @@ export const DATAPATH_REASONS = {
   'drop-tunnel-from-container': 25,
   'drop-arp-unanswered': 26,
   'drop-not-allowed': 30,
+  'drop-mesh-refusal': 31,
   'forward-container': 40,
   'forward-tunnel': 41,
   'forward-host': 42,
@@ -44,6 +45,9 @@ export const DATAPATH_REASONS = {
   'refused-by-host': 51,
   'reset-sent': 52,
   'icmp-error-rewritten': 53,
+  'unreachable-sent': 57,
+  'mesh-refused': 58,
+  'service-reselected': 59,
 } as const;
 
 /** One counter's name. */

@@ -142,7 +142,9 @@ function tablesOf(rows: Rows): Tables {
         const port = row.key.kind === 'vip' ? '' : String(row.targetPort ?? '');
         const backends = row.backends.map(addressKey).sort().join(' ');
         const allow = row.allow === undefined ? 'all' : [...row.allow].sort().join(',');
-        return `${port} ${backends} ${allow} ${row.addressed ?? false}`;
+        const flags = `${row.addressed ?? false} ${row.retired ?? false}`;
+        const choice = `${row.ports ?? 1} ${row.policy ?? 'maglev'}`;
+        return `${port} ${backends} ${allow} ${flags} ${choice}`;
       },
     ),
   };

@@ -33,7 +33,8 @@ export class RetiredPorts {
     }
     const sinceMs = this.clock.monotonicMs();
     for (const [key, row] of this.last) {
-      if (!wanted.has(key)) this.retired.set(key, { row: { ...row, backends: [] }, sinceMs });
+      if (!wanted.has(key))
+        this.retired.set(key, { row: { ...row, backends: [], retired: true }, sinceMs });
     }
     this.last = wanted;
     const backends = new Set(desired.backends.map(addressKey));

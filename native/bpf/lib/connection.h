@@ -1,9 +1,9 @@
-/* Connection tracking of flows that go through a service. Entries live in an LRU map; age matters
+/* Connection tracking of flows that go through a service. Age matters
  * only when a tuple is used again: a packet in the middle of a TCP connection always keeps its
  * backend, however long it was silent. */
 #pragma once
 
-#include "packet.h"
+#include "flows.h"
 
 /* True once both sides have sent FIN. */
 static __always_inline int has_ended(struct skep_connection *reply)
@@ -32,13 +32,6 @@ static __always_inline __u32 timeout_of(struct skep_connection *connection, __u8
 static __always_inline int is_expired(struct skep_connection *connection, __u8 protocol)
 {
   return now_coarse() - connection->last > timeout_of(connection, protocol);
-}
-
-/* True for a packet that opens a connection: the only one that may be given a new backend. */
-static __always_inline int is_opening(struct packet *packet)
-{
-  return packet->protocol == IPPROTO_TCP &&
-         (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 /* True if the flow entry may be forgotten in favour of this packet of the same flow: a client that
@@ -71,6 +64,18 @@ static __always_inline int is_free(struct skep_connection *reply, struct packet 
   return is_expired(reply, packet->protocol);
 }
 
+/* Takes a flow that is over out of its backend's load (policy least-conn). */
+static __always_inline void uncount(struct skep_connection *connection)
+{
+  if (!connection->counted)
+    return;
+  connection->counted = 0;
+  struct skep_endpoint_key key = { connection->vni, connection->address_be };
+  __u32 *load = bpf_map_lookup_elem(&sw_load, &key);
+  if (load && *load)
+    __sync_fetch_and_sub(load, 1);
+}
+
 /* Notes the packet; writes only what changed, so that CPUs do not fight over the line. `side` is
  * SKEP_END_CLIENT or SKEP_END_BACKEND: whose packet it is. */
 static __always_inline void track(struct skep_connection *connection, struct packet *packet,
@@ -99,8 +104,11 @@ static __always_inline void track(struct skep_connection *connection, struct pac
       connection->ends = 0;
   } else if (state == SKEP_STATE_NEW && packet->has_ports)
     state = SKEP_STATE_ESTABLISHED;
-  if (state != connection->state)
+  if (state != connection->state) {
     connection->state = state;
+    if (state == SKEP_STATE_CLOSING || state == SKEP_STATE_RESET)
+      uncount(connection);
+  }
 }
 
 static __always_inline __u8 first_state(struct packet *packet)
@@ -137,10 +145,10 @@ static __always_inline int same_front(struct skep_connection *a, struct skep_con
 static __always_inline int claim(struct skep_flow *flow, struct skep_connection *reply,
                                  struct packet *packet)
 {
-  struct skep_connection *other = bpf_map_lookup_elem(&sw_connection, flow);
-  if (other && (!is_free(other, packet) || bpf_map_delete_elem(&sw_connection, flow) < 0))
+  struct skep_connection *other = find_flow(flow);
+  if (other && (!is_free(other, packet) || forget_flow(flow) < 0))
     return 0;
-  return bpf_map_update_elem(&sw_connection, flow, reply, BPF_NOEXIST) == 0;
+  return file_new_flow(flow, reply) == 0;
 }
 
 /* Files a reply flow whose destination port is the client's port, or a borrowed one if another
@@ -151,9 +159,9 @@ static __always_inline __u16 file_reply(struct skep_flow *flow, struct skep_conn
                                         struct packet *packet, __u32 client_be)
 {
   __u16 own_be = flow->destination_port_be;
-  struct skep_connection *other = bpf_map_lookup_elem(&sw_connection, flow);
+  struct skep_connection *other = find_flow(flow);
   if (!other || same_front(other, reply) || is_free(other, packet)) {
-    if (bpf_map_update_elem(&sw_connection, flow, reply, BPF_ANY) == 0)
+    if (file_flow(flow, reply) == 0)
       return own_be;
     return 0;
   }
@@ -187,16 +195,26 @@ static __always_inline int answers(struct skep_connection *reply, struct packet 
                                     reply->other_port_be == packet->source_port_be));
 }
 
+/* What track_reply found. */
+enum reply_entry {
+  REPLY_THERE = 0,
+  REPLY_MISSING = 1, /* nobody has the tuple */
+  REPLY_TAKEN = 2,   /* another flow has it */
+};
+
 /* Tells the reply entry of a tracked flow what the client does: where both directions have entries
  * of their own, the one for replies never sees the client's packets, and it decides who may have
- * the tuple. Only packets that open or end a connection matter. 0 if the entry is not this flow's
- * any more, so that an opening packet has to be filed anew. `back` names the
- * backend's end of the flow; the rest is filled in. */
-static __always_inline int track_reply(struct skep_connection *connection, struct packet *packet,
-                                       struct skep_flow *back)
+ * the tuple. Only packets that open or end a connection matter, the second one, which settles the
+ * entry, and one in each second, to notice that the entry was pushed out of its table.
+ * `back` names the backend's end of the flow; the rest is filled in. */
+static __always_inline enum reply_entry track_reply(struct skep_connection *connection,
+                                                    struct packet *packet, int settled,
+                                                    struct skep_flow *back)
 {
-  if (packet->protocol != IPPROTO_TCP || !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
-    return 1;
+  int matters = packet->protocol == IPPROTO_TCP &&
+                (packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
+  if (!matters && !settled && connection->last == now_coarse())
+    return REPLY_THERE;
   back->destination_be = packet->source_be;
   back->destination_port_be = packet->source_port_be;
   if (connection->other_address_be) {
@@ -204,9 +222,14 @@ static __always_inline int track_reply(struct skep_connection *connection, struc
     back->destination_port_be = connection->other_port_be;
   }
   back->protocol = packet->protocol;
-  struct skep_connection *reply = bpf_map_lookup_elem(&sw_connection, back);
-  if (!reply || !answers(reply, packet))
-    return 0;
-  track(reply, packet, SKEP_END_CLIENT);
-  return 1;
+  struct skep_connection *reply = settled ? settle_flow(back) : NULL;
+  if (!reply)
+    reply = find_flow(back);
+  if (!reply)
+    return REPLY_MISSING;
+  if (!answers(reply, packet))
+    return REPLY_TAKEN;
+  if (matters)
+    track(reply, packet, SKEP_END_CLIENT);
+  return REPLY_THERE;
 }

@@ -12,6 +12,7 @@
 #define SKEP_MAC_RETURN 0x75      /* destination: reply of a backend on its way to the entry node */
 #define SKEP_MAC_ECHO_REQUEST 0x76
 #define SKEP_MAC_ECHO_REPLY 0x77
+#define SKEP_MAC_REFUSAL 0x78     /* destination: backend id that is not on the node that sends it */
 
 /* Ethertype of the data-path echo (IEEE local experimental 1). */
 #define SKEP_ETHERTYPE_ECHO 0x88b5
@@ -31,12 +32,30 @@
 #define SKEP_ALTERNATIVE_PORT_TRIES 8
 
 /* Slots looked at before a service counts as having no active backend. */
-#define SKEP_CHOICE_TRIES 4
+#define SKEP_CHOICE_TRIES 8
+/* Backends compared with each other when the one with the fewest connections is wanted. */
+#define SKEP_LOADS_COMPARED 16
+
+/* Cells of a Maglev table: primes. The small one for so many backends, the large one above. */
+#define SKEP_MAGLEV_SMALL_BACKENDS 100
+#define SKEP_MAGLEV_SMALL_CELLS 1021
+#define SKEP_MAGLEV_LARGE_CELLS 4093
+
+/* Nodes asked for one packet before its client is refused. */
+#define SKEP_REFUSALS_MAX 3
+/* ICMP errors a node makes in one coarse second. */
+#define SKEP_ERRORS_PER_SECOND 1000
 
 /* Addresses that stand for single own addresses towards host sockets: a /24 beside the DNS address. */
 #define SKEP_FRONTS 256
 
 #define SKEP_COUNTERS 64
+
+/* Programs the others go on in, by their place in sw_calls. */
+#define SKEP_CALL_OPEN_PUBLISHED 0
+#define SKEP_CALL_OPEN_VIRTUAL 1
+#define SKEP_CALL_REFUSED 2
+#define SKEP_CALLS 3
 
 /* Rows of the trace ring. */
 #define SKEP_TRACE_ROWS 8192

@@ -30,8 +30,10 @@ static __always_inline int from_tunnel_directly(struct __sk_buff *skb, struct sk
       !bpf_map_lookup_elem(&sw_node, &tunnel))
     return NEXT;
   /* Replies go out of an uplink again. Aggregated packets keep their tunnel marks when the header is
-   * taken off by hand, and a network card that segments tunnels would cut them wrongly. */
-  if (vni == SKEP_MESH_VNI && headers.outer.ethernet[1] == SKEP_MAC_RETURN)
+   * taken off by hand, and a network card that segments tunnels would cut them wrongly. Nor can a
+   * packet with such marks be made into a refusal. */
+  if (vni == SKEP_MESH_VNI && (headers.outer.ethernet[1] == SKEP_MAC_RETURN ||
+                               headers.outer.ethernet[1] == SKEP_MAC_REFUSAL))
     return NEXT;
   struct skep_endpoint_key key = { vni, headers.inner.daddr };
   struct skep_endpoint *endpoint = NULL;

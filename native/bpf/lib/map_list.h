@@ -22,14 +22,28 @@ SKEP_MAP(sw_service, HASH, struct skep_service_key, struct skep_service, 16384, 
 SKEP_MAP(sw_slot, HASH, struct skep_slot_key, struct skep_endpoint_key, 524288, BPF_F_NO_PREALLOC)
 /* Client networks of the services that restrict them. */
 SKEP_MAP(sw_allow, LPM_TRIE, struct skep_allow_key, __u8, 65536, BPF_F_NO_PREALLOC)
+/* Maglev tables of services, by the number of their slots' table: cell to slot. */
+SKEP_MAP(sw_maglev, HASH, __u32, struct skep_maglev, 32768, BPF_F_NO_PREALLOC)
+SKEP_MAP(sw_maglev_large, HASH, __u32, struct skep_maglev_large, 1024, BPF_F_NO_PREALLOC)
+/* Connections opened from this node to each backend of services that choose by that. */
+SKEP_MAP(sw_load, HASH, struct skep_endpoint_key, __u32, 262144, BPF_F_NO_PREALLOC)
+/* Blocks of published ports that belong to a range, to the first port of it. */
+SKEP_MAP(sw_range, LPM_TRIE, struct skep_range_key, __u16, 16384, BPF_F_NO_PREALLOC)
 /* Own addresses published ports answer on. */
 SKEP_MAP(sw_local, HASH, __u32, struct skep_local, 1024, BPF_F_NO_PREALLOC)
+/* Flows of which one packet was seen: a flood of those cannot touch the ones below. */
+SKEP_MAP(sw_opening, LRU_HASH, struct skep_flow, struct skep_connection, 65536, 0)
 /* Flows that go through a service, both directions. */
 SKEP_MAP(sw_connection, LRU_HASH, struct skep_flow, struct skep_connection, 262144, 0)
 /* Ports of IP fragments after the first. */
 SKEP_MAP(sw_fragment, LRU_HASH, struct skep_fragment_key, struct skep_ports, 8192, 0)
 /* Where a host socket meant to go before its published address was replaced. */
 SKEP_MAP(sw_socket, LRU_HASH, struct skep_socket_key, __u32, 16384, 0)
+/* Programs the others go on in (SKEP_CALL_*), and what they are handed over (lib/pending.h). */
+SKEP_MAP(sw_calls, PROG_ARRAY, __u32, __u32, SKEP_CALLS, 0)
+SKEP_MAP(sw_pending, PERCPU_ARRAY, __u32, struct skep_pending, 1, 0)
+/* How many ICMP errors were made lately. */
+SKEP_MAP(sw_budget, ARRAY, __u32, struct skep_budget, 1, 0)
 /* Monotonic nanoseconds of the last echo reply, by tunnel address. */
 SKEP_MAP(sw_echo, HASH, __u32, __u64, 16384, BPF_F_NO_PREALLOC)
 /* Drop reasons and forwarding counters (drop_reasons.h). */

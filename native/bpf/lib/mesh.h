@@ -20,7 +20,8 @@ static __always_inline int admit(struct packet *packet, struct skep_endpoint_key
     .kind = SKEP_FLOW_REPLY,
   };
   *port_be = packet->source_port_be;
-  struct skep_connection *known = bpf_map_lookup_elem(&sw_connection, &back);
+  int settled = 0;
+  struct skep_connection *known = find_client_flow(&back, packet, &settled);
   if (known && known->route == SKEP_ROUTE_MESH && known->target == tunnel &&
       known->address_be == packet->destination_be &&
       known->port_be == packet->destination_port_be && !known->other_port_be) {
@@ -30,10 +31,10 @@ static __always_inline int admit(struct packet *packet, struct skep_endpoint_key
   /* A flow that was given another port keeps it as long as nobody else was given it, also for its
    * next connections: for backend and client it is one tuple. */
   struct skep_flow forward = flow_of(packet, SKEP_MESH_VNI, SKEP_FLOW_SERVICE);
-  struct skep_connection *moved = bpf_map_lookup_elem(&sw_connection, &forward);
+  struct skep_connection *moved = find_client_flow(&forward, packet, &settled);
   if (moved && moved->address_be == backend->address_be) {
     back.destination_port_be = moved->other_port_be;
-    struct skep_connection *other = bpf_map_lookup_elem(&sw_connection, &back);
+    struct skep_connection *other = find_client_flow(&back, packet, &settled);
     if (other && other->route == SKEP_ROUTE_MESH && other->target == tunnel &&
         answers(other, packet)) {
       *port_be = moved->other_port_be;
@@ -59,7 +60,7 @@ static __always_inline int admit(struct packet *packet, struct skep_endpoint_key
     *port_be = filed_be;
     reply.address_be = backend->address_be;
     reply.other_port_be = filed_be;
-    if (bpf_map_update_elem(&sw_connection, &forward, &reply, BPF_ANY) < 0)
+    if (file_flow(&forward, &reply) < 0)
       return DROP(SKEP_CONNECTION_TABLE);
   }
   return 0;
@@ -80,7 +81,27 @@ static __always_inline int mesh_error(struct __sk_buff *skb, struct skep_config 
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
   if (!endpoint || endpoint->kind != SKEP_ENDPOINT_LOCAL)
     return DROP(SKEP_MESH_BACKEND);
-  return give_error(skb, config, packet, &quote, &key, service->target_port_be);
+  return give_error(skb, config, packet, &quote, &key,
+                    target_port(service, quote.source_port_be));
+}
+
+/* Backend node: gives a packet back to the entry node that sent it for a backend which is not here.
+ * Not more than was received goes back, and only to the member that sent it. */
+static __always_inline int refuse_to_node(struct __sk_buff *skb, struct skep_config *config,
+                                          struct packet *packet, __u32 tunnel, __u32 backend_be)
+{
+  int is_tcp = packet->protocol == IPPROTO_TCP;
+  if (!packet->has_ports || (skb->gso_size && !is_tcp))
+    return DROP(SKEP_MESH_BACKEND);
+  /* Of the middle of a connection the entry node needs the headers only, to reset it. A packet from a
+   * virtual card, whose tunnel header was taken off by hand, cannot be cut: then it goes as it is, but
+   * for aggregated ones, which the sender repeats singly. */
+  __u32 length = packet->l4_at + TCP_BYTES;
+  if (is_tcp && !is_opening(packet) && skb->len > length &&
+      bpf_skb_change_tail(skb, length, 0) < 0 && skb->gso_size)
+    return DROP(SKEP_MESH_BACKEND);
+  count(skb, SKEP_MESH_REFUSED);
+  return to_mesh(skb, config, SKEP_MAC_REFUSAL, backend_be, tunnel);
 }
 
 /* Backend node: a client's packet, for the backend whose id is in the MAC. */
@@ -94,13 +115,11 @@ static __always_inline int mesh_to_backend(struct __sk_buff *skb, struct skep_co
     return bad;
   struct skep_service *service =
       landing_service(config, backend_be, packet->destination_port_be, packet->protocol);
-  if (!service)
-    return DROP(SKEP_NO_SERVICE);
-  __u16 target_port_be = service->target_port_be;
   struct skep_endpoint_key key = { config->ingress_vni, backend_be };
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
-  if (!endpoint || endpoint->kind != SKEP_ENDPOINT_LOCAL)
-    return DROP(SKEP_MESH_BACKEND);
+  if (!service || !endpoint || endpoint->kind != SKEP_ENDPOINT_LOCAL)
+    return refuse_to_node(skb, config, packet, tunnel, backend_be);
+  __u16 target_port_be = target_port(service, packet->destination_port_be);
   __u16 port_be = 0;
   bad = admit(packet, &key, target_port_be, tunnel, endpoint->ifindex, &port_be);
   if (bad)
@@ -128,7 +147,7 @@ static __always_inline int mesh_to_client(struct __sk_buff *skb, struct skep_con
     if (bad)
       return bad;
     struct skep_flow flow = flow_of(packet, 0, SKEP_FLOW_BORROWED);
-    struct skep_connection *borrowed = bpf_map_lookup_elem(&sw_connection, &flow);
+    struct skep_connection *borrowed = find_flow(&flow);
     if (!borrowed)
       return to_host(skb, config);
     track(borrowed, packet, SKEP_END_BACKEND);
@@ -147,6 +166,19 @@ static __always_inline int mesh_to_client(struct __sk_buff *skb, struct skep_con
   if (front && front->ifindex)
     return to_uplink(skb, front->ifindex);
   return DROP(SKEP_MESH_RETURN);
+}
+
+/* Entry node: a packet that the backend's node gave back, since the backend is not there. */
+static __always_inline int mesh_refused(struct __sk_buff *skb, struct packet *packet, __u32 tunnel,
+                                        __u32 backend_be)
+{
+  struct pending *pending = get_pending();
+  if (!pending)
+    return DROP(SKEP_NOT_CONFIGURED);
+  pending->packet = *packet;
+  pending->tunnel = tunnel;
+  pending->backend_be = backend_be;
+  return go_on(skb, SKEP_CALL_REFUSED);
 }
 
 /* Turns an echo request round, or notes a reply. */
@@ -181,9 +213,11 @@ static __always_inline int from_mesh(struct __sk_buff *skb, struct skep_config *
     return bad;
   if (mac[1] == SKEP_MAC_RETURN)
     return mesh_to_client(skb, config, &packet);
-  if (mac[1] != SKEP_MAC_BACKEND)
-    return DROP(SKEP_MESH_KIND);
   __u32 backend_be;
   __builtin_memcpy(&backend_be, mac + 2, 4);
+  if (mac[1] == SKEP_MAC_REFUSAL)
+    return mesh_refused(skb, &packet, tunnel, backend_be);
+  if (mac[1] != SKEP_MAC_BACKEND)
+    return DROP(SKEP_MESH_KIND);
   return mesh_to_backend(skb, config, &packet, tunnel, backend_be);
 }

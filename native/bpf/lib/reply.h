@@ -88,7 +88,7 @@ static __always_inline int try_reply(struct __sk_buff *skb, struct skep_config *
   int is_error = read_quote(skb, packet, &quote) == 0;
   struct skep_flow flow = is_error ? quoted_flow(&quote, vni, SKEP_FLOW_REPLY, 1)
                                    : flow_of(packet, vni, SKEP_FLOW_REPLY);
-  struct skep_connection *reply = bpf_map_lookup_elem(&sw_connection, &flow);
+  struct skep_connection *reply = find_flow(&flow);
   if (!reply)
     return 0;
   if (is_error) {

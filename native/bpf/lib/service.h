@@ -1,29 +1,8 @@
-/* Chooses backends. A service's slots list the active backends first; the choice goes round robin
- * over those on this node and checks the backend itself, since its row may be newer. */
+/* Services as packets find them: the row of a published port, and the backend a tracked flow has.
+ */
 #pragma once
 
 #include "connection.h"
-
-/* Round robin over the active slots. The backend's key comes back in `chosen`. */
-static __always_inline struct skep_backend *choose_backend(struct skep_service *service,
-                                                           struct skep_endpoint_key *chosen)
-{
-  __u32 active = service->active;
-  if (active == 0)
-    return NULL;
-  __u32 turn = __sync_fetch_and_add(&service->next, 1);
-  for (int i = 0; i < SKEP_CHOICE_TRIES; i++) {
-    struct skep_slot_key key = { service->table, (turn + i) % active };
-    struct skep_endpoint_key *slot = bpf_map_lookup_elem(&sw_slot, &key);
-    if (!slot)
-      continue;
-    *chosen = *slot;
-    struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, chosen);
-    if (backend && backend->state == SKEP_BACKEND_ACTIVE)
-      return backend;
-  }
-  return NULL;
-}
 
 /* The backend a tracked flow has, unless this packet must be given another. */
 static __always_inline struct skep_backend *keep_backend(struct skep_connection *connection,
@@ -52,19 +31,48 @@ static __always_inline int is_allowed(struct skep_service *service, __u32 client
   return bpf_map_lookup_elem(&sw_allow, &key) != NULL;
 }
 
-/* The row of a port on all addresses, or of the address asked if there are such. */
-static __always_inline struct skep_service *published_service(struct packet *packet)
+/* The row of a port on all addresses; a range of ports has one, under its first port. */
+static __always_inline struct skep_service *find_published(__u8 protocol, __u16 port_be)
 {
   struct skep_service_key key = {
-    .port_be = packet->destination_port_be,
-    .protocol = packet->protocol,
+    .port_be = port_be,
+    .protocol = protocol,
   };
-  struct skep_service *all = bpf_map_lookup_elem(&sw_service, &key);
-  if (!all || !(all->flags & SKEP_SERVICE_ADDRESSED))
-    return all;
-  key.address_be = packet->destination_be;
+  struct skep_service *service = bpf_map_lookup_elem(&sw_service, &key);
+  if (service)
+    return service;
+  struct skep_range_key range = { 32, protocol, 0, port_be };
+  __u16 *first_be = bpf_map_lookup_elem(&sw_range, &range);
+  if (!first_be)
+    return NULL;
+  key.port_be = *first_be;
+  return bpf_map_lookup_elem(&sw_service, &key);
+}
+
+/* The row of a port on one address if there are such, or else `all`, the one of all addresses. On
+ * network 0 the address is the one asked; on the ingress network it is a backend here, and the row
+ * says what a published port of another node means for it. */
+static __always_inline struct skep_service *
+addressed_service(struct skep_service *all, __u32 vni, __u32 address_be, __u8 protocol,
+                  __u16 port_be)
+{
+  struct skep_service_key key = {
+    .vni = vni,
+    .address_be = address_be,
+    .port_be = port_be,
+    .protocol = protocol,
+  };
   struct skep_service *one = bpf_map_lookup_elem(&sw_service, &key);
   return one ? one : all;
+}
+
+static __always_inline struct skep_service *published_service(struct packet *packet)
+{
+  struct skep_service *all = find_published(packet->protocol, packet->destination_port_be);
+  if (!all || !(all->flags & SKEP_SERVICE_ADDRESSED))
+    return all;
+  return addressed_service(all, 0, packet->destination_be, packet->protocol,
+                           packet->destination_port_be);
 }
 
 /* What a published port of another node means for a backend here. */
@@ -72,17 +80,24 @@ static __always_inline struct skep_service *landing_service(struct skep_config *
                                                             __u32 backend_be, __u16 port_be,
                                                             __u8 protocol)
 {
-  struct skep_service_key key = {
-    .port_be = port_be,
-    .protocol = protocol,
-  };
-  struct skep_service *all = bpf_map_lookup_elem(&sw_service, &key);
+  struct skep_service *all = find_published(protocol, port_be);
   if (all && !(all->flags & SKEP_SERVICE_ADDRESSED))
     return all;
-  key.vni = config->ingress_vni;
-  key.address_be = backend_be;
-  struct skep_service *landing = bpf_map_lookup_elem(&sw_service, &key);
-  return landing ? landing : all;
+  return addressed_service(all, config->ingress_vni, backend_be, protocol, port_be);
+}
+
+/* True if new flows are not this service's any more, and the host may have the port itself: its row
+ * is there for the flows it has, or to say that others are. */
+static __always_inline int yields(struct skep_service *service)
+{
+  return !service->total && (service->flags & (SKEP_SERVICE_RETIRED | SKEP_SERVICE_ADDRESSED));
+}
+
+/* The container's port behind a published one. */
+static __always_inline __u16 target_port(struct skep_service *service, __u16 port_be)
+{
+  __u16 offset = bpf_ntohs(port_be) - bpf_ntohs(service->first_port_be);
+  return bpf_htons((__u16)(bpf_ntohs(service->target_port_be) + offset));
 }
 
 /* Protocols a port can be published for. */

@@ -80,6 +80,8 @@ struct skep_backend {
 
 /* Published on some addresses only: rows of single addresses exist, and landings. */
 #define SKEP_SERVICE_ADDRESSED 1
+/* Published no more; the row is there for the flows it has. */
+#define SKEP_SERVICE_RETIRED 2
 
 /* A virtual address (port 0), a published port (vni 0), or a landing: what a published port means
  * for one backend here, whatever address of which node was asked. */
@@ -91,15 +93,27 @@ struct skep_service_key {
   __u8 pad;
 };
 
+/* How a service chooses the backend of a new flow. */
+enum skep_policy {
+  SKEP_POLICY_MAGLEV = 0,     /* by client address, ports and protocol */
+  SKEP_POLICY_CLIENT_IP = 1,  /* by client address */
+  SKEP_POLICY_LEAST_CONN = 2, /* the fewest connections opened from this node */
+  SKEP_POLICY_LOCAL_FIRST = 3, /* as MAGLEV, among the slots of this node if there are any */
+};
+
 struct skep_service {
   __u32 table;  /* slots of this service are {table, 0..total-1} */
   __u32 active; /* the first so many slots may be chosen */
   __u32 total;
-  __u32 next; /* round robin */
-  __u16 target_port_be;
-  __u16 flags;    /* SKEP_SERVICE_* */
+  __u32 next; /* where the next comparison of loads begins */
+  __u16 target_port_be; /* of the first port published */
+  __u16 flags;          /* SKEP_SERVICE_* */
   __u32 front_be; /* address host sockets get instead of this row's own one; 0: the common front */
   __u32 allow;    /* list in sw_allow, 0: everybody */
+  __u16 first_port_be; /* the key's port */
+  __u16 ports;         /* published from there on; 0: a virtual address */
+  __u16 cells;         /* of the Maglev table; 0: there is none */
+  __u16 policy;        /* enum skep_policy */
 };
 
 /* Address families in sw_allow: one list holds networks of both. */
@@ -110,6 +124,35 @@ struct skep_allow_key {
   __u32 list;
   __u32 family;
   __u32 address_be[4]; /* IPv4 in the first */
+};
+
+/* Maglev tables: which of the first `active` slots a cell leads to. */
+struct skep_maglev {
+  __u8 slot[SKEP_MAGLEV_SMALL_CELLS];
+  __u8 pad[3];
+};
+
+struct skep_maglev_large {
+  __u16 slot[SKEP_MAGLEV_LARGE_CELLS];
+  __u16 pad;
+};
+
+/* A block of ports of one protocol, aligned to its size. */
+struct skep_range_key {
+  __u32 prefix_length; /* in bits, those of the protocol included */
+  __u8 protocol;
+  __u8 pad;
+  __u16 port_be;
+};
+
+/* What one program hands over to the next; only programs look inside. */
+struct skep_pending {
+  __u64 words[24];
+};
+
+struct skep_budget {
+  __u32 second; /* coarse */
+  __u32 used;
 };
 
 struct skep_slot_key {
@@ -171,6 +214,9 @@ struct skep_connection {
   __u16 other_port_be;    /* the same; 0: the other end is left as it is */
   __u8 replied;           /* 1 once the other direction has been seen */
   __u8 ends;              /* reply flow: SKEP_END_*, which sides have sent FIN */
+  __u8 counted;           /* service flow: 1 while it counts in sw_load */
+  __u8 refusals;          /* service flow: nodes that did not have the backend */
+  __u16 pad;
 };
 
 struct skep_fragment_key {

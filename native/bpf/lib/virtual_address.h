@@ -3,102 +3,82 @@
  * reaches the client's node. */
 #pragma once
 
+#include "pending.h"
 #include "reply.h"
 #include "service.h"
 
-/* Picks a backend for a new flow and files both directions. */
-static __always_inline int open_virtual(struct packet *packet, __u32 vni, struct skep_flow *flow,
-                                        struct skep_connection *connection)
+/* What replies are turned back into; the client's own end is filled in if it is replaced. */
+static __always_inline struct skep_connection virtual_reply(struct packet *packet, __u32 vni)
 {
-  struct skep_service_key service_key = { .vni = vni, .address_be = packet->destination_be };
-  struct skep_service *service = bpf_map_lookup_elem(&sw_service, &service_key);
-  if (!service)
-    return DROP(SKEP_NO_SERVICE);
-  struct skep_endpoint_key chosen = {};
-  if (!choose_backend(service, &chosen))
-    return DROP(SKEP_NO_BACKEND);
-
-  connection->last = now_coarse();
-  connection->state = first_state(packet);
-  connection->address_be = chosen.address_be;
-  connection->vni = chosen.vni;
-  __u32 client_be = packet->source_be;
   struct skep_connection reply = {
-    .last = connection->last,
-    .state = connection->state,
+    .last = now_coarse(),
+    .state = first_state(packet),
     .route = SKEP_ROUTE_ENDPOINT,
     .address_be = packet->destination_be,
     .port_be = packet->destination_port_be,
     .vni = vni,
   };
-  if (chosen.address_be == client_be) {
-    /* The client is its own backend: it needs another source, or the answer never leaves it. */
-    struct skep_network *network = bpf_map_lookup_elem(&sw_network, &vni);
-    if (!network)
-      return DROP(SKEP_NOT_CONFIGURED);
-    client_be = network->node_address_be ? network->node_address_be : network->gateway_be;
-    reply.other_address_be = packet->source_be;
-    reply.other_port_be = packet->source_port_be;
-    connection->other_address_be = client_be;
-    connection->other_port_be = packet->source_port_be;
-  }
+  return reply;
+}
+
+/* The flow of the replies, the client's end left open. */
+static __always_inline struct skep_flow virtual_way_back(struct skep_connection *connection,
+                                                         struct packet *packet)
+{
   struct skep_flow back = {
-    .source_be = chosen.address_be,
-    .destination_be = client_be,
-    .vni = vni,
+    .source_be = connection->address_be,
+    .vni = connection->vni,
     .source_port_be = packet->destination_port_be,
-    .destination_port_be = packet->source_port_be,
     .protocol = packet->protocol,
     .kind = SKEP_FLOW_REPLY,
   };
-  __u16 port_be = file_reply(&back, &reply, packet, client_be);
-  if (port_be != packet->source_port_be) {
-    if (port_be == 0)
-      return DROP(SKEP_NO_PORT);
-    connection->other_address_be = client_be;
-    connection->other_port_be = port_be;
-  }
-  expect_replies_to(vni, client_be);
-  if (bpf_map_update_elem(&sw_connection, flow, connection, BPF_ANY) < 0)
-    return DROP(SKEP_CONNECTION_TABLE);
-  count_bytes(SKEP_SERVICE_CHOSEN, 0);
-  return 0;
+  return back;
 }
 
-/* Sends a packet for a virtual address on network `vni` to a backend. */
-static __always_inline int to_virtual(struct __sk_buff *skb, struct skep_config *config,
-                                      struct packet *packet, __u32 vni)
+/* Tells the reply entry what the client does, and makes it anew if it was pushed out in the middle
+ * of a connection. 0: an opening packet has to be filed anew. */
+static __always_inline int track_virtual(struct skep_connection *connection, struct packet *packet,
+                                         __u32 vni, int settled)
 {
-  int bad = read_ports(skb, packet, vni);
-  if (bad)
-    return bad;
-  struct skep_flow flow = flow_of(packet, vni, SKEP_FLOW_SERVICE);
-  struct skep_connection fresh = {};
-  struct skep_connection *connection = bpf_map_lookup_elem(&sw_connection, &flow);
-  if (connection && !keep_backend(connection, packet)) {
-    if (packet->protocol == IPPROTO_TCP && !is_opening(packet))
-      return DROP(SKEP_BACKEND_GONE);
-    connection = NULL;
+  struct skep_flow back = virtual_way_back(connection, packet);
+  enum reply_entry found = track_reply(connection, packet, settled, &back);
+  if (found == REPLY_THERE || is_opening(packet))
+    return found == REPLY_THERE;
+  if (found == REPLY_MISSING) {
+    struct skep_connection reply = virtual_reply(packet, vni);
+    if (connection->other_address_be) {
+      reply.other_address_be = packet->source_be;
+      reply.other_port_be = packet->source_port_be;
+    }
+    file_new_flow(&back, &reply);
   }
-  if (connection) {
-    struct skep_flow back = {
-      .source_be = connection->address_be,
-      .vni = vni,
-      .source_port_be = packet->destination_port_be,
-      .kind = SKEP_FLOW_REPLY,
-    };
-    if (!track_reply(connection, packet, &back) && is_opening(packet))
-      connection = NULL;
-  }
-  if (connection) {
-    track(connection, packet, SKEP_END_CLIENT);
-  } else {
-    bad = open_virtual(packet, vni, &flow, &fresh);
-    if (bad)
-      return bad;
-    trace_step(skb, SKEP_SERVICE_CHOSEN);
-    connection = &fresh;
-  }
+  return 1;
+}
+
+/* The tracked flow of a client's packet, if the packet goes where the flow goes; else NULL, and
+ * `bad` says whether it has nowhere to go. */
+static __always_inline struct skep_connection *tracked_virtual(struct skep_flow *flow,
+                                                               struct packet *packet, __u32 vni,
+                                                               int *bad)
+{
+  int settled = 0;
+  struct skep_connection *connection = find_client_flow(flow, packet, &settled);
+  if (!connection)
+    return NULL;
+  int kept = keep_backend(connection, packet) != NULL;
+  if (kept && track_virtual(connection, packet, vni, settled))
+    return connection;
+  if (!kept && packet->protocol == IPPROTO_TCP && !is_opening(packet))
+    *bad = DROP(SKEP_BACKEND_GONE);
+  uncount(connection);
+  return NULL;
+}
+
+/* Sends a packet where its flow goes. */
+static __always_inline int forward_virtual(struct __sk_buff *skb, struct skep_config *config,
+                                           struct packet *packet,
+                                           struct skep_connection *connection)
+{
   struct skep_endpoint_key key = { connection->vni, connection->address_be };
   __u32 source_be = connection->other_address_be;
   __u16 source_port_be = connection->other_port_be;
@@ -106,7 +86,7 @@ static __always_inline int to_virtual(struct __sk_buff *skb, struct skep_config 
   if (!backend)
     return DROP(SKEP_BACKEND_GONE);
   __u32 tunnel = backend->tunnel;
-  bad = rewrite_destination(skb, packet, key.address_be, packet->destination_port_be);
+  int bad = rewrite_destination(skb, packet, key.address_be, packet->destination_port_be);
   if (bad)
     return bad;
   if (source_be) {
@@ -115,6 +95,28 @@ static __always_inline int to_virtual(struct __sk_buff *skb, struct skep_config 
       return bad;
   }
   if (tunnel)
-    return to_tunnel(skb, config, vni, tunnel);
+    return to_tunnel(skb, config, key.vni, tunnel);
   return to_endpoint(skb, config, key.vni, key.address_be);
+}
+
+/* Sends a packet for a virtual address on network `vni` to a backend. `route` is where its sender is:
+ * SKEP_ROUTE_ENDPOINT or SKEP_ROUTE_HOST. */
+static __always_inline int to_virtual(struct __sk_buff *skb, struct skep_config *config,
+                                      struct packet *packet, __u32 vni, __u8 route)
+{
+  int bad = read_ports(skb, packet, vni);
+  if (bad)
+    return bad;
+  struct skep_flow flow = flow_of(packet, vni, SKEP_FLOW_SERVICE);
+  struct skep_connection *connection = tracked_virtual(&flow, packet, vni, &bad);
+  if (connection) {
+    track(connection, packet, SKEP_END_CLIENT);
+    return forward_virtual(skb, config, packet, connection);
+  }
+  struct pending *pending = get_pending();
+  if (!pending)
+    return DROP(SKEP_NOT_CONFIGURED);
+  struct entry entry = { .route = route, .vni = vni };
+  put_down(pending, packet, &entry, bad);
+  return go_on(skb, SKEP_CALL_OPEN_VIRTUAL);
 }

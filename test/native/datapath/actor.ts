@@ -7,6 +7,7 @@ import net from 'node:net';
 import { hostname } from 'node:os';
 import { openDatapath, type KernelDatapath } from '../../../src/native/datapath.js';
 import type { DatapathOptions } from '../../../src/native/datapath-types.js';
+import { type Ipv4Packet, ipv4Frame } from './packets.js';
 
 /** Answer of a server: who it is and which peer it saw. */
 export interface Seen {
@@ -37,6 +38,7 @@ export type Ending = 'reset' | 'client' | 'server';
 type Request = { readonly id: number; readonly call: string; readonly args: readonly unknown[] };
 
 const TIMEOUT_MS = 3000;
+const TC_REDIRECT = 7;
 const REFRESH_MS = 5;
 
 let name = hostname();
@@ -189,6 +191,33 @@ async function hold(target: Target): Promise<Seen> {
   });
 }
 
+let quiet: net.Socket | undefined;
+
+/** Opens a connection to an echo server on which nothing is sent until `askQuiet`. */
+async function openQuiet(target: Target): Promise<Seen> {
+  const socket = net.connect({ ...target });
+  quiet = socket;
+  return await new Promise((resolve, reject) => {
+    socket.on('error', reject);
+    socket.once('data', (chunk) => resolve(JSON.parse(chunk.toString()) as Seen));
+  });
+}
+
+/** Sends a byte on the quiet connection and waits until it is back. */
+async function askQuiet(): Promise<void> {
+  const socket = quiet;
+  if (socket === undefined) throw new Error('no quiet connection');
+  await new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error('no answer')), TIMEOUT_MS);
+    socket.once('error', reject);
+    socket.once('data', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    socket.write('.');
+  });
+}
+
 /** One connection: waits for the greeting, then ends it as told; resolves once it is closed. */
 async function visit(target: Target, ending: Ending): Promise<void> {
   const socket = net.connect({ ...target });
@@ -315,6 +344,21 @@ function testRuns(
   });
 }
 
+/**
+ * Runs a program on many first packets, each of another client address below `packet.source` (a
+ * network `a.b.0.0`) and port. Gives how many were forwarded.
+ */
+function flood(program: string, packet: Ipv4Packet, interfaceIndex: number, count: number): number {
+  let forwarded = 0;
+  for (let index = 0; index < count; index += 1) {
+    const source = packet.source.replace(/0\.0$/, `${(index >> 8) & 0xff}.${index & 0xff}`);
+    const frame = ipv4Frame({ ...packet, source, sourcePort: 1024 + (index % 60_000) });
+    const result = datapath?.testRun(program, Uint8Array.from(frame), interfaceIndex);
+    if (result?.verdict === TC_REDIRECT) forwarded += 1;
+  }
+  return forwarded;
+}
+
 const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   testRuns,
   serveTcp,
@@ -325,6 +369,9 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   probeUdp,
   fetchTcp,
   hold,
+  openQuiet,
+  askQuiet,
+  flood,
   serveFarewell,
   visitInTurn,
   startStream,

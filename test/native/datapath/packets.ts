@@ -98,6 +98,28 @@ export function ipv4Frame(packet: Ipv4Packet): number[] {
   return [...mac('02:72:00:00:00:01'), ...mac(packet.sourceMac), 8, 0, ...header, ...body];
 }
 
+/** A frame of the mesh (or of another VNI), in the tunnel packet that brings it. */
+export function tunnelFrame(
+  inner: readonly number[],
+  tunnel: {
+    readonly source: string;
+    readonly destination: string;
+    readonly vni: number;
+    readonly destinationMac: string;
+    readonly sourceMac: string;
+  },
+): number[] {
+  const frame = [...mac(tunnel.destinationMac), ...mac(tunnel.sourceMac), ...inner.slice(12)];
+  const length = IP_BYTES + 16 + frame.length;
+  const header = [0x45, 0, ...word(length), 0, 1, 0, 0, 64, UDP, 0, 0];
+  header.push(...ip(tunnel.source), ...ip(tunnel.destination));
+  header.splice(10, 2, ...word(checksum(header)));
+  const udp = [...word(40_000), ...word(TUNNEL_PORT), ...word(length - IP_BYTES), 0, 0];
+  const vxlan = [8, 0, 0, 0, (tunnel.vni >> 16) & 0xff, ...word(tunnel.vni & 0xffff), 0];
+  const ethernet = [...mac('06:00:00:00:00:01'), ...mac('06:00:00:00:00:02'), 8, 0];
+  return [...ethernet, ...header, ...udp, ...vxlan, ...frame];
+}
+
 /** An ARP request as Ethernet frame. */
 export function arpRequest(senderMac: string, sender: string, target: string): number[] {
   const head = [...mac('ff:ff:ff:ff:ff:ff'), ...mac(senderMac), 8, 6];
@@ -131,6 +153,9 @@ export interface ReadFrame {
   readonly destination: string;
   readonly sourcePort: number;
   readonly destinationPort: number;
+  readonly protocol: number;
+  /** Flags of a TCP segment, else 0. */
+  readonly flags: number;
   readonly ttl: number;
   readonly sound: boolean;
 }
@@ -169,6 +194,8 @@ function readPlainFrame(bytes: Uint8Array): ReadFrame {
     destination: [...header.subarray(16, 20)].join('.'),
     sourcePort: body.readUInt16BE(0),
     destinationPort: body.readUInt16BE(2),
+    protocol: header[9] ?? 0,
+    flags: header[9] === TCP ? (body[13] ?? 0) : 0,
     ttl: header[8] ?? 0,
     sound: checksum([...header]) === 0 && transportIsSound(header, body),
   };

@@ -211,37 +211,39 @@ await t.test('programs', async (t) => {
     }
   }
 
-  // Round robin: of two connections one goes to each task, one rewritten, one onto the mesh.
+  // Which task a connection goes to is a function of the client's end; both tasks get some. One is
+  // rewritten here, the other one's packets go onto the mesh as they are.
   for (const protocol of [TCP, UDP]) {
-    const outs = [];
-    for (const sourcePort of [43001, 43002]) {
-      const { verdict, packet } = await run({
-        name: '',
-        program: 'from_uplink',
-        packet: { protocol, sourcePort },
-        verdict: REDIRECT,
+    const outs = new Map<string, ReadFrame>();
+    for (let sourcePort = 43_001; sourcePort <= 43_032; sourcePort += 1) {
+      const packet = { protocol, sourcePort };
+      const { verdict, packet: out } = await run({
+        ...{ name: '', program: 'from_uplink', packet, verdict: REDIRECT },
       });
       t.equal(verdict, REDIRECT);
-      outs.push(readFrame(packet));
+      const read = readFrame(out);
+      outs.set(read.destination, read);
     }
-    outs.sort((x, y) => x.destination.localeCompare(y.destination));
-    t.match(outs, [
-      {
-        destination: '10.0.0.11',
-        destinationPort: 80,
-        ttl: 63,
-        sound: true,
-        source: FROM_CLIENT.source,
-      },
-      {
-        destination: FROM_CLIENT.destination,
-        destinationPort: 8080,
-        destinationMac: '02:73:0a:00:00:0c',
-        sourceMac: '02:74:0a:00:00:02',
-        ttl: 63,
-        sound: true,
-      },
-    ]);
+    t.match(
+      [...outs.values()].sort((x, y) => x.destination.localeCompare(y.destination)),
+      [
+        {
+          destination: '10.0.0.11',
+          destinationPort: 80,
+          ttl: 63,
+          sound: true,
+          source: FROM_CLIENT.source,
+        },
+        {
+          destination: FROM_CLIENT.destination,
+          destinationPort: 8080,
+          destinationMac: '02:73:0a:00:00:0c',
+          sourceMac: '02:74:0a:00:00:02',
+          ttl: 63,
+          sound: true,
+        },
+      ],
+    );
   }
 
   // A fragmented datagram to a published port: the later part follows the first.
