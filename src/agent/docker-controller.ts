@@ -12,6 +12,7 @@ import {
   PortConfigSchema,
   TaskState,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { balancePolicy } from '../model/balance-policy.js';
 import { publishRules, rulesText } from '../model/publish-rules.js';
 import type {
   ContainerNetworking,
@@ -382,16 +383,18 @@ function publicationOf(task: Task): TaskPublication {
     })),
     ports: task.endpoint?.ports ?? [],
     rules: publishRules(task.serviceAnnotations?.labels),
+    policy: balancePolicy(task.serviceAnnotations?.labels),
   };
 }
 
-function publicationText({ virtualIps, ports, rules }: TaskPublication): string {
+function publicationText({ virtualIps, ports, rules, policy }: TaskPublication): string {
   const lines = [
     ...virtualIps.map(({ networkId, address }) => `${networkId} ${address}`),
     ...ports.map((p) =>
       [p.name, p.protocol, p.targetPort, p.publishedPort, p.publishMode].join(' '),
     ),
     rulesText(rules),
+    policy,
   ];
   return lines.sort().join('\n');
 }

@@ -4,6 +4,7 @@
  * not here are refused, so that a typing error cannot pass for a setting. docs/labels.md is
  * printed from this table.
  */
+import { BALANCE_POLICIES, LB_POLICY_LABEL } from './balance-policy.js';
 import { SkepError } from './errors.js';
 import { parseNetworks, parseScope, publishLabel } from './publish-rules.js';
 
@@ -39,6 +40,7 @@ export type LabelValue =
   | { readonly type: 'scope' }
   /** Networks in CIDR notation, separated by commas. */
   | { readonly type: 'networks' }
+  | { readonly type: 'choice'; readonly choices: readonly string[] }
   | { readonly type: 'text' };
 
 /** One row of the table. */
@@ -106,6 +108,18 @@ export const LABELS: readonly LabelDefinition[] = [
     meaning:
       'Client networks that may open connections to the published port, such as ' +
       '`192.0.2.0/24,2001:db8::/32`; sockets of the node asked always may. Not set: everybody.',
+  },
+  {
+    key: LB_POLICY_LABEL,
+    objects: ['service'],
+    value: { type: 'choice', choices: BALANCE_POLICIES },
+    defaultValue: 'maglev',
+    live: true,
+    meaning:
+      'How a new connection gets its task: by a hash of the client\u2019s address and ports ' +
+      '(`maglev`) or of its address (`client-ip`), the same on every node; the task with the fewest ' +
+      'connections opened on the node asked (`least-conn`); as `maglev` among the tasks of the node ' +
+      'asked, others only without these (`local-first`). Stock engines go round.',
   },
   {
     key: 'skep.network.id',
@@ -201,6 +215,9 @@ function checkValue(key: string, rule: LabelValue, value: string): void {
   switch (rule.type) {
     case 'text':
       return;
+    case 'choice':
+      if (rule.choices.includes(value)) return;
+      throw refusal(`label ${key}: must be ${rule.choices.join(', ')}, not ${value}`);
     case 'duration':
       return checkDuration(key, rule, value);
     case 'scope':
@@ -252,6 +269,8 @@ function valueText(value: LabelValue): string {
       return `duration, ${value.minMs} to ${value.maxMs} ms`;
     case 'scope':
       return 'address, interface name or `lo`';
+    case 'choice':
+      return value.choices.map((choice) => `\`${choice}\``).join(', ');
     case 'networks':
       return 'networks, separated by commas';
   }

@@ -4,6 +4,7 @@
  * strings, ports are numbers in host order. Every call is idempotent: writing a row twice or
  * removing a missing one is no error. Errors are Node-like (`code`, `errno`, `syscall`).
  */
+import type { BalancePolicy } from '../model/balance-policy.js';
 
 /** Layer-4 protocols that can be published. */
 export type PortProtocol = 'tcp' | 'udp' | 'sctp';
@@ -106,13 +107,6 @@ export type ServiceKey =
       readonly port: number;
     };
 
-/**
- * How a service chooses the backend of a new flow: by a hash of the client's end (`maglev`) or of its
- * address (`client-ip`), the same on every node; the one with the fewest connections opened on this
- * node (`least-conn`); by the hash among the backends of this node if there are any (`local-first`).
- */
-export type BalancePolicy = 'maglev' | 'client-ip' | 'least-conn' | 'local-first';
-
 /** A load-balanced service. Replaces the former row of the same key in one step. */
 export interface ServiceRow {
   readonly key: ServiceKey;
@@ -120,7 +114,11 @@ export interface ServiceRow {
   readonly targetPort?: number;
   /** Ports published from the key's on, each leading to its own container port; 1 if absent. */
   readonly ports?: number;
-  /** How a new flow gets its backend; `maglev` if absent. */
+  /**
+   * How a new flow gets its backend; `maglev` if absent: by a hash of the client's end (`maglev`) or of
+   * its address (`client-ip`), the same on every node; the one with the fewest connections opened on
+   * this node (`least-conn`); by the hash among this node's backends if there are any (`local-first`).
+   */
   readonly policy?: BalancePolicy;
   /** Backends by (vni, address); each must have been written with `putBackends` before. */
   readonly backends: readonly { readonly vni: number; readonly address: string }[];

@@ -65,6 +65,7 @@ function taskEndpoints(state: LocalState, task: LocalTask): readonly EndpointVie
       aliases,
       taskAliases: task.taskAliases,
       disabled: task.draining,
+      policy: task.policy ?? 'maglev',
     });
   }
   return views;
@@ -81,7 +82,9 @@ export function ownHostPorts(state: LocalState): readonly HostPortView[] {
     const { networkId, address } = attachment;
     if (state.endpointAt(networkId, address)?.interfaceName === undefined) continue;
     for (const { mode, ...port } of task.ports) {
-      if (mode === 'host') views.push({ ...port, networkId, address, draining: task.draining });
+      if (mode !== 'host') continue;
+      const { draining, policy = 'maglev' } = task;
+      views.push({ ...port, networkId, address, draining, policy });
     }
   }
   return views;

@@ -12,7 +12,7 @@ import type {
 } from '../native/datapath-types.js';
 import { nodeKey } from './records.js';
 import { type SubnetInfo, subnetOf } from './network-info.js';
-import { activeOf, PublishedPorts, type Target } from './published-ports.js';
+import { activeOf, policyOf, PublishedPorts, type Target } from './published-ports.js';
 import type { ClusterView, EndpointView, NetworkView, PeerView } from './view.js';
 
 /** The rows wanted; links are not here, the engine plugin attaches them. */
@@ -226,7 +226,7 @@ class ServiceBuilder {
   }
 
   addHostPort(port: ClusterView['hostPorts'][number], vni: number): void {
-    const target = { vni, address: port.address, active: !port.draining };
+    const target = { vni, address: port.address, active: !port.draining, policy: port.policy };
     const key = addressKey(target);
     if (!this.backends.has(key)) {
       const state = port.draining ? 'draining' : 'active';
@@ -245,6 +245,7 @@ class ServiceBuilder {
       ({ key, targets }): ServiceRow => ({
         key,
         backends: activeOf(targets),
+        ...policyOf(targets),
       }),
     );
     return [...vips, ...this.ports.rows()];
@@ -254,7 +255,8 @@ class ServiceBuilder {
   private addBackend(endpoint: EndpointView, vni: number): Target | undefined {
     const address = endpoint.endpointIp;
     const state = endpoint.disabled ? 'draining' : 'active';
-    const target = { vni, address, active: !endpoint.disabled };
+    const { policy = 'maglev' } = endpoint;
+    const target = { vni, address, active: !endpoint.disabled, policy };
     const key = addressKey(target);
     if (endpoint.owner === undefined) {
       this.backends.set(key, { vni, address, state });

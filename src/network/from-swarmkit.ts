@@ -6,6 +6,7 @@ import type { NetworkAttachment, Node } from '../model/gen/docker/swarmkit/v1/ob
 import { PortConfig_PublishMode } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { bareAddress, parseAddressWithPrefix } from './addresses.js';
 import type { LocalNode, LocalPort, LocalTask, PlannedAddress } from './local-state.js';
+import { joinRuns } from './port-ranges.js';
 import { isOverlay, type NetworkInfo, networkInfoOf } from './network-info.js';
 import { protocolOf } from './records.js';
 import type { TaskEndpoint, TaskPublication } from './types.js';
@@ -74,6 +75,7 @@ export function localTaskOf(endpoint: TaskEndpoint): LocalTask {
       virtualIp: virtual.get(info.id) ?? '',
     })),
     ports: localPortsOf(endpoint),
+    policy: endpoint.policy,
     taskAliases: [...new Set(names)].filter((name) => name !== ''),
     draining: false,
   };
@@ -86,15 +88,18 @@ export function virtualIpsOf({ virtualIps }: TaskPublication): ReadonlyMap<strin
   );
 }
 
-/** Ports that have a number: one still to be assigned cannot be served. */
+/** Ports that have a number (one still to be assigned cannot be served), neighbours as one. */
 export function localPortsOf({ ports, rules }: TaskPublication): readonly LocalPort[] {
-  return ports.flatMap((port): LocalPort[] => {
+  const single = ports.flatMap((port): LocalPort[] => {
     const protocol = protocolOf(port.protocol);
     if (protocol === undefined || port.publishedPort === 0 || port.targetPort === 0) return [];
     const { targetPort, publishedPort } = port;
     const mode = port.publishMode === PortConfig_PublishMode.HOST ? 'host' : 'ingress';
     return [{ protocol, targetPort, publishedPort, mode, ...rules.get(publishedPort) }];
   });
+  // Rules are for single ports.
+  const isPlain = ({ publishedPort }: LocalPort) => rules.get(publishedPort) === undefined;
+  return joinRuns(single, (a, b) => a.mode === b.mode && isPlain(a) && isPlain(b));
 }
 
 /** This node with its own addresses, and the networks these are on. */

@@ -2,6 +2,7 @@
  * What this node must remember about its own endpoints across a crash: networks, endpoints the
  * engine made, addresses promised to tasks, leases of attachable containers, and what is announced.
  */
+import type { BalancePolicy } from '../model/balance-policy.js';
 import { SkepError } from '../model/errors.js';
 import type { NetworkInfo } from './network-info.js';
 import type { RecordPort } from './records.js';
@@ -70,6 +71,8 @@ export interface LocalTask {
     readonly virtualIp: string;
   }[];
   readonly ports: readonly LocalPort[];
+  /** Absent in documents of older versions: `maglev`. */
+  readonly policy?: BalancePolicy;
   /** Short container id and host name. */
   readonly taskAliases: readonly string[];
   readonly draining: boolean;

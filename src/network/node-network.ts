@@ -346,7 +346,7 @@ export class NodeNetwork implements NodeNetworking {
         virtualIp: virtual.get(attachment.networkId) ?? '',
       }));
       const ports = localPortsOf(publication);
-      this.state.tasks.set(taskId, { ...task, attachments, ports });
+      this.state.tasks.set(taskId, { ...task, attachments, ports, policy: publication.policy });
       await this.state.save();
       await this.refreshed();
     });

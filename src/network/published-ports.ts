@@ -7,6 +7,8 @@
 import { commonNetworks, LOOPBACK_SCOPE } from '../model/publish-rules.js';
 import type { PortProtocol, ServiceRow } from '../native/datapath-types.js';
 import type { HostAddress } from './host-addresses.js';
+import { type BalancePolicy } from '../model/balance-policy.js';
+import { countOf, cutRuns, joinRows } from './port-ranges.js';
 import type { RecordPort } from './records.js';
 
 /** A backend as a target of services. */
@@ -14,6 +16,7 @@ export interface Target {
   readonly vni: number;
   readonly address: string;
   readonly active: boolean;
+  readonly policy: BalancePolicy;
 }
 
 /** What the data path knows the host's own sockets by, when they ask 127.0.0.1. */
@@ -33,15 +36,29 @@ interface PortGroup {
 interface Place {
   readonly protocol: PortProtocol;
   readonly port: number;
+  readonly count: number;
   /** Undefined: all addresses. */
   readonly address: string | undefined;
   readonly groups: PortGroup[];
+}
+
+/** Who claims a port. */
+interface Claim {
+  readonly host: boolean;
+  readonly serviceId: string;
+}
+
+/** A claim to ports of all addresses, kept until all are known: runs may overlap. */
+interface WideClaim extends RecordPort {
+  readonly claim: Claim;
+  readonly target: Target;
 }
 
 /** Gathers the claims of endpoints. */
 export class PublishedPorts {
   private readonly hostAddresses: readonly HostAddress[];
   private readonly places = new Map<string, Place>();
+  private readonly wide: WideClaim[] = [];
   private readonly landings = new Map<string, ServiceRow>();
   /** Ports with rules of addresses, also if this node has none of these. */
   private readonly addressed = new Map<string, RecordPort>();
@@ -51,18 +68,13 @@ export class PublishedPorts {
   }
 
   /** `target` answers on `port`; `claim` says for whom. */
-  add(
-    port: RecordPort,
-    claim: { readonly host: boolean; readonly serviceId: string },
-    target: Target,
-  ): void {
-    if (port.scope !== undefined) this.addressed.set(portName(port), port);
-    for (const address of this.addressesOf(port.scope)) {
-      const group = this.groupOf(port, address, claim);
-      group.targets.push(target);
-      // Announcements of a changed rule arrive one by one: what all of them allow is allowed.
-      group.allow = commonNetworks(group.allow, port.allow);
+  add(port: RecordPort, claim: Claim, target: Target): void {
+    if (port.scope === undefined) {
+      this.wide.push({ ...port, claim, target });
+      return;
     }
+    this.addressed.set(portName(port), port);
+    for (const address of this.addressesOf(port.scope)) this.join(port, address, claim, target);
   }
 
   /** `target` is a backend here: packets for it may come from nodes with other addresses. */
@@ -75,6 +87,9 @@ export class PublishedPorts {
 
   /** The rows of all ports; those that a marker leads to come before it. */
   rows(): readonly ServiceRow[] {
+    for (const port of cutRuns(this.wide.splice(0), [...this.addressed.values()])) {
+      this.join(port, undefined, port.claim, port.target);
+    }
     const rows: ServiceRow[] = [...this.landings.values()];
     const ofAll: ServiceRow[] = [];
     const marked = new Set<string>();
@@ -90,11 +105,17 @@ export class PublishedPorts {
       const key = { kind: 'published', protocol, port: publishedPort } as const;
       ofAll.push({ key, targetPort, backends: [], addressed: true });
     }
-    return [...rows, ...ofAll];
+    return [...rows, ...joinRows(ofAll)];
   }
 
-  private addressesOf(scope: string | undefined): readonly (string | undefined)[] {
-    if (scope === undefined) return [undefined];
+  private join(port: RecordPort, address: string | undefined, claim: Claim, target: Target): void {
+    const group = this.groupOf(port, address, claim);
+    group.targets.push(target);
+    // Announcements of a changed rule arrive one by one: what all of them allow is allowed.
+    group.allow = commonNetworks(group.allow, port.allow);
+  }
+
+  private addressesOf(scope: string): readonly string[] {
     if (scope === LOOPBACK_SCOPE) return [LOOPBACK_ADDRESS];
     return this.hostAddresses
       .filter(({ address, interfaceName }) => scope === address || scope === interfaceName)
@@ -104,11 +125,13 @@ export class PublishedPorts {
   private groupOf(
     port: RecordPort,
     address: string | undefined,
-    { host, serviceId }: { readonly host: boolean; readonly serviceId: string },
+    { host, serviceId }: Claim,
   ): PortGroup {
     const { protocol, publishedPort, targetPort } = port;
     const name = `${address ?? ''} ${portName(port)}`;
-    const place = this.places.get(name) ?? { protocol, port: publishedPort, address, groups: [] };
+    const count = countOf(port);
+    const fresh = { protocol, port: publishedPort, count, address, groups: [] };
+    const place: Place = this.places.get(name) ?? fresh;
     this.places.set(name, place);
     const known = place.groups.find(
       (other) =>
@@ -130,11 +153,22 @@ export function activeOf(targets: readonly Target[]): ServiceRow['backends'] {
   return [...rows.values()];
 }
 
+/**
+ * The policy of most targets, as a row has it. A change arrives task by task; the rest only makes the
+ * choice the same on every node.
+ */
+export function policyOf(targets: readonly Target[]): Pick<ServiceRow, 'policy'> {
+  const votes = new Map<BalancePolicy, number>();
+  for (const { policy } of targets) votes.set(policy, (votes.get(policy) ?? 0) + 1);
+  const [winner] = [...votes].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
+  return winner === undefined || winner[0] === 'maglev' ? {} : { policy: winner[0] };
+}
+
 function portName({ protocol, publishedPort }: Pick<RecordPort, 'protocol' | 'publishedPort'>) {
   return `${publishedPort}/${protocol}`;
 }
 
-function rowOf({ protocol, port, address, groups }: Place): ServiceRow {
+function rowOf({ protocol, port, count, address, groups }: Place): ServiceRow {
   const group = groups.reduce((best, other) => (prevails(other, best) ? other : best));
   const { targetPort, targets, allow } = group;
   return {
@@ -142,6 +176,8 @@ function rowOf({ protocol, port, address, groups }: Place): ServiceRow {
     targetPort,
     backends: activeOf(targets),
     ...(allow === undefined ? {} : { allow }),
+    ...(count === 1 ? {} : { ports: count }),
+    ...policyOf(targets),
   };
 }
 

@@ -10,9 +10,12 @@ import {
   type PortConfig,
   PortConfig_Protocol,
   PortConfigSchema,
+  type PortRange,
+  PortRangeSchema,
   type RestrictedPort,
   RestrictedPortSchema,
 } from '../model/gen/skep/network/v1/tables_pb.js';
+import { type BalancePolicy, parseBalancePolicy } from '../model/balance-policy.js';
 import { parseIpPrefix } from '../model/ip-prefix.js';
 import {
   ALLOW_BYTES_MAX,
@@ -22,6 +25,7 @@ import {
   type PublishRule,
 } from '../model/publish-rules.js';
 import type { PortProtocol } from '../native/datapath-types.js';
+import { countOf } from './port-ranges.js';
 import { isIpv4, isMac, isUnicast, parseAddressWithPrefix } from './addresses.js';
 import { ALIASES_PER_RECORD_MAX, ENTRY_BYTES_MAX, PORTS_PER_RECORD_MAX } from './limits.js';
 
@@ -36,12 +40,16 @@ export function nodeKey(nodeId: string, networkId: string): string {
 }
 
 const NAME_LENGTH_MAX = 255;
+/** More ports than this never fit an entry one by one: each takes at least eight bytes. */
+const SINGLE_PORTS_MAX = ENTRY_BYTES_MAX / 8;
 
 /** A port of a service published on every node. */
 export interface RecordPort extends Partial<PublishRule> {
   readonly protocol: PortProtocol;
   readonly targetPort: number;
   readonly publishedPort: number;
+  /** Ports from there on, each leading to its own container port; 1 if absent. */
+  readonly count?: number;
 }
 
 /** One container interface as a name and a target. */
@@ -58,6 +66,8 @@ export interface EndpointValue {
   readonly taskAliases: readonly string[];
   /** Draining: no new connections, out of DNS. */
   readonly disabled: boolean;
+  /** How the service chooses among its tasks; stock engines do not say. */
+  readonly policy?: BalancePolicy;
 }
 
 /** Where an address lives. */
@@ -70,13 +80,31 @@ export interface PeerValue {
 
 /** Bytes for `endpoint_table`. */
 export function encodeEndpoint(value: EndpointValue): Uint8Array {
+  const plain = value.ingressPorts.filter((port) => !isRestricted(port));
+  const total = plain.reduce((sum, port) => sum + countOf(port), 0);
+  // Port by port, as stock engines read it, unless that cannot fit an entry anyway.
+  const single = total <= SINGLE_PORTS_MAX ? encodeRecord(value, plain.flatMap(singly)) : undefined;
+  if (single !== undefined && single.length <= ENTRY_BYTES_MAX) return single;
+  return encodeRecord(value, plain);
+}
+
+function singly(port: RecordPort): RecordPort[] {
+  return Array.from({ length: countOf(port) }, (_, index) => ({
+    protocol: port.protocol,
+    targetPort: port.targetPort + index,
+    publishedPort: port.publishedPort + index,
+  }));
+}
+
+function encodeRecord(value: EndpointValue, plain: readonly RecordPort[]): Uint8Array {
   const record = create(EndpointRecordSchema, {
     name: value.name,
     serviceName: value.serviceName,
     serviceId: value.serviceId,
     virtualIp: value.virtualIp,
     endpointIp: value.endpointIp,
-    ingressPorts: value.ingressPorts.filter((port) => !isRestricted(port)).map(encodePort),
+    ingressPorts: plain.filter((port) => countOf(port) === 1).map(encodePort),
+    portRanges: plain.filter((port) => countOf(port) > 1).map(encodeRange),
     // An empty list on the wire is everybody; a port that is open to nobody is not announced.
     restrictedPorts: value.ingressPorts
       .filter((port) => isRestricted(port) && port.allow?.length !== 0)
@@ -84,6 +112,7 @@ export function encodeEndpoint(value: EndpointValue): Uint8Array {
     aliases: [...value.aliases],
     taskAliases: [...value.taskAliases],
     serviceDisabled: value.disabled,
+    lbPolicy: value.policy === undefined || value.policy === 'maglev' ? '' : value.policy,
   });
   return toBinary(EndpointRecordSchema, record);
 }
@@ -93,7 +122,8 @@ export function decodeEndpoint(bytes: Uint8Array): EndpointValue | undefined {
   const record = guarded(() => fromBinary(EndpointRecordSchema, bytes), bytes);
   if (record === undefined || !isIpv4(record.endpointIp)) return undefined;
   if (record.virtualIp !== '' && !isIpv4(record.virtualIp)) return undefined;
-  const ports = record.ingressPorts.length + record.restrictedPorts.length;
+  const ports =
+    record.ingressPorts.length + record.restrictedPorts.length + record.portRanges.length;
   if (ports > PORTS_PER_RECORD_MAX) return undefined;
   const names = [record.name, record.serviceName, record.serviceId];
   const aliases = [...record.aliases, ...record.taskAliases];
@@ -108,10 +138,12 @@ export function decodeEndpoint(bytes: Uint8Array): EndpointValue | undefined {
     ingressPorts: [
       ...record.ingressPorts.flatMap(decodePort),
       ...record.restrictedPorts.flatMap(decodeRestricted),
+      ...record.portRanges.flatMap(decodeRange),
     ],
     aliases: record.aliases,
     taskAliases: record.taskAliases,
     disabled: record.serviceDisabled,
+    policy: parseBalancePolicy(record.lbPolicy) ?? 'maglev',
   };
 }
 
@@ -167,6 +199,17 @@ function decodePort(port: PortConfig): RecordPort[] {
   const protocol = protocolOf(port.protocol);
   if (protocol === undefined || !isPort(port.targetPort) || !isPort(port.publishedPort)) return [];
   return [{ protocol, targetPort: port.targetPort, publishedPort: port.publishedPort }];
+}
+
+function encodeRange(port: RecordPort): PortRange {
+  return create(PortRangeSchema, { first: encodePort(port), count: countOf(port) });
+}
+
+function decodeRange({ first, count }: PortRange): RecordPort[] {
+  const [port] = first === undefined ? [] : decodePort(first);
+  if (port === undefined || count < 1) return [];
+  const highest = Math.max(port.publishedPort, port.targetPort);
+  return isPort(highest + count - 1) ? [{ ...port, count }] : [];
 }
 
 function isRestricted(port: RecordPort): boolean {

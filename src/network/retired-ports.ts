@@ -43,10 +43,21 @@ export class RetiredPorts {
       const isIdle = row.key.kind === 'landing' && !backends.has(addressKey(row.key));
       const isOld = sinceMs - since >= RETIRED_PORT_MS;
       const isSurplus = this.retired.size > RETIRED_PORTS_MAX;
-      if (wanted.has(key) || isIdle || isOld || isSurplus) this.retired.delete(key);
+      // A range's blocks of ports must not hide those of a range that is wanted.
+      const isHidden =
+        (row.ports ?? 1) > 1 && [...wanted.values()].some((other) => meet(row, other));
+      if (wanted.has(key) || isIdle || isOld || isSurplus || isHidden) this.retired.delete(key);
     }
     if (this.retired.size === 0) return desired;
     const rows = [...this.retired.values()].map(({ row }) => row);
     return { ...desired, services: [...desired.services, ...rows] };
   }
+}
+
+/** Whether two rows of all addresses have a port in common. */
+function meet(a: ServiceRow, b: ServiceRow): boolean {
+  if (a.key.kind !== 'published' || b.key.kind !== 'published') return false;
+  if (a.key.protocol !== b.key.protocol) return false;
+  const last = ({ ports = 1 }: ServiceRow, first: number) => first + ports - 1;
+  return a.key.port <= last(b, b.key.port) && b.key.port <= last(a, a.key.port);
 }

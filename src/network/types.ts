@@ -16,6 +16,7 @@ import type {
   TraceRow,
 } from '../native/datapath-types.js';
 import type { RepairCounts } from './repairer.js';
+import type { BalancePolicy } from '../model/balance-policy.js';
 import type { PublishRule } from '../model/publish-rules.js';
 
 /** What a session with a manager tells about this node's networking. */
@@ -36,6 +37,8 @@ export interface TaskPublication {
   readonly ports: readonly PortConfig[];
   /** Rules of the service's `skep.publish` labels, by published port. */
   readonly rules: ReadonlyMap<number, PublishRule>;
+  /** How its service chooses among its tasks. */
+  readonly policy: BalancePolicy;
 }
 
 /** A task as the network sees it. */

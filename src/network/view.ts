@@ -2,6 +2,7 @@
  * What this node knows about the cluster's endpoints, own and announced ones together: the input
  * of the desired-state function and of the service names.
  */
+import type { BalancePolicy } from '../model/balance-policy.js';
 import type { HostAddress } from './host-addresses.js';
 import type { NetworkInfo } from './network-info.js';
 import type { EndpointValue, PeerValue, RecordPort } from './records.js';
@@ -37,6 +38,7 @@ export interface HostPortView extends RecordPort {
   readonly networkId: string;
   readonly address: string;
   readonly draining: boolean;
+  readonly policy: BalancePolicy;
 }
 
 /** Everything together. */

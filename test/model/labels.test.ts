@@ -1,4 +1,5 @@
 /** The table of skep.* labels: parsing, precedence, and that docs/labels.md is current. */
+import { balancePolicy, LB_POLICY_LABEL } from '../../src/model/balance-policy.js';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -44,6 +45,14 @@ void t.test('the nearest object wins; nonsense counts as not set', async (t) => 
     durationLabelMs(RESCHEDULE_AFTER_LABEL, { [RESCHEDULE_AFTER_LABEL]: 'x' }, cluster),
     10_000,
   );
+});
+
+void t.test('a choice is one of its values', async (t) => {
+  t.doesNotThrow(() => checkLabels('service', { [LB_POLICY_LABEL]: 'least-conn' }));
+  t.throws(() => checkLabels('service', { [LB_POLICY_LABEL]: 'random' }), {
+    message: /skep\.lb\.policy: must be maglev, client-ip, least-conn, local-first, not random/,
+  });
+  t.equal(balancePolicy({ [LB_POLICY_LABEL]: 'random' }), 'maglev', 'stored by another software');
 });
 
 void t.test('other keys are nobody else’s business', async (t) => {

@@ -2,6 +2,7 @@
  * The desired-state function as tables: what is known in, rows out.
  */
 import t from 'tap';
+import type { BalancePolicy } from '../../src/model/balance-policy.js';
 import { type DesiredDatapath, desiredDatapath } from '../../src/network/desired.js';
 import { nodeKey } from '../../src/network/records.js';
 import type { NetworkInfo } from '../../src/network/network-info.js';
@@ -187,6 +188,7 @@ void t.test('host mode', async (t) => {
     ...port(8000, 80),
     networkId: 'ingress',
     address: '10.0.0.5',
+    policy: 'maglev',
     draining: false,
   };
   const view = { endpoints: [local], hostPorts: [host] };
@@ -263,3 +265,51 @@ void t.test('client networks are those that all announcements allow', async (t) 
   t.same(rows(['10.0.0.0/8'], undefined)?.allow, ['10.0.0.0/8']);
   t.equal(rows()?.allow, undefined);
 });
+
+void t.test('runs of ports are one row each, also where another service takes some', async (t) => {
+  const peers = [peer('ingress', '10.0.0.5'), peer('ingress', '10.0.0.6')];
+  const run = (published: number, target: number, count: number) => ({
+    ...port(published, target),
+    count,
+  });
+  const many = endpoint('ingress', '10.0.0.5', { ingressPorts: [run(20_000, 30_000, 10_000)] });
+  const rows = (view: Partial<ClusterView>) =>
+    desired(view).services.map(({ key, targetPort, ports, backends }) =>
+      key.kind === 'published'
+        ? `${key.port}+${ports ?? 1}>${targetPort} ${backends.map((row) => row.address)}`
+        : '',
+    );
+  t.same(rows({ peers, endpoints: [many] }), ['20000+10000>30000 10.0.0.5']);
+  const singles = Array.from({ length: 100 }, (_, index) => port(20_000 + index, 30_000 + index));
+  const other = endpoint('ingress', '10.0.0.6', { ingressPorts: singles });
+  t.same(
+    rows({ peers, endpoints: [many, other] }).sort(),
+    ['20000+100>30000 10.0.0.5,10.0.0.6', '20100+9900>30100 10.0.0.5'],
+    'two tasks of one service',
+  );
+  const rival = { ...other, serviceId: 'zzz', ingressPorts: [port(25_000, 80)] };
+  t.same(rows({ peers, endpoints: [many, rival] }).sort(), [
+    '20000+5000>30000 10.0.0.5',
+    '25000+1>80 10.0.0.6',
+    '25001+4999>35001 10.0.0.5',
+  ]);
+});
+
+void t.test(
+  'the policy of a service is on its rows; while it changes, what most tasks say',
+  async (t) => {
+    const peers = ['10.0.0.5', '10.0.0.6', '10.0.0.7'].map((address) => peer('ingress', address));
+    const task = (address: string, policy: BalancePolicy) =>
+      endpoint('ingress', address, { ingressPorts: [port(8000, 80)], policy });
+    const policyOf = (...policies: BalancePolicy[]) => {
+      const endpoints = policies.map((policy, index) => task(`10.0.0.${5 + index}`, policy));
+      return desired({ peers, endpoints }).services[0]?.policy;
+    };
+    t.equal(policyOf('maglev'), undefined);
+    t.equal(policyOf('client-ip', 'client-ip', 'maglev'), 'client-ip');
+    t.equal(policyOf('client-ip', 'maglev', 'maglev'), undefined);
+    const front = endpoint('front', '10.0.1.5', { ...VIP, policy: 'least-conn' });
+    const view = { peers: [peer('front', '10.0.1.5')], endpoints: [front] };
+    t.equal(desired(view).services[0]?.policy, 'least-conn', 'virtual addresses too');
+  },
+);

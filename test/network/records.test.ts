@@ -4,6 +4,7 @@ import t from 'tap';
 import {
   EndpointRecordSchema,
   PortConfigSchema,
+  PortRangeSchema,
   RestrictedPortSchema,
 } from '../../src/model/gen/skep/network/v1/tables_pb.js';
 import { decodeEndpoint, encodeEndpoint, type EndpointValue } from '../../src/network/records.js';
@@ -25,6 +26,7 @@ const VALUE: EndpointValue = {
   aliases: [],
   taskAliases: [],
   disabled: false,
+  policy: 'maglev',
 };
 
 void t.test('a port with rules is not shown to those who do not know them', async (t) => {
@@ -56,4 +58,36 @@ void t.test('a rule that cannot be read closes the port', async (t) => {
   t.equal(decode({ allow: [Uint8Array.of(10, 0, 0)] }), 0);
   const many = Array.from({ length: 200 }, (_, index) => Uint8Array.of(10, 0, 0, index, 32));
   t.equal(decode({ allow: many }), 0, 'more than anybody may set');
+});
+
+void t.test(
+  'a run of ports: one by one where it fits, for stock engines, else as one',
+  async (t) => {
+    const run = (count: number) => ({ ...PLAIN, count });
+    const bytes = (count: number) => encodeEndpoint({ ...VALUE, ingressPorts: [run(count)] });
+    const few = fromBinary(EndpointRecordSchema, bytes(20));
+    t.equal(few.ingressPorts.length, 20);
+    t.equal(few.portRanges.length, 0);
+    t.equal(decodeEndpoint(bytes(20))?.ingressPorts.length, 20);
+    t.ok(bytes(10_000).length < 200);
+    t.same(decodeEndpoint(bytes(10_000))?.ingressPorts, [run(10_000)]);
+  },
+);
+
+void t.test('a run that leaves the ports there are is nothing', async (t) => {
+  const first = create(PortConfigSchema, { targetPort: 65_000, publishedPort: 1000 });
+  const decode = (count: number) => {
+    const record = create(EndpointRecordSchema, { endpointIp: '10.0.0.5' });
+    record.portRanges = [create(PortRangeSchema, { first, count })];
+    return decodeEndpoint(toBinary(EndpointRecordSchema, record))?.ingressPorts.length;
+  };
+  t.equal(decode(536), 1);
+  for (const count of [0, 537, 4_000_000_000]) t.equal(decode(count), 0);
+});
+
+void t.test('the policy travels; one that is unknown counts as none', async (t) => {
+  const bytes = encodeEndpoint({ ...VALUE, policy: 'least-conn' });
+  t.equal(decodeEndpoint(bytes)?.policy, 'least-conn');
+  const record = create(EndpointRecordSchema, { endpointIp: '10.0.0.5', lbPolicy: 'random' });
+  t.equal(decodeEndpoint(toBinary(EndpointRecordSchema, record))?.policy, 'maglev');
 });

@@ -28,7 +28,9 @@ const LANDING: ServiceRow = {
 void t.test('a row that vanishes stays without backends, until it is wanted again', async (t) => {
   const retired = new RetiredPorts({ monotonicMs: () => 0 });
   t.same(retired.merge(desired([published(8000)])).services, [published(8000)]);
-  t.same(retired.merge(desired([])).services, [{ ...published(8000), backends: [] }]);
+  t.same(retired.merge(desired([])).services, [
+    { ...published(8000), backends: [], retired: true },
+  ]);
   t.same(retired.merge(desired([])).services.length, 1);
   t.same(retired.merge(desired([published(8000)])).services, [published(8000)]);
 });
@@ -37,7 +39,7 @@ void t.test('virtual addresses do not stay, landings go with their backend', asy
   const retired = new RetiredPorts({ monotonicMs: () => 0 });
   const vip: ServiceRow = { key: { kind: 'vip', vni: 4097, address: '10.0.1.9' }, backends: [] };
   retired.merge(desired([vip, LANDING]));
-  t.same(retired.merge(desired([])).services, [LANDING]);
+  t.same(retired.merge(desired([])).services, [{ ...LANDING, retired: true }]);
   t.same(retired.merge(desired([], [])).services, []);
 });
 
@@ -51,4 +53,13 @@ void t.test('not for ever, and not without bound', async (t) => {
   t.match(left[0]?.key, { port: 6 }, 'the oldest went');
   nowMs = RETIRED_PORT_MS;
   t.equal(retired.merge(desired([])).services.length, 0);
+});
+
+void t.test('a range that went hides none that is wanted', async (t) => {
+  const retired = new RetiredPorts({ monotonicMs: () => 0 });
+  const range = (port: number, ports: number) => ({ ...published(port), ports });
+  retired.merge(desired([range(25_000, 1000)]));
+  t.same(retired.merge(desired([range(20_000, 100)])).services.length, 2, 'nothing in common');
+  const wide = range(20_000, 10_000);
+  t.same(retired.merge(desired([wide])).services, [wide]);
 });

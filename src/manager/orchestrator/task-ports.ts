@@ -18,6 +18,7 @@ import {
   type PortConfig,
   PortConfig_PublishMode as PublishMode,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { balancePolicy } from '../../model/balance-policy.js';
 import { publishRules, samePublishRules, scopesOverlap } from '../../model/publish-rules.js';
 import { isOnNode, isOver } from '../../model/task-state.js';
 
@@ -66,7 +67,9 @@ export function withServiceEndpoint(
   follows: boolean,
 ): Task | undefined {
   const annotations = service.spec?.annotations;
-  const sameRules = samePublishRules(task.serviceAnnotations?.labels, annotations?.labels);
+  const sameRules =
+    samePublishRules(task.serviceAnnotations?.labels, annotations?.labels) &&
+    balancePolicy(task.serviceAnnotations?.labels) === balancePolicy(annotations?.labels);
   const same = sameEndpoint(service, task);
   if (sameRules && (same || !follows)) return undefined;
   const changed = { ...task };

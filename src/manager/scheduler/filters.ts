@@ -52,7 +52,7 @@ const PLATFORM: Filter = { admits: hasPlatform, explain: onNodes('unsupported pl
 
 const HOST_PORTS: Filter = {
   admits: (node, task) =>
-    !scopedHostPorts(task).some(([port, scope]) => node.usesHostPort(port, scope)),
+    !scopedHostPorts(task).some(([port, scope]) => node.isHostPortTaken(task, port, scope)),
   explain: onNodes('host-mode port already in use'),
 };
 

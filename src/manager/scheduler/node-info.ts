@@ -1,6 +1,7 @@
 /** What the scheduler knows of a node: its description, the tasks it holds and their failures. */
 import type { Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { PortConfig } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { runsSkepd } from '../../model/agent-kind.js';
 import { publishRules, scopesOverlap } from '../../model/publish-rules.js';
 import { isWanted } from '../../model/task-state.js';
 import { hostPorts } from '../orchestrator/task-ports.js';
@@ -10,10 +11,17 @@ import { NodeResources } from './node-resources.js';
 /** What the tasks of a node use of it. */
 interface Usage {
   readonly resources: NodeResources;
-  /** Scopes (`skep.publish.<port>.address`) on which each port is taken. */
-  readonly hostPorts: Map<string, (string | undefined)[]>;
+  /** Who has each port. */
+  readonly hostPorts: Map<string, PortHolder[]>;
   activeTasks: number;
   readonly activeTasksByService: Map<string, number>;
+}
+
+/** A task that publishes a port in host mode. */
+interface PortHolder {
+  readonly task: Task;
+  /** Where (`skep.publish.<port>.address`); undefined: on all addresses. */
+  readonly scope: string | undefined;
 }
 
 /** A node with its tasks; changes only through its methods. */
@@ -54,10 +62,17 @@ export class NodeInfo {
     return this.#use().activeTasksByService.get(serviceId) ?? 0;
   }
 
-  /** Whether a task on the node publishes this port in host mode, on an address `scope` may mean. */
-  usesHostPort(port: PortConfig, scope: string | undefined): boolean {
-    const scopes = this.#use().hostPorts.get(hostPortKey(port)) ?? [];
-    return scopes.some((taken) => scopesOverlap(taken, scope));
+  /**
+   * Whether `task` cannot have this port in host mode, on an address `scope` may mean. On a node of
+   * skepd a task may have the port beside the one it replaces: there it is a row of the data path.
+   */
+  isHostPortTaken(task: Task, port: PortConfig, scope: string | undefined): boolean {
+    const holders = this.#use().hostPorts.get(hostPortKey(port)) ?? [];
+    const mayShare = runsSkepd(this.#node);
+    return holders.some(
+      (holder) =>
+        scopesOverlap(holder.scope, scope) && !(mayShare && isSamePlace(holder.task, task)),
+    );
   }
 
   /** Puts a task on the node, or replaces what was known of it. */
@@ -123,12 +138,17 @@ function addTo(usage: Usage, task: Task): void {
   usage.resources.take(task.spec?.resources?.reservations, task.assignedGenericResources);
   for (const [port, scope] of scopedHostPorts(task)) {
     const key = hostPortKey(port);
-    usage.hostPorts.set(key, [...(usage.hostPorts.get(key) ?? []), scope]);
+    usage.hostPorts.set(key, [...(usage.hostPorts.get(key) ?? []), { task, scope }]);
   }
   if (!isWanted(task)) return;
   usage.activeTasks += 1;
   const ofService = usage.activeTasksByService.get(task.serviceId) ?? 0;
   usage.activeTasksByService.set(task.serviceId, ofService + 1);
+}
+
+/** Whether both are for one slot of one service (of a global service: for one node). */
+function isSamePlace(a: Task, b: Task): boolean {
+  return a.serviceId !== '' && a.serviceId === b.serviceId && a.slot === b.slot;
 }
 
 function hostPortKey(port: PortConfig): string {

@@ -1,6 +1,8 @@
 /** Where tasks are placed, and what is said when they cannot be. */
 import t, { type Test } from 'tap';
-import type { Node } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
+import { NodeInfo } from '../../../src/manager/scheduler/node-info.js';
+import { AGENT_PLUGIN } from '../../../src/model/agent-kind.js';
+import type { Node, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
   Mount_Type,
@@ -31,6 +33,11 @@ function spread(world: World, serviceId: string): readonly number[] {
   return world
     .all('node')
     .map(({ id }) => tasks.filter(({ nodeId, slot }) => nodeId === id && slot >= 0n).length);
+}
+
+function present<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('it is missing');
+  return value;
 }
 
 function labelled(id: string, labels: Record<string, string>): Node {
@@ -141,6 +148,34 @@ void t.test('host-mode ports and replica limits fill nodes once', async (t) => {
   t.same(errors('host'), ['no suitable node (host-mode port already in use on 3 nodes)']);
   t.same(errors('limited'), ['no suitable node (max replicas per node limit exceed)']);
 });
+
+void t.test(
+  'a host-mode port is shared with the task that is replaced, on skepd nodes',
+  async (t) => {
+    const engine = { labels: { 'skep.agent': '0.1.0' }, plugins: [AGENT_PLUGIN] };
+    const publishMode = PortConfig_PublishMode.HOST;
+    const endpoint = { ports: [{ targetPort: 80, publishedPort: 80, publishMode }] };
+    for (const [name, node] of [
+      ['skepd', makeNode('n1', { description: { engine } })],
+      ['a stock engine', makeNode('n1')],
+    ] as const) {
+      await t.test(name, async (t) => {
+        const world = await startWorld(t, [node]);
+        await world.put('service', makeService('web', replicated(1, { endpoint })));
+        await world.run(0);
+        const [old] = world.tasksOf('web');
+        const replacement = { ...present(old), id: 'replacement' };
+        const info = new NodeInfo(node);
+        info.setTask(present(old));
+        const [port] = present(old).endpoint?.ports ?? [];
+        const taken = (task: Task) => info.isHostPortTaken(task, present(port), undefined);
+        t.equal(taken(replacement), name !== 'skepd');
+        t.ok(taken({ ...replacement, slot: 2n }), 'another slot');
+        t.ok(taken({ ...replacement, serviceId: 'other' }), 'another service');
+      });
+    }
+  },
+);
 
 void t.test('a task waits for room and gets it when there is some', async (t) => {
   const world = await startWorld(t, [makeNode('n1')]);

@@ -91,5 +91,6 @@ export function webTask(
     })),
     ports,
     rules: new Map(),
+    policy: 'maglev',
   };
 }

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file skep/network/v1/tables.proto.
  */
 export const file_skep_network_v1_tables: GenFile = /*@__PURE__*/
-  fileDesc("Chxza2VwL25ldHdvcmsvdjEvdGFibGVzLnByb3RvEg9za2VwLm5ldHdvcmsudjEioQIKDkVuZHBvaW50UmVjb3JkEgwKBG5hbWUYASABKAkSFAoMc2VydmljZV9uYW1lGAIgASgJEhIKCnNlcnZpY2VfaWQYAyABKAkSEgoKdmlydHVhbF9pcBgEIAEoCRITCgtlbmRwb2ludF9pcBgFIAEoCRIyCg1pbmdyZXNzX3BvcnRzGAYgAygLMhsuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcSDwoHYWxpYXNlcxgHIAMoCRIUCgx0YXNrX2FsaWFzZXMYCCADKAkSGAoQc2VydmljZV9kaXNhYmxlZBgJIAEoCBI5ChByZXN0cmljdGVkX3BvcnRzGGUgAygLMh8uc2tlcC5uZXR3b3JrLnYxLlJlc3RyaWN0ZWRQb3J0IlkKDlJlc3RyaWN0ZWRQb3J0EikKBHBvcnQYASABKAsyGy5za2VwLm5ldHdvcmsudjEuUG9ydENvbmZpZxINCgVzY29wZRgCIAEoCRINCgVhbGxvdxgDIAMoDCKnAQoKUG9ydENvbmZpZxIMCgRuYW1lGAEgASgJEjYKCHByb3RvY29sGAIgASgOMiQuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcuUHJvdG9jb2wSEwoLdGFyZ2V0X3BvcnQYAyABKA0SFgoOcHVibGlzaGVkX3BvcnQYBCABKA0iJgoIUHJvdG9jb2wSBwoDVENQEAASBwoDVURQEAESCAoEU0NUUBACIlMKClBlZXJSZWNvcmQSEwoLZW5kcG9pbnRfaXAYASABKAkSFAoMZW5kcG9pbnRfbWFjGAIgASgJEhoKEnR1bm5lbF9lbmRwb2ludF9pcBgDIAEoCWIGcHJvdG8z");
+  fileDesc("Chxza2VwL25ldHdvcmsvdjEvdGFibGVzLnByb3RvEg9za2VwLm5ldHdvcmsudjEi5QIKDkVuZHBvaW50UmVjb3JkEgwKBG5hbWUYASABKAkSFAoMc2VydmljZV9uYW1lGAIgASgJEhIKCnNlcnZpY2VfaWQYAyABKAkSEgoKdmlydHVhbF9pcBgEIAEoCRITCgtlbmRwb2ludF9pcBgFIAEoCRIyCg1pbmdyZXNzX3BvcnRzGAYgAygLMhsuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcSDwoHYWxpYXNlcxgHIAMoCRIUCgx0YXNrX2FsaWFzZXMYCCADKAkSGAoQc2VydmljZV9kaXNhYmxlZBgJIAEoCBI5ChByZXN0cmljdGVkX3BvcnRzGGUgAygLMh8uc2tlcC5uZXR3b3JrLnYxLlJlc3RyaWN0ZWRQb3J0EhEKCWxiX3BvbGljeRhmIAEoCRIvCgtwb3J0X3JhbmdlcxhnIAMoCzIaLnNrZXAubmV0d29yay52MS5Qb3J0UmFuZ2UiRgoJUG9ydFJhbmdlEioKBWZpcnN0GAEgASgLMhsuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcSDQoFY291bnQYAiABKA0iWQoOUmVzdHJpY3RlZFBvcnQSKQoEcG9ydBgBIAEoCzIbLnNrZXAubmV0d29yay52MS5Qb3J0Q29uZmlnEg0KBXNjb3BlGAIgASgJEg0KBWFsbG93GAMgAygMIqcBCgpQb3J0Q29uZmlnEgwKBG5hbWUYASABKAkSNgoIcHJvdG9jb2wYAiABKA4yJC5za2VwLm5ldHdvcmsudjEuUG9ydENvbmZpZy5Qcm90b2NvbBITCgt0YXJnZXRfcG9ydBgDIAEoDRIWCg5wdWJsaXNoZWRfcG9ydBgEIAEoDSImCghQcm90b2NvbBIHCgNUQ1AQABIHCgNVRFAQARIICgRTQ1RQEAIiUwoKUGVlclJlY29yZBITCgtlbmRwb2ludF9pcBgBIAEoCRIUCgxlbmRwb2ludF9tYWMYAiABKAkSGgoSdHVubmVsX2VuZHBvaW50X2lwGAMgASgJYgZwcm90bzM");
 
 /**
  * Value in `endpoint_table`: one container interface as a name and a load-balancing target.
@@ -76,6 +76,20 @@ export type EndpointRecord = Message<"skep.network.v1.EndpointRecord"> & {
    * @generated from field: repeated skep.network.v1.RestrictedPort restricted_ports = 101;
    */
   restrictedPorts: RestrictedPort[];
+
+  /**
+   * How the service chooses among its tasks (`skep.lb.policy`); empty: maglev.
+   *
+   * @generated from field: string lb_policy = 102;
+   */
+  lbPolicy: string;
+
+  /**
+   * Ports that do not fit an entry one by one; stock engines do not publish them.
+   *
+   * @generated from field: repeated skep.network.v1.PortRange port_ranges = 103;
+   */
+  portRanges: PortRange[];
 };
 
 /**
@@ -84,6 +98,30 @@ export type EndpointRecord = Message<"skep.network.v1.EndpointRecord"> & {
  */
 export const EndpointRecordSchema: GenMessage<EndpointRecord> = /*@__PURE__*/
   messageDesc(file_skep_network_v1_tables, 0);
+
+/**
+ * Neighbouring published ports that lead to neighbouring container ports.
+ *
+ * @generated from message skep.network.v1.PortRange
+ */
+export type PortRange = Message<"skep.network.v1.PortRange"> & {
+  /**
+   * @generated from field: skep.network.v1.PortConfig first = 1;
+   */
+  first?: PortConfig | undefined;
+
+  /**
+   * @generated from field: uint32 count = 2;
+   */
+  count: number;
+};
+
+/**
+ * Describes the message skep.network.v1.PortRange.
+ * Use `create(PortRangeSchema)` to create a new message.
+ */
+export const PortRangeSchema: GenMessage<PortRange> = /*@__PURE__*/
+  messageDesc(file_skep_network_v1_tables, 1);
 
 /**
  * A published port with rules of `skep.publish` labels.
@@ -116,7 +154,7 @@ export type RestrictedPort = Message<"skep.network.v1.RestrictedPort"> & {
  * Use `create(RestrictedPortSchema)` to create a new message.
  */
 export const RestrictedPortSchema: GenMessage<RestrictedPort> = /*@__PURE__*/
-  messageDesc(file_skep_network_v1_tables, 1);
+  messageDesc(file_skep_network_v1_tables, 2);
 
 /**
  * @generated from message skep.network.v1.PortConfig
@@ -148,7 +186,7 @@ export type PortConfig = Message<"skep.network.v1.PortConfig"> & {
  * Use `create(PortConfigSchema)` to create a new message.
  */
 export const PortConfigSchema: GenMessage<PortConfig> = /*@__PURE__*/
-  messageDesc(file_skep_network_v1_tables, 2);
+  messageDesc(file_skep_network_v1_tables, 3);
 
 /**
  * @generated from enum skep.network.v1.PortConfig.Protocol
@@ -174,7 +212,7 @@ export enum PortConfig_Protocol {
  * Describes the enum skep.network.v1.PortConfig.Protocol.
  */
 export const PortConfig_ProtocolSchema: GenEnum<PortConfig_Protocol> = /*@__PURE__*/
-  enumDesc(file_skep_network_v1_tables, 2, 0);
+  enumDesc(file_skep_network_v1_tables, 3, 0);
 
 /**
  * Value in `overlay_peer_table`: where an address of an overlay network lives.
@@ -205,5 +243,5 @@ export type PeerRecord = Message<"skep.network.v1.PeerRecord"> & {
  * Use `create(PeerRecordSchema)` to create a new message.
  */
 export const PeerRecordSchema: GenMessage<PeerRecord> = /*@__PURE__*/
-  messageDesc(file_skep_network_v1_tables, 3);
+  messageDesc(file_skep_network_v1_tables, 4);
 
