@@ -276,7 +276,7 @@ void t.test('runs of ports are one row each, also where another service takes so
   const rows = (view: Partial<ClusterView>) =>
     desired(view).services.map(({ key, targetPort, ports, backends }) =>
       key.kind === 'published'
-        ? `${key.port}+${ports ?? 1}>${targetPort} ${backends.map((row) => row.address)}`
+        ? `${key.port}+${ports ?? 1}>${targetPort} ${backends.map((row) => row.address).join()}`
         : '',
     );
   t.same(rows({ peers, endpoints: [many] }), ['20000+10000>30000 10.0.0.5']);

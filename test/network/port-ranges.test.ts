@@ -1,5 +1,5 @@
 /** Runs of ports: joined, cut at each other's edges, and joined again as rows. */
-import fc from 'fast-check';
+import { array, assert, constantFrom, integer, property, record } from 'fast-check';
 import t from 'tap';
 import type { PortProtocol } from '../../src/native/datapath-types.js';
 import { countOf, cutRuns, joinRuns, type PortRun } from '../../src/network/port-ranges.js';
@@ -8,13 +8,13 @@ interface Owned extends PortRun {
   readonly owner: number;
 }
 
-const RUNS = fc.array(
-  fc.record({
-    protocol: fc.constantFrom<PortProtocol>('tcp', 'udp'),
-    publishedPort: fc.integer({ min: 1, max: 60 }),
-    targetPort: fc.integer({ min: 100, max: 103 }),
-    count: fc.integer({ min: 1, max: 12 }),
-    owner: fc.integer({ min: 0, max: 2 }),
+const RUNS = array(
+  record({
+    protocol: constantFrom<PortProtocol>('tcp', 'udp'),
+    publishedPort: integer({ min: 1, max: 60 }),
+    targetPort: integer({ min: 100, max: 103 }),
+    count: integer({ min: 1, max: 12 }),
+    owner: integer({ min: 0, max: 2 }),
   }),
   { maxLength: 8 },
 );
@@ -44,13 +44,13 @@ void t.test('ten thousand neighbours are one', async (t) => {
 });
 
 void t.test('joining and cutting change no port', async () => {
-  fc.assert(
-    fc.property(RUNS, (runs) => {
+  assert(
+    property(RUNS, (runs) => {
       return singles(cutRuns(runs, [])).join() === singles(runs).join();
     }),
   );
-  fc.assert(
-    fc.property(RUNS, (runs) => {
+  assert(
+    property(RUNS, (runs) => {
       const joined = joinRuns(runs, (a, b) => a.owner === b.owner);
       return singles(joined).join() === singles(runs).join() && joined.length <= runs.length;
     }),
@@ -58,8 +58,8 @@ void t.test('joining and cutting change no port', async () => {
 });
 
 void t.test('after cutting, two runs have all ports in common or none', async () => {
-  fc.assert(
-    fc.property(RUNS, (runs) => {
+  assert(
+    property(RUNS, (runs) => {
       const cut = cutRuns(runs, []);
       return cut.every((a) =>
         cut.every((b) => {

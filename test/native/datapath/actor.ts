@@ -322,6 +322,13 @@ function callDatapath(method: string, args: readonly unknown[]): unknown {
   return result;
 }
 
+/** Calls a method of the data path; how long it took, in microseconds. */
+function timeDatapath(method: string, args: readonly unknown[]): number {
+  const began = process.hrtime.bigint();
+  callDatapath(method, args);
+  return Number(process.hrtime.bigint() - began) / 1000;
+}
+
 function testRun(program: string, packet: readonly number[], interfaceIndex: number): unknown {
   const result = datapath?.testRun(program, Uint8Array.from(packet), interfaceIndex);
   return { verdict: result?.verdict, packet: [...(result?.packet ?? [])] };
@@ -379,6 +386,7 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   tally,
   open,
   datapath: callDatapath,
+  timeDatapath,
   testRun,
   usesTcx: () => datapath?.usesTcx,
   setName: (value: string) => {
