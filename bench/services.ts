@@ -10,12 +10,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawn } from 'node:child_process';
 import { must } from '../test/testbed/commands.js';
-import {
-  type Cluster,
-  serviceRows,
-  startCluster,
-  VIP,
-} from '../test/native/datapath/cluster.js';
+import { type Cluster, serviceRows, startCluster, VIP } from '../test/native/datapath/cluster.js';
 import { type Actor, World, type WorldNode } from '../test/native/datapath/world.js';
 import { buildLoadGenerator, type LoadKind, type Measurement, measure } from './support/load.js';
 import { median, printTables } from './support/table.js';

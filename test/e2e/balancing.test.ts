@@ -1,0 +1,108 @@
+/**
+ * Ten thousand ports published at once, the choice of tasks changed live by a label, and a host-mode
+ * service whose new task starts beside the old one.
+ */
+import t from 'tap';
+import { waitFor } from '../testbed/commands.js';
+import { WEB_IMAGE } from '../testbed/layout.js';
+import { formSwarm, managerOf, socketOf, tasksOf } from '../testbed/swarm.js';
+import { type Host, askWho, down, mustDocker, up } from '../testbed/testbed.js';
+
+// Far above what it takes: the machine may be busy with other things.
+t.setTimeout(500_000);
+
+const WAIT_MS = 60_000;
+const FIRST = 20_000;
+const LAST = 29_999;
+const ASKED = [FIRST, 25_000, LAST] as const;
+const PORT = 8000;
+const HOST_PORT = 9000;
+/** Which task answers is up to a hash of the client's port: this many tries find every one. */
+const TRIES = 24;
+
+/** Names of the tasks' containers that answered. */
+async function whoAnswers(address: string, port: number): Promise<ReadonlySet<string>> {
+  const names = new Set<string>();
+  for (let tries = 0; tries < TRIES; tries += 1) {
+    const answer = await askWho(address, port, 2);
+    if (answer !== undefined) names.add(answer.hostname);
+  }
+  return names;
+}
+
+/** Waits until so many different tasks answer. */
+async function untilAnswering(address: string, port: number, tasks: number): Promise<void> {
+  await waitFor(`${tasks} tasks to answer at ${address}:${port}`, WAIT_MS, async () =>
+    (await whoAnswers(address, port)).size === tasks ? true : undefined,
+  );
+}
+
+void t.test('balancing', async (t) => {
+  const hosts = await up(2);
+  const [h1, h2] = hosts as [Host, Host];
+  try {
+    const socket = socketOf(managerOf(hosts), 'skep');
+    await formSwarm(hosts, 'skep');
+
+    await t.test('ten thousand ports', async () => {
+      const servers = ASKED.map((port) => `httpd -f -h /var/www -p ${port}`).join(' & ');
+      await mustDocker(socket, [
+        ...['service', 'create', '--detach', '--name', 'range', '--replicas', '2'],
+        ...['--publish', `${FIRST}-${LAST}:${FIRST}-${LAST}`, WEB_IMAGE, 'sh', '-c', servers],
+      ]);
+      for (const host of hosts) {
+        for (const port of ASKED) await untilAnswering(host.address, port, 2);
+      }
+      await mustDocker(socket, ['service', 'rm', 'range']);
+    });
+
+    await t.test('the policy of a service, changed live', async (t) => {
+      await mustDocker(socket, [
+        ...['service', 'create', '--name', 'web', '--replicas', '2', '--publish', `${PORT}:80`],
+        ...['--constraint', 'node.role!=none', '--label', 'skep.lb.policy=client-ip', WEB_IMAGE],
+      ]);
+      const before = (await tasksOf(socket, 'web')).map(({ id }) => id).sort();
+      await untilAnswering(h1.address, PORT, 1);
+      t.same(await whoAnswers(h2.address, PORT), await whoAnswers(h1.address, PORT), 'everywhere');
+      const policy = async (value: string) =>
+        await mustDocker(socket, [
+          ...['service', 'update', '--detach', '--label-add', `skep.lb.policy=${value}`, 'web'],
+        ]);
+      await policy('least-conn');
+      for (const host of hosts) await untilAnswering(host.address, PORT, 2);
+      await policy('local-first');
+      for (const host of hosts) await untilAnswering(host.address, PORT, 1);
+      const [one, other] = await Promise.all(hosts.map((host) => whoAnswers(host.address, PORT)));
+      t.notSame(one, other, 'each node its own');
+      t.same((await tasksOf(socket, 'web')).map(({ id }) => id).sort(), before, 'no task replaced');
+      await mustDocker(socket, ['service', 'rm', 'web']);
+    });
+
+    await t.test('host mode, start-first: the new task beside the old one', async (t) => {
+      await mustDocker(socket, [
+        ...['service', 'create', '--name', 'pinned', '--update-order', 'start-first'],
+        ...['--constraint', `node.hostname==${h2.name}`, '--update-monitor', '1s'],
+        ...['--publish', `mode=host,published=${HOST_PORT},target=80`, WEB_IMAGE],
+      ]);
+      const [old] = await whoAnswers(h2.address, HOST_PORT);
+      let missed = 0;
+      let asked = 0;
+      let updating = true;
+      const asking = (async () => {
+        while (updating) {
+          asked += 1;
+          if ((await askWho(h2.address, HOST_PORT, 2)) === undefined) missed += 1;
+        }
+      })();
+      await mustDocker(socket, ['service', 'update', '--force', 'pinned']);
+      updating = false;
+      await asking;
+      t.equal(missed, 0, `of ${asked} questions`);
+      const [now] = await whoAnswers(h2.address, HOST_PORT);
+      t.not(now, old);
+      t.ok(now);
+    });
+  } finally {
+    await down();
+  }
+});
