@@ -13,7 +13,9 @@ import {
   down,
   inClient,
   inHost,
+  killSkepd,
   mustDocker,
+  restartSkepd,
   skep,
   up,
 } from '../testbed/testbed.js';
@@ -118,6 +120,46 @@ void t.test('publishing changes live', async (t) => {
         ...['service', 'inspect', '--format', '{{json .Endpoint.Ports}}', 'echo'],
       ]);
       t.match(JSON.parse(ports), [{ PublishMode: 'ingress', PublishedPort: ECHO_PORT }]);
+    });
+
+    await t.test('a node whose skepd was away follows when it is back', async (t) => {
+      const at = (host: Host) => `${host.address}:${ECHO_PORT}`;
+      const connections = await HeldConnections.start({
+        heldTargets: [at(h2), at(h3)],
+        held: 8,
+        freshTargets: [at(h3)],
+        rate: 0,
+      });
+      try {
+        await killSkepd(h2);
+        await mustDocker(socket, [
+          ...['service', 'update', '--detach', '--publish-rm', echoPort('ingress')],
+          ...['--publish-add', 'mode=host,published=7001,target=7', 'echo'],
+        ]);
+        const accepts = async (host: Host, port: number) => {
+          const url = `http://${host.address}:${port}/`;
+          return (await inClient(['curl', '-s', '--max-time', '1', url])).code !== 7;
+        };
+        const follows = async (host: Host) =>
+          await waitFor(`${host.name} to follow`, WAIT_MS, async () =>
+            (await accepts(host, 7001)) && !(await accepts(host, ECHO_PORT)) ? true : undefined,
+          );
+        await waitFor('h3 to publish the new port', WAIT_MS, async () =>
+          (await accepts(h3, 7001)) ? true : undefined,
+        );
+        t.ok(await accepts(h2, ECHO_PORT), 'nobody told it yet');
+        await restartSkepd(h2);
+        for (const host of [h2, h3]) await follows(host);
+        await waitFor('both to report their port', WAIT_MS, async () => {
+          const ps = ['service', 'ps', '--format', '{{.Ports}}', 'echo'];
+          const shown = await mustDocker(socket, ps);
+          return shown === '*:7001->7/tcp\n*:7001->7/tcp' ? true : undefined;
+        });
+        const { held } = await connections.finish();
+        t.match(held, { opened: 8, failed: 0, errors: {} }, 'connections of the old port go on');
+      } finally {
+        connections.kill();
+      }
       await mustDocker(socket, ['service', 'rm', 'echo']);
     });
 
