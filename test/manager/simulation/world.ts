@@ -2,13 +2,20 @@
  * A simulated cluster around the leader's loops: a local store, virtual time, and what the API,
  * the dispatcher and the agents do to the store.
  */
+import { create } from '@bufbuild/protobuf';
 import { LeaderLoops } from '../../../src/manager/leader-loops.js';
 import type { Node, Service, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import type {
   NodeSpec_Availability,
   ServiceSpec,
 } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
-import type { NodeStatus_State } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  JobStatusSchema,
+  type NodeStatus_State,
+  UpdateStatus_UpdateState as UpdateState,
+  UpdateStatusSchema,
+} from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import { isJob } from '../../../src/manager/orchestrator/task.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { createLocalStore, type MemoryStore } from '../../../src/store/memory-store.js';
 import type { LocalProposer } from '../../../src/store/proposer.js';
@@ -65,11 +72,16 @@ export class World {
     await this.run(0);
   }
 
-  /** For so long nothing can be written, as while a quorum is missing. */
+  /** Whether anything can be written; not while a quorum is missing. */
+  set writable(writable: boolean) {
+    this.#proposer.available = writable;
+  }
+
+  /** For so long nothing can be written. */
   async outage(durationMs: number): Promise<void> {
-    this.#proposer.available = false;
+    this.writable = false;
     await this.run(durationMs);
-    this.#proposer.available = true;
+    this.writable = true;
   }
 
   /** From now on each write takes so long to be stored. */
@@ -113,6 +125,24 @@ export class World {
         previousSpec: spec,
         previousSpecVersion: service.specVersion,
         updateStatus: undefined,
+        jobStatus: nextIteration(service),
+      };
+    });
+  }
+
+  /** What the control API does on `service rollback`; nothing without a previous spec. */
+  rollBackService(id: string): Promise<void> {
+    return this.change('service', id, (service) => {
+      const { spec, specVersion, previousSpec, previousSpecVersion } = service;
+      if (previousSpec === undefined) return service;
+      return {
+        ...service,
+        spec: previousSpec,
+        specVersion: previousSpecVersion,
+        previousSpec: spec,
+        previousSpecVersion: specVersion,
+        updateStatus: create(UpdateStatusSchema, { state: UpdateState.ROLLBACK_STARTED }),
+        jobStatus: nextIteration(service),
       };
     });
   }
@@ -153,4 +183,11 @@ export class World {
     const { store, environment } = this;
     return new LeaderLoops({ store, environment, logger: silentLogger });
   }
+}
+
+/** Each update of a job, also to the same spec, runs it again. */
+function nextIteration(service: Service): Service['jobStatus'] {
+  if (!isJob(service)) return service.jobStatus;
+  const index = (service.jobStatus?.jobIteration?.index ?? 0n) + 1n;
+  return create(JobStatusSchema, { jobIteration: { index } });
 }
