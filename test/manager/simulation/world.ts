@@ -34,6 +34,7 @@ export class World {
   readonly agents: SimulatedAgents;
   loops: LeaderLoops;
   readonly #proposer: LocalProposer;
+  #commitLatencyMs = 0;
 
   constructor(seed: number, behaviour?: Partial<AgentBehaviour>) {
     this.environment = simulatedEnvironment(seed);
@@ -56,7 +57,7 @@ export class World {
   /** Ends the loops and agents. */
   async stop(): Promise<void> {
     this.agents.stop();
-    await this.loops.stop();
+    await this.#settled(this.loops.stop());
   }
 
   /** Lets time pass. */
@@ -66,7 +67,7 @@ export class World {
 
   /** Another manager becomes leader. */
   async changeLeader(): Promise<void> {
-    await this.loops.stop();
+    await this.#settled(this.loops.stop());
     this.loops = this.#newLoops();
     this.loops.start();
     await this.run(0);
@@ -87,6 +88,7 @@ export class World {
   /** From now on each write takes so long to be stored. */
   setCommitLatency(latencyMs: number): void {
     const { clock } = this.environment;
+    this.#commitLatencyMs = latencyMs;
     this.#proposer.latency = () =>
       new Promise((resolve) => {
         clock.setTimer(latencyMs, resolve);
@@ -95,7 +97,7 @@ export class World {
 
   /** Stores a new object. */
   async put<T extends TableName>(table: T, object: Tables[T]): Promise<void> {
-    await this.store.update((transaction) => transaction.create(table, object));
+    await this.#settled(this.store.update((transaction) => transaction.create(table, object)));
   }
 
   /** Changes a stored object; does nothing if it is gone. */
@@ -104,14 +106,15 @@ export class World {
     id: string,
     change: (object: Tables[T]) => Tables[T],
   ): Promise<void> {
-    await this.store.update((transaction) => {
+    const stored = this.store.update((transaction) => {
       const object = transaction.get(table, id);
       if (object !== undefined) transaction.update(table, change(object));
     });
+    await this.#settled(stored);
   }
 
   async remove(table: TableName, id: string): Promise<void> {
-    await this.store.update((transaction) => transaction.delete(table, id));
+    await this.#settled(this.store.update((transaction) => transaction.delete(table, id)));
   }
 
   /** What the control API does on `service update`. */
@@ -177,6 +180,17 @@ export class World {
     const service = this.get('service', id);
     if (service === undefined) throw new Error(`no service ${id}`);
     return service;
+  }
+
+  /** Waits for something that may wait for a write; time passes meanwhile. */
+  async #settled(work: Promise<unknown>): Promise<void> {
+    const wait = { over: this.#commitLatencyMs === 0 };
+    const end = (): void => {
+      wait.over = true;
+    };
+    work.then(end, end);
+    while (!wait.over) await this.run(1);
+    await work;
   }
 
   #newLoops(): LeaderLoops {
