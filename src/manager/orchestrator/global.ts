@@ -80,7 +80,8 @@ export class GlobalOrchestrator extends ServiceOrchestrator {
           if (this.#reconcilePlace(transaction, place, writes))
             update.push(slotOn(service, nodeId));
         }
-        if (update.length > 0) this.updates.update(service, update);
+        // Also with no place to run: an update or rollback there is over at once.
+        this.updates.update(service, update);
       }
     });
     await commitGroups(this.store, writes);

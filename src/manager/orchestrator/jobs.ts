@@ -118,6 +118,11 @@ abstract class JobOrchestrator extends ServiceOrchestrator {
     const service = transaction.get('service', slot.serviceId);
     if (!this.isMine(service)) return undefined;
     if ((service.jobStatus?.jobIteration?.index ?? 0n) !== iteration) return undefined;
+    // The node may have changed since the plan; its event found no task here to move away.
+    const { nodeId } = slot;
+    if (nodeId !== '' && placeOn(service, transaction.get('node', nodeId)) !== 'run') {
+      return undefined;
+    }
     return this.fillSlot(transaction, service, slot, TaskState.COMPLETE);
   }
 }

@@ -31,6 +31,8 @@ export class ReconcileLoop {
   #timerDueMs = Infinity;
   #latestStartMs = Infinity;
   #retryDelayMs = RETRY_DELAY_MS_MIN;
+  /** A failed pass is not repeated before, whatever triggers it: it may have done so itself. */
+  #earliestStartMs = 0;
 
   constructor(options: {
     readonly environment: Environment;
@@ -74,8 +76,13 @@ export class ReconcileLoop {
   }
 
   #request(): void {
+    if (this.#environment.clock.monotonicMs() < this.#earliestStartMs) {
+      this.#arm(Math.min(this.#timerDueMs, this.#earliestStartMs));
+      return;
+    }
     this.#timer?.cancel();
     this.#timer = undefined;
+    this.#timerDueMs = Infinity;
     this.#latestStartMs = Infinity;
     this.#triggered = true;
     this.#running ??= this.#run();
@@ -108,7 +115,10 @@ export class ReconcileLoop {
     const message = error instanceof Error ? error.message : String(error);
     this.#logger.warn({ error: message }, 'a pass failed and will be repeated');
     if (this.#stopped) return;
-    this.#arm(this.#environment.clock.monotonicMs() + this.#retryDelayMs);
+    const nowMs = this.#environment.clock.monotonicMs();
+    this.#earliestStartMs = nowMs + RETRY_DELAY_MS_MIN;
+    this.#arm(this.#triggered ? this.#earliestStartMs : nowMs + this.#retryDelayMs);
+    this.#triggered = false;
     this.#retryDelayMs = Math.min(2 * this.#retryDelayMs, RETRY_DELAY_MS_MAX);
   }
 }

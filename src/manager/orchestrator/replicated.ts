@@ -98,7 +98,8 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
     for (const slot of plan.remove)
       writes.push((transaction) => this.#removeSlot(transaction, slot));
     for (const task of plan.sweep) writes.push((transaction) => sweepTask(transaction, task.id));
-    if (plan.keep.length > 0) this.updates.update(plan.service, plan.keep);
+    // Also with nothing to keep: an update or rollback to no replicas is over at once.
+    this.updates.update(plan.service, plan.keep);
     await commitGroups(this.store, writes);
   }
 

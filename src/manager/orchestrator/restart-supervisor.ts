@@ -9,7 +9,7 @@ import { InvariantError, invariant } from '../../model/errors.js';
 import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import { NodeStatus_State, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { isOnNode, isWanted, observedState } from '../../model/task-state.js';
+import { isOnNode, isOver, isWanted, observedState } from '../../model/task-state.js';
 import type { Logger } from '../../observe/logger.js';
 import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
 import type { AfterCommit, Group } from './commit-groups.js';
@@ -19,7 +19,9 @@ import {
   byTimestamp,
   findCluster,
   isJob,
+  isTaskDirty,
   newTask,
+  placeOfTask,
   type SlotKey,
   slotOf,
   tasksInSlot,
@@ -87,7 +89,8 @@ export class RestartSupervisor {
   }
 
   /**
-   * Shuts `task` down and, if its policy allows, creates its replacement in the same slot.
+   * Shuts `task` down and, if its policy allows, creates its replacement in the same slot; none
+   * when an update has put an up-to-date task there already.
    * @returns what to do once `transaction` is stored
    */
   restart(transaction: WriteTransaction, service: Service, task: Task): AfterCommit | undefined {
@@ -104,6 +107,7 @@ export class RestartSupervisor {
     transaction.update('task', { ...task, desiredState: TaskState.SHUTDOWN });
     if (!this.history.allowsRestart(service, task)) return undefined;
     const slot = slotOf(service, task);
+    if (hasSuccessor(transaction, service, slot, task)) return undefined;
     const replacement = newTask(this.#environment, {
       cluster: findCluster(transaction),
       service,
@@ -224,6 +228,19 @@ export class RestartSupervisor {
     this.#running.add(work);
     void work.finally(() => this.#running.delete(work));
   }
+}
+
+/** Whether the slot has another task, as the service now asks for, that runs or is to run. */
+function hasSuccessor(
+  transaction: ReadTransaction,
+  service: Service,
+  slot: SlotKey,
+  task: Task,
+): boolean {
+  return tasksInSlot(transaction, slot).some((other) => {
+    if (other.id === task.id || !isWanted(other) || isOver(other)) return false;
+    return !isTaskDirty(service, other, ...placeOfTask(transaction, other));
+  });
 }
 
 /** Whether no task of the slot that was told to stop can still run. */

@@ -5,15 +5,17 @@
  */
 import { type UpdateSettings, updateSettings } from '../../model/defaults.js';
 import type { Environment } from '../../model/environment.js';
+import { InvariantError } from '../../model/errors.js';
 import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   TaskState,
   UpdateConfig_FailureAction as FailureAction,
   UpdateConfig_UpdateOrder as UpdateOrder,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { isOver, isWanted, observedState } from '../../model/task-state.js';
+import { isOnNode, isOver, isWanted, observedState } from '../../model/task-state.js';
 import type { Logger } from '../../observe/logger.js';
 import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
+import { RETRY_DELAY_MS_MAX } from '../orchestrator/limits.js';
 import type { RestartSupervisor } from '../orchestrator/restart-supervisor.js';
 import {
   findCluster,
@@ -66,6 +68,8 @@ export class UpdateRun {
   /** Set by a failure: no further slot is begun. */
   readonly #halted = new Cancellation();
   #failed = false;
+  /** Resolves once a failure's consequence is stored; resolved while there was none. */
+  #failureStored: Promise<void> = Promise.resolve();
 
   constructor(parts: UpdateParts, service: Service) {
     this.#parts = parts;
@@ -109,6 +113,8 @@ export class UpdateRun {
       if (dirty.length + late.length > 0) await this.#monitorToTheEnd();
     } finally {
       unwatch();
+      // Before that nobody may take this update for one that can go on.
+      await this.#failureStored;
     }
     if (!this.cancellation.cancelled && !this.#halted.cancelled) await this.#complete();
   }
@@ -197,7 +203,9 @@ export class UpdateRun {
         transaction.create('task', plan.task);
         monitor.watch(plan.task.id);
       }
-      if (!startFirst) shutDown(transaction, plan.others);
+      // Start-first keeps up what serves or is about to; a task that waits for a node, or is over,
+      // serves nobody and would only compete with its successor for room.
+      shutDown(transaction, startFirst ? plan.others.filter((t) => !isOnNode(t)) : plan.others);
       return plan;
     });
     if (plan.kind === 'nothing') return;
@@ -212,7 +220,10 @@ export class UpdateRun {
     await waitUntil(store, {
       reached: (transaction) => {
         const now = transaction.get('task', task.id);
-        return now === undefined || observedState(now) >= TaskState.RUNNING;
+        // One that lost its node was replaced by the restart supervisor; the node may stay away for
+        // a day, and the update must not wait for it.
+        if (now === undefined || !isWanted(now)) return true;
+        return observedState(now) >= TaskState.RUNNING;
       },
       concerns: (event) => event.table === 'task' && event.object.id === task.id,
       cancellation: this.cancellation,
@@ -288,7 +299,21 @@ export class UpdateRun {
       }
       this.#failed = true;
     };
-    void write().catch((error: unknown) => this.#logFailure(error));
+    this.#failureStored = this.#untilStored(write);
+  }
+
+  /** Repeats `write` until it succeeds; otherwise the update would stay halted without a word. */
+  async #untilStored(write: () => Promise<void>): Promise<void> {
+    while (!this.cancellation.cancelled) {
+      try {
+        await write();
+        return;
+      } catch (error) {
+        if (error instanceof InvariantError) throw error;
+        this.#logFailure(error);
+        await sleep(this.#parts.environment.clock, RETRY_DELAY_MS_MAX, this.cancellation);
+      }
+    }
   }
 
   /**
@@ -334,7 +359,11 @@ export class UpdateRun {
 
   #logFailure(error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
-    this.#parts.logger.error({ serviceId: this.service.id, error: message }, 'update status lost');
+    const serviceId = this.service.id;
+    this.#parts.logger.warn(
+      { serviceId, error: message },
+      'update status not stored; trying again',
+    );
   }
 }
 

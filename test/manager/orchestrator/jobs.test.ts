@@ -30,16 +30,8 @@ function job(maxConcurrent: number, totalCompletions: number, init: ServiceInit 
 const inState = (world: World, state: TaskState): number =>
   world.tasksOf('job').filter(({ status }) => status?.state === state).length;
 
-/** What the control API does on each update of a job. */
-const runAgain = (world: World): Promise<void> =>
-  world.change('service', 'job', (service) => ({
-    ...service,
-    specVersion: service.meta?.version,
-    jobStatus: job(1, 1).jobStatus && {
-      ...(job(1, 1).jobStatus as NonNullable<Service['jobStatus']>),
-      jobIteration: service.meta?.version,
-    },
-  }));
+/** An update to the same spec is a new iteration. */
+const runAgain = (world: World): Promise<void> => world.updateService('job', (spec) => spec);
 
 void t.test('a replicated job completes its number, so many at a time', async (t) => {
   const world = await startWorld(t);
@@ -133,4 +125,28 @@ void t.test('a global job runs once on every node, also on one that joins later'
     ['n1', 'n2', 'n3', 'n4'],
   );
   t.equal(inState(world, TaskState.COMPLETE), 4);
+});
+
+void t.test('a global job does not begin on a node that is drained meanwhile', async (t) => {
+  const world = await startWorld(t);
+  world.setCommitLatency(5);
+  const drain = (): void => {
+    void world.store.update((transaction) => {
+      const node = transaction.get('node', 'n1');
+      if (node?.spec === undefined) return;
+      const spec = { ...node.spec, availability: NodeSpec_Availability.DRAIN };
+      transaction.update('node', { ...node, spec });
+    });
+  };
+  world.store.subscribe((events) => {
+    // Stored after the tasks are planned, and before they are.
+    const isCreated = events.some(({ table, kind }) => table === 'service' && kind === 'create');
+    if (isCreated) drain();
+  });
+  const service = makeService('job', { mode: { case: 'globalJob', value: {} } });
+  await world.put('service', { ...service, jobStatus: job(1, 1).jobStatus });
+  await world.run(5000);
+  const nodeIds = world.tasksOf('job').map(({ nodeId }) => nodeId);
+  t.same(new Set(nodeIds), new Set(['n2', 'n3']));
+  t.equal(inState(world, TaskState.COMPLETE), 2);
 });

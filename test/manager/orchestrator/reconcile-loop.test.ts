@@ -87,3 +87,22 @@ void t.test('a pass that failed is repeated, less and less often', async (t) => 
   t.equal(passes, 4);
   await loop.stop();
 });
+
+void t.test('a pass that triggers itself and fails is not repeated in a tight loop', async (t) => {
+  let passes = 0;
+  const { loop, run } = makeLoop(async () => {
+    passes += 1;
+    // Were it repeated at once, it would never end.
+    if (passes > 50) return;
+    loop.trigger();
+    await Promise.resolve();
+    queueMicrotask(() => loop.trigger());
+    throw new Error('no leader');
+  });
+  loop.trigger();
+  await run(0);
+  t.equal(passes, 1);
+  await run(1000);
+  t.equal(passes, 11, 'but soon');
+  await loop.stop();
+});

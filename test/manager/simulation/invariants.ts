@@ -12,16 +12,23 @@ import {
   TaskState,
   UpdateConfig_UpdateOrder,
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
-import { isOver, isWanted, observedState } from '../../../src/model/task-state.js';
-import { isPaused } from '../../../src/manager/updater/update-status.js';
-import { isTaskDirty } from '../../../src/manager/orchestrator/task.js';
+import { isOnNode, isOver, isWanted, observedState } from '../../../src/model/task-state.js';
+import { isInProgress, isPaused } from '../../../src/manager/updater/update-status.js';
+import {
+  isJob,
+  isPerNode,
+  isTaskDirty,
+  placeOfTask,
+} from '../../../src/manager/orchestrator/task.js';
 import type { ReadTransaction, StoreEvent } from '../../../src/store/types.js';
+import { JobInvariants } from './job-invariants.js';
 import type { World } from './world.js';
 
 /** Watches a world from its start to its end. */
 export class InvariantChecker {
   readonly violations: string[] = [];
   readonly #world: World;
+  readonly #jobs: JobInvariants;
   /** Tasks whose node was down once: their replacement could not wait for them. */
   readonly #cutOff = new Set<string>();
   /** Services that were start-first at any time. */
@@ -29,6 +36,7 @@ export class InvariantChecker {
 
   constructor(world: World) {
     this.#world = world;
+    this.#jobs = new JobInvariants(world, (what) => this.#violated(what));
     world.store.subscribe((events) => {
       for (const event of events) this.#check(event);
     });
@@ -43,6 +51,12 @@ export class InvariantChecker {
       for (const task of transaction.find('task', { by: 'all' })) {
         if (transaction.get('service', task.serviceId) === undefined) {
           this.#violated(`task ${task.id} of a deleted service is left`);
+        }
+        if (task.desiredState === TaskState.REMOVE) {
+          this.#violated(`task ${task.id} was to be deleted and is left`);
+        }
+        if (!isWanted(task) && isOnNode(task)) {
+          this.#violated(`task ${task.id} was told to stop and still runs`);
         }
       }
       this.#checkLeaks(transaction);
@@ -68,9 +82,9 @@ export class InvariantChecker {
     const task = event.object;
     const now = observedState(task);
     if (now < before) this.#violated(`task ${task.id} went back from ${before} to ${now}`);
-    if (event.kind === 'update' && task.desiredState < event.old.desiredState) {
-      this.#violated(`task ${task.id} is desired less than before`);
-    }
+    if (event.kind === 'update') this.#checkKept(event.old, task);
+    else this.#checkWanted(task);
+    if (event.kind === 'create' || now !== before) this.#jobs.observe(task);
     if (now === before) return;
     if (now === TaskState.ASSIGNED) this.#checkAssignment(task);
     if (now === TaskState.RUNNING) this.#checkSlot(task);
@@ -81,6 +95,37 @@ export class InvariantChecker {
       if (updateSettings(config).order !== UpdateConfig_UpdateOrder.START_FIRST) continue;
       this.#startFirst.add(service.id);
     }
+  }
+
+  /** What of a task may never change, or only grow. */
+  #checkKept(old: Task, task: Task): void {
+    if (task.desiredState < old.desiredState) {
+      this.#violated(`task ${task.id} is desired less than before`);
+    }
+    if (old.nodeId !== '' && task.nodeId !== old.nodeId) {
+      this.#violated(`task ${task.id} moved from ${old.nodeId} to ${task.nodeId}`);
+    }
+    if (task.serviceId !== old.serviceId || task.slot !== old.slot) {
+      this.#violated(`task ${task.id} changed its slot`);
+    }
+  }
+
+  /** Only start-first may put a second task beside one that is still wanted. */
+  #checkWanted(task: Task): void {
+    if (this.#startFirst.has(task.serviceId)) return;
+    const wanted = this.#inSlotOf(task).filter(isWanted);
+    if (wanted.length < 2) return;
+    const ids = wanted.map(({ id }) => id).join(' and ');
+    this.#violated(`two tasks are wanted in slot ${task.slot} of ${task.serviceId}: ${ids}`);
+  }
+
+  #inSlotOf(task: Task): readonly Task[] {
+    const service = this.#world.get('service', task.serviceId);
+    if (service === undefined) return [];
+    const perNode = isPerNode(service);
+    return this.#world
+      .tasksOf(task.serviceId)
+      .filter((other) => (perNode ? other.nodeId === task.nodeId : other.slot === task.slot));
   }
 
   #checkAssignment(task: Task): void {
@@ -98,15 +143,9 @@ export class InvariantChecker {
 
   #checkSlot(task: Task): void {
     if (this.#startFirst.has(task.serviceId)) return;
-    const perNode = task.slot === 0n;
-    const twins = this.#world
-      .tasksOf(task.serviceId)
-      .filter(
-        (other) =>
-          observedState(other) === TaskState.RUNNING &&
-          !this.#cutOff.has(other.id) &&
-          (perNode ? other.nodeId === task.nodeId : other.slot === task.slot),
-      );
+    const twins = this.#inSlotOf(task).filter(
+      (other) => observedState(other) === TaskState.RUNNING && !this.#cutOff.has(other.id),
+    );
     if (twins.length > 1 && !this.#cutOff.has(task.id)) {
       const ids = twins.map(({ id }) => id).join(' and ');
       this.#violated(`two tasks run in slot ${task.slot} of ${task.serviceId}: ${ids}`);
@@ -125,17 +164,22 @@ export class InvariantChecker {
       const drained = node?.spec?.availability === NodeSpec_Availability.DRAIN;
       if (drained && !isOver(task)) this.#violated(`task ${task.id} is left on drained ${node.id}`);
     }
-    // A policy that gives up leaves slots empty.
-    const condition = service.spec?.task?.restart?.condition;
-    if ((condition ?? RestartPolicy_RestartCondition.ANY) !== RestartPolicy_RestartCondition.ANY) {
+    if (isJob(service)) {
+      if (!canGiveUp(service)) this.#jobs.checkQuiescent(service, nodes);
       return;
+    }
+    if (nodes.length > 0 && isInProgress(service)) {
+      this.#violated(`the update of ${service.id} never ends`);
     }
     const mode = service.spec?.mode;
     const expected = mode?.case === 'replicated' ? Number(mode.value.replicas) : nodes.length;
-    const places = new Set(
-      wanted.map((task) => `${task.slot}/${task.slot === 0n ? task.nodeId : ''}`),
-    );
-    if (wanted.length !== expected || places.size !== expected) {
+    const places = new Set(wanted.map(placeOf));
+    const missing = expected - places.size;
+    // With no node for its new tasks, start-first keeps up those that run.
+    const keptUp = nodes.length === 0 && this.#startFirst.has(service.id);
+    const crowded = keptUp ? standsTwice(wanted) : wanted.length !== places.size;
+    // A policy that gives up leaves slots empty.
+    if (crowded || missing < 0 || (missing > 0 && !canGiveUp(service))) {
       const states = wanted.map((task) => `${task.slot}:${observedState(task)}`).join(' ');
       this.#violated(`${service.id} has ${wanted.length} tasks for ${expected} places (${states})`);
     }
@@ -150,7 +194,8 @@ export class InvariantChecker {
   ): void {
     const state = observedState(task);
     if (nodes.length === 0) {
-      if (task.status?.err === '') this.#violated(`task ${task.id} waits without saying why`);
+      if (state !== TaskState.RUNNING && task.status?.err === '')
+        this.#violated(`task ${task.id} waits without saying why`);
       return;
     }
     if (state !== TaskState.RUNNING) {
@@ -159,7 +204,7 @@ export class InvariantChecker {
       this.#violated(`task ${task.id} of ${service.id} is ${state}, desired ${desired} (${err})`);
     }
     if (isPaused(service)) return;
-    if (isTaskDirty(service, task, transaction.get('node', task.nodeId))) {
+    if (isTaskDirty(service, task, ...placeOfTask(transaction, task))) {
       this.#violated(`task ${task.id} of ${service.id} is out of date`);
     }
   }
@@ -194,6 +239,24 @@ export class InvariantChecker {
       }
     }
   }
+}
+
+function placeOf(task: Task): string {
+  return `${task.slot}/${task.slot === 0n ? task.nodeId : ''}`;
+}
+
+/** Whether a place has two tasks that run, or two that do not. */
+function standsTwice(wanted: readonly Task[]): boolean {
+  const kinds = wanted.map(
+    (task) => `${placeOf(task)}/${observedState(task) === TaskState.RUNNING}`,
+  );
+  return new Set(kinds).size < kinds.length;
+}
+
+/** Whether the service's restart policy may leave a slot without a task. */
+function canGiveUp(service: Service): boolean {
+  const { ANY } = RestartPolicy_RestartCondition;
+  return (service.spec?.task?.restart?.condition ?? ANY) !== ANY;
 }
 
 function isUsable(node: Node): boolean {

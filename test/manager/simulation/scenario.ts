@@ -13,8 +13,12 @@ import { makeNetwork, makeNode, makeService } from './objects.js';
 import { World } from './world.js';
 import { InvariantChecker } from './invariants.js';
 
+type ServiceInit = NonNullable<Parameters<typeof makeService>[1]>;
+
 const NODES = ['n1', 'n2', 'n3', 'n4', 'n5'];
 const OPERATIONS = 40;
+/** At once; raft on one machine; raft between far or busy machines. */
+const COMMIT_LATENCIES_MS = [0, 3, 50];
 /** Long enough for every restart delay, monitoring period and stop to pass several times. */
 const QUIET_MS = 240_000;
 
@@ -33,6 +37,8 @@ export async function runScenario(seed: number): Promise<readonly string[]> {
   );
   await world.start(nodes);
   try {
+    const latencyMs = world.environment.random.pick(COMMIT_LATENCIES_MS);
+    if (latencyMs > 0) world.setCommitLatency(latencyMs);
     await world.put('network', makeNetwork('net'));
     const scenario = new Scenario(world);
     for (let step = 0; step < OPERATIONS; step++) {
@@ -72,6 +78,7 @@ class Scenario {
       () => this.#updateImage(service),
       () => this.#updateImage(service),
       () => this.#toggleConstraint(service),
+      () => this.#world.rollBackService(service.id),
       () => this.#world.remove('service', service.id),
       () => this.#world.setAvailability(node, NodeSpec_Availability.DRAIN),
       () => this.#world.setAvailability(node, NodeSpec_Availability.PAUSE),
@@ -82,8 +89,19 @@ class Scenario {
       () => this.#relabel(node),
       () => this.#world.changeLeader(),
       () => this.#world.outage(random.integer(100, 4000)),
+      () => this.#electDuringOutage(),
     ];
     await random.pick(operations)();
+  }
+
+  /** The new leader finds the store not writable yet. */
+  async #electDuringOutage(): Promise<void> {
+    const { random } = this.#world.environment;
+    this.#world.writable = false;
+    await this.#world.run(random.integer(0, 2000));
+    await this.#world.changeLeader();
+    await this.#world.run(random.integer(0, 2000));
+    this.#world.writable = true;
   }
 
   /** Ends all faults. */
@@ -100,7 +118,7 @@ class Scenario {
   async #create(): Promise<void> {
     const { random } = this.#world.environment;
     const id = `s${(this.#services += 1)}`;
-    const isGlobal = random.chance(0.3);
+    const mode = this.#randomMode();
     const config = () =>
       create(UpdateConfigSchema, {
         parallelism: BigInt(random.integer(0, 3)),
@@ -123,11 +141,11 @@ class Scenario {
     await this.#world.put(
       'service',
       makeService(id, {
-        mode: isGlobal
-          ? { case: 'global', value: {} }
-          : { case: 'replicated', value: { replicas: BigInt(random.integer(0, 8)) } },
-        update: config(),
-        rollback: config(),
+        mode,
+        // Jobs have no rolling updates.
+        ...(mode.case === 'replicated' || mode.case === 'global'
+          ? { update: config(), rollback: config() }
+          : {}),
         endpoint: random.chance(0.5) ? { ports: [{ targetPort: 80 }] } : {},
         task: {
           runtime: { case: 'container', value: { image: 'image:0' } },
@@ -138,13 +156,31 @@ class Scenario {
     );
   }
 
+  #randomMode(): NonNullable<ServiceInit['mode']> {
+    const { random } = this.#world.environment;
+    const kind = random.integer(0, 9);
+    if (kind < 2) return { case: 'global', value: {} };
+    if (kind === 2) return { case: 'globalJob', value: {} };
+    if (kind < 5) {
+      const maxConcurrent = BigInt(random.integer(1, 4));
+      const totalCompletions = BigInt(random.integer(0, 8));
+      return { case: 'replicatedJob', value: { maxConcurrent, totalCompletions } };
+    }
+    return { case: 'replicated', value: { replicas: BigInt(random.integer(0, 8)) } };
+  }
+
   #scale(service: Service): Promise<void> {
-    const replicas = BigInt(this.#world.environment.random.integer(0, 10));
-    return this.#world.updateService(service.id, (spec) =>
-      spec.mode.case === 'replicated'
-        ? { ...spec, mode: { ...spec.mode, value: { ...spec.mode.value, replicas } } }
-        : spec,
-    );
+    const count = BigInt(this.#world.environment.random.integer(0, 10));
+    return this.#world.updateService(service.id, (spec) => {
+      const { mode } = spec;
+      if (mode.case === 'replicated') {
+        return { ...spec, mode: { ...mode, value: { ...mode.value, replicas: count } } };
+      }
+      if (mode.case === 'replicatedJob') {
+        return { ...spec, mode: { ...mode, value: { ...mode.value, totalCompletions: count } } };
+      }
+      return spec;
+    });
   }
 
   #updateImage(service: Service): Promise<void> {

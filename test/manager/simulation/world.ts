@@ -2,13 +2,20 @@
  * A simulated cluster around the leader's loops: a local store, virtual time, and what the API,
  * the dispatcher and the agents do to the store.
  */
+import { create } from '@bufbuild/protobuf';
 import { LeaderLoops } from '../../../src/manager/leader-loops.js';
 import type { Node, Service, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import type {
   NodeSpec_Availability,
   ServiceSpec,
 } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
-import type { NodeStatus_State } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  JobStatusSchema,
+  type NodeStatus_State,
+  UpdateStatus_UpdateState as UpdateState,
+  UpdateStatusSchema,
+} from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import { isJob } from '../../../src/manager/orchestrator/task.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { createLocalStore, type MemoryStore } from '../../../src/store/memory-store.js';
 import type { LocalProposer } from '../../../src/store/proposer.js';
@@ -27,6 +34,7 @@ export class World {
   readonly agents: SimulatedAgents;
   loops: LeaderLoops;
   readonly #proposer: LocalProposer;
+  #commitLatencyMs = 0;
 
   constructor(seed: number, behaviour?: Partial<AgentBehaviour>) {
     this.environment = simulatedEnvironment(seed);
@@ -49,7 +57,7 @@ export class World {
   /** Ends the loops and agents. */
   async stop(): Promise<void> {
     this.agents.stop();
-    await this.loops.stop();
+    await this.#settled(this.loops.stop());
   }
 
   /** Lets time pass. */
@@ -59,22 +67,28 @@ export class World {
 
   /** Another manager becomes leader. */
   async changeLeader(): Promise<void> {
-    await this.loops.stop();
+    await this.#settled(this.loops.stop());
     this.loops = this.#newLoops();
     this.loops.start();
     await this.run(0);
   }
 
-  /** For so long nothing can be written, as while a quorum is missing. */
+  /** Whether anything can be written; not while a quorum is missing. */
+  set writable(writable: boolean) {
+    this.#proposer.available = writable;
+  }
+
+  /** For so long nothing can be written. */
   async outage(durationMs: number): Promise<void> {
-    this.#proposer.available = false;
+    this.writable = false;
     await this.run(durationMs);
-    this.#proposer.available = true;
+    this.writable = true;
   }
 
   /** From now on each write takes so long to be stored. */
   setCommitLatency(latencyMs: number): void {
     const { clock } = this.environment;
+    this.#commitLatencyMs = latencyMs;
     this.#proposer.latency = () =>
       new Promise((resolve) => {
         clock.setTimer(latencyMs, resolve);
@@ -83,7 +97,7 @@ export class World {
 
   /** Stores a new object. */
   async put<T extends TableName>(table: T, object: Tables[T]): Promise<void> {
-    await this.store.update((transaction) => transaction.create(table, object));
+    await this.#settled(this.store.update((transaction) => transaction.create(table, object)));
   }
 
   /** Changes a stored object; does nothing if it is gone. */
@@ -92,14 +106,15 @@ export class World {
     id: string,
     change: (object: Tables[T]) => Tables[T],
   ): Promise<void> {
-    await this.store.update((transaction) => {
+    const stored = this.store.update((transaction) => {
       const object = transaction.get(table, id);
       if (object !== undefined) transaction.update(table, change(object));
     });
+    await this.#settled(stored);
   }
 
   async remove(table: TableName, id: string): Promise<void> {
-    await this.store.update((transaction) => transaction.delete(table, id));
+    await this.#settled(this.store.update((transaction) => transaction.delete(table, id)));
   }
 
   /** What the control API does on `service update`. */
@@ -113,6 +128,24 @@ export class World {
         previousSpec: spec,
         previousSpecVersion: service.specVersion,
         updateStatus: undefined,
+        jobStatus: nextIteration(service),
+      };
+    });
+  }
+
+  /** What the control API does on `service rollback`; nothing without a previous spec. */
+  rollBackService(id: string): Promise<void> {
+    return this.change('service', id, (service) => {
+      const { spec, specVersion, previousSpec, previousSpecVersion } = service;
+      if (previousSpec === undefined) return service;
+      return {
+        ...service,
+        spec: previousSpec,
+        specVersion: previousSpecVersion,
+        previousSpec: spec,
+        previousSpecVersion: specVersion,
+        updateStatus: create(UpdateStatusSchema, { state: UpdateState.ROLLBACK_STARTED }),
+        jobStatus: nextIteration(service),
       };
     });
   }
@@ -149,8 +182,26 @@ export class World {
     return service;
   }
 
+  /** Waits for something that may wait for a write; time passes meanwhile. */
+  async #settled(work: Promise<unknown>): Promise<void> {
+    const wait = { over: this.#commitLatencyMs === 0 };
+    const end = (): void => {
+      wait.over = true;
+    };
+    work.then(end, end);
+    while (!wait.over) await this.run(1);
+    await work;
+  }
+
   #newLoops(): LeaderLoops {
     const { store, environment } = this;
     return new LeaderLoops({ store, environment, logger: silentLogger });
   }
+}
+
+/** Each update of a job, also to the same spec, runs it again. */
+function nextIteration(service: Service): Service['jobStatus'] {
+  if (!isJob(service)) return service.jobStatus;
+  const index = (service.jobStatus?.jobIteration?.index ?? 0n) + 1n;
+  return create(JobStatusSchema, { jobIteration: { index } });
 }

@@ -2,18 +2,20 @@
 import { create } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
 import {
+  NodeSpec_Availability,
+  ReplicatedServiceSchema,
   type ServiceSpec,
-  TaskSpecSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
+  NodeStatus_State,
+  PlacementSchema,
   TaskState,
   UpdateConfig_FailureAction as Action,
   UpdateConfig_UpdateOrder as Order,
   UpdateStatus_UpdateState as State,
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { isWanted } from '../../../src/model/task-state.js';
-import { isTaskDirty } from '../../../src/manager/orchestrator/task.js';
-import { makeNode, makeService, makeTask } from '../simulation/objects.js';
+import { makeNode, makeService } from '../simulation/objects.js';
 import { World } from '../simulation/world.js';
 
 type Config = NonNullable<NonNullable<Parameters<typeof makeService>[1]>['update']>;
@@ -38,6 +40,11 @@ async function startWorld(t: Test, update?: Config, rollback?: Config): Promise<
 const force = (revision: number) => (spec: ServiceSpec) => ({
   ...spec,
   task: spec.task && { ...spec.task, forceUpdate: BigInt(revision) },
+});
+
+const withReplicas = (replicas: bigint) => (spec: ServiceSpec) => ({
+  ...spec,
+  mode: { case: 'replicated' as const, value: create(ReplicatedServiceSchema, { replicas }) },
 });
 
 /** Revisions of the running tasks, in order of slot. */
@@ -156,6 +163,27 @@ void t.test('by default the first failure pauses the update', async (t) => {
   t.same(revisions(world), [2, 2, 2, 2], 'until the next update');
 });
 
+void t.test('a failure while nothing can be stored pauses the update afterwards', async (t) => {
+  const world = await startWorld(t);
+  world.agents.behaviour.startFailChance = 1;
+  const unsubscribe = world.store.subscribe((events) => {
+    for (const { table, object } of events) {
+      if (table === 'task' && object.status?.state === TaskState.FAILED) world.writable = false;
+    }
+  });
+  await world.updateService('web', force(1));
+  await world.run(2000);
+  unsubscribe();
+  world.agents.behaviour.startFailChance = 0;
+  t.equal(status(world)?.state, State.UPDATING, 'not stored yet');
+  world.writable = true;
+  await world.run(10_000);
+  t.match(status(world), {
+    state: State.PAUSED,
+    message: `update paused due to failure or early termination of task ${failedTask(world)}`,
+  });
+});
+
 void t.test('a failure below the ratio is tolerated', async (t) => {
   const world = await startWorld(t, { parallelism: 1n, maxFailureRatio: 0.25 });
   await updateToBroken(world, 1, 500);
@@ -240,65 +268,72 @@ void t.test('a new leader continues an update', async (t) => {
 
 void t.test('scaling goes with an update', async (t) => {
   const world = await startWorld(t);
-  await world.updateService('web', (spec) => ({
-    ...force(1)(spec),
-    mode:
-      makeService('x', { mode: { case: 'replicated', value: { replicas: 2n } } }).spec?.mode ??
-      spec.mode,
-  }));
+  await world.updateService('web', (spec) => withReplicas(2n)(force(1)(spec)));
   await world.run(20_000);
   t.same(revisions(world), [1, 1]);
 });
 
-const constrained = (...constraints: string[]) => ({ placement: { constraints } });
-const container = (image: string, registryAuth = '') => ({
-  runtime: { case: 'container' as const, value: { image, pullOptions: { registryAuth } } },
+void t.test('a rollback to no replicas completes', async (t) => {
+  const world = await startWorld(t);
+  await world.updateService('web', withReplicas(0n));
+  await world.updateService('web', withReplicas(4n));
+  await world.run(1000);
+  await world.rollBackService('web');
+  await world.run(10_000);
+  t.same(revisions(world), []);
+  t.match(status(world), { state: State.ROLLBACK_COMPLETED, message: 'rollback completed' });
 });
-const dirtyCases: {
-  readonly name: string;
-  readonly was: Parameters<typeof create<typeof TaskSpecSchema>>[1];
-  readonly now: Parameters<typeof create<typeof TaskSpecSchema>>[1];
-  readonly state?: TaskState;
-  readonly dirty: boolean;
-}[] = [
-  { name: 'the same', was: container('a'), now: container('a'), dirty: false },
-  { name: 'another image', was: container('a'), now: container('b'), dirty: true },
-  { name: 'forced', was: {}, now: { forceUpdate: 1n }, dirty: true },
-  { name: 'a constraint its node meets', was: {}, now: constrained('node.id==n1'), dirty: false },
-  { name: 'a constraint it does not', was: {}, now: constrained('node.id==n2'), dirty: true },
-  { name: 'constraint dropped', was: constrained('node.id==n1'), now: {}, dirty: false },
-  { name: 'another limit', was: {}, now: { placement: { maxReplicas: 1n } }, dirty: true },
-  { name: 'credentials', was: container('a', 'x'), now: container('a', 'y'), dirty: false },
-  {
-    name: 'credentials before the image is there',
-    was: container('a', 'x'),
-    now: container('a', 'y'),
-    state: TaskState.PREPARING,
-    dirty: true,
-  },
-];
 
-for (const { name, was, now, state, dirty } of dirtyCases) {
-  void t.test(`task ${dirty ? 'is' : 'is not'} out of date: ${name}`, async (t) => {
-    const service = makeService('web', { task: create(TaskSpecSchema, now) });
-    const task = makeTask('t', {
-      spec: create(TaskSpecSchema, was),
-      specVersion: { index: 99n },
-      nodeId: 'n1',
-      endpoint: { spec: {} },
-      status: { state: state ?? TaskState.RUNNING },
-    });
-    t.equal(isTaskDirty(service, task, makeNode('n1')), dirty);
-    const current = { ...task, specVersion: service.specVersion };
-    t.notOk(isTaskDirty(service, current, makeNode('n1')), 'never at the same spec version');
-  });
+/** Revisions of all wanted tasks, in order of slot, then of revision. */
+function wantedRevisions(world: World): readonly number[] {
+  return world
+    .tasksOf('web')
+    .filter(isWanted)
+    .map(({ slot, spec }) => ({ slot: Number(slot), revision: Number(spec?.forceUpdate) }))
+    .sort((a, b) => a.slot - b.slot || a.revision - b.revision)
+    .map(({ revision }) => revision);
 }
 
-void t.test('a task is out of date when its ports are', async (t) => {
-  const service = makeService('web', { endpoint: { ports: [{ targetPort: 80 }] } });
-  const task = makeTask('t', {
-    ...(service.spec?.task === undefined ? {} : { spec: service.spec.task }),
-    endpoint: { spec: {} },
-  });
-  t.ok(isTaskDirty(service, task, undefined));
+const nowhere = (spec: ServiceSpec): ServiceSpec => ({
+  ...spec,
+  task: spec.task && {
+    ...spec.task,
+    placement: create(PlacementSchema, { constraints: ['node.id==none'] }),
+  },
+});
+
+void t.test('start-first does not keep a task that waits for a node', async (t) => {
+  const world = await startWorld(t, { order: Order.START_FIRST, parallelism: 0n });
+  // Where nothing serves, the new tasks take the places of the old ones at once.
+  await world.updateService('web', (spec) => force(1)(nowhere(spec)));
+  await world.run(1000);
+  t.same(wantedRevisions(world), [0, 1, 0, 1, 0, 1, 0, 1], 'what runs is kept up');
+  await world.updateService('web', force(2));
+  await world.run(1000);
+  t.same(wantedRevisions(world), [0, 2, 0, 2, 0, 2, 0, 2], 'what waits is not');
+  t.same(revisions(world), [0, 0, 0, 0]);
+});
+
+void t.test('a task that start-first keeps up gets no second successor', async (t) => {
+  const world = await startWorld(t, { order: Order.START_FIRST, parallelism: 0n });
+  await world.updateService('web', (spec) => force(1)(nowhere(spec)));
+  await world.run(1000);
+  for (const id of ['n1', 'n2']) {
+    await world.setAvailability(id, NodeSpec_Availability.DRAIN);
+  }
+  await world.run(10_000);
+  t.same(wantedRevisions(world), [1, 1, 1, 1]);
+});
+
+void t.test('an update does not wait for a task whose node went down', async (t) => {
+  const world = await startWorld(t);
+  world.agents.behaviour.stepMs = 5000;
+  await world.updateService('web', force(1));
+  await world.run(500);
+  const first = world.tasksOf('web').find((task) => task.spec?.forceUpdate === 1n);
+  await world.setNodeState(first?.nodeId ?? '', NodeStatus_State.DOWN);
+  world.agents.behaviour.stepMs = 20;
+  await world.run(120_000);
+  t.same(revisions(world), [1, 1, 1, 1]);
+  t.equal(status(world)?.state, State.COMPLETED);
 });
