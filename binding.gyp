@@ -30,6 +30,7 @@
             "native/bpf/lib/virtual_address.h",
             "native/bpf/lib/decapsulate.h",
             "native/bpf/lib/vxlan.h",
+            "native/bpf/lib/encrypted.h",
             "native/bpf/lib/refuse.h",
             "native/bpf/lib/icmp_error.h",
             "native/bpf/lib/trace.h",
@@ -37,7 +38,8 @@
             "native/bpf/host.bpf.c",
             "native/bpf/overlay.bpf.c",
             "native/bpf/socket.bpf.c",
-            "native/bpf/uplink.bpf.c"
+            "native/bpf/uplink.bpf.c",
+            "native/bpf/wireguard.bpf.c"
           ],
           "outputs": [ "<(SHARED_INTERMEDIATE_DIR)/skep.bpf.o" ],
           "action": [
@@ -66,6 +68,7 @@
         "native/datapath/datapath_object.cc",
         "native/datapath/devices.cc",
         "native/datapath/echo.cc",
+        "native/datapath/encryption.cc",
         "native/datapath/engine.cc",
         "native/datapath/map_set.cc",
         "native/datapath/programs.cc",

@@ -4,7 +4,7 @@
  * not here are refused, so that a typing error cannot pass for a setting. docs/labels.md is
  * printed from this table.
  */
-import { SkepError } from './errors.js';
+import { invariant, SkepError } from './errors.js';
 import { parseNetworks, parseScope, publishLabel } from './publish-rules.js';
 
 /** Prefix of all keys in this table; no other software may use it. */
@@ -16,6 +16,14 @@ export const AGENT_VERSION_LABEL = 'skep.agent';
 export const AGENT_GRACE_LABEL = 'skep.agent_grace';
 /** How long a node must be dead before its tasks are started elsewhere. */
 export const RESCHEDULE_AFTER_LABEL = 'skep.reschedule_after';
+
+/** First of the two UDP ports of a node's WireGuard devices. */
+export const ENCRYPTION_PORT_LABEL = 'skep.encryption.port';
+/** How often a node changes its WireGuard key. */
+export const ENCRYPTION_ROTATION_LABEL = 'skep.encryption.rotation';
+
+/** Driver option of a network whose packets must be encrypted; set by `--opt encrypted`. */
+export const ENCRYPTED_DRIVER_OPTION = 'encrypted';
 
 /**
  * Where a key may be set. Labels of the `engine` and of an `engine network` are set by skepd
@@ -39,6 +47,8 @@ export type LabelValue =
   | { readonly type: 'scope' }
   /** Networks in CIDR notation, separated by commas. */
   | { readonly type: 'networks' }
+  /** Whole number, `min` and `max` included. */
+  | { readonly type: 'number'; readonly min: number; readonly max: number }
   | { readonly type: 'text' };
 
 /** One row of the table. */
@@ -108,6 +118,24 @@ export const LABELS: readonly LabelDefinition[] = [
       '`192.0.2.0/24,2001:db8::/32`; sockets of the node asked always may. Not set: everybody.',
   },
   {
+    key: ENCRYPTION_PORT_LABEL,
+    objects: ['node'],
+    value: { type: 'number', min: 1024, max: 65_534 },
+    defaultValue: '7947',
+    live: true,
+    meaning:
+      'First of the two UDP ports a node uses for encrypted networks (this and the next one). ' +
+      'Acts with the next key.',
+  },
+  {
+    key: ENCRYPTION_ROTATION_LABEL,
+    objects: ['node'],
+    value: { type: 'duration', minMs: 1_000, maxMs: 7 * 24 * HOUR_MS },
+    defaultValue: '12h',
+    live: true,
+    meaning: 'How often a node changes its key for encrypted networks.',
+  },
+  {
     key: 'skep.network.id',
     objects: ['engine network'],
     value: { type: 'text' },
@@ -130,6 +158,14 @@ export const LABELS: readonly LabelDefinition[] = [
     defaultValue: 'false',
     live: false,
     meaning: 'Whether it is the ingress network, as a driver option. Set by skepd.',
+  },
+  {
+    key: 'skep.network.encrypted',
+    objects: ['engine network'],
+    value: { type: 'text' },
+    defaultValue: 'false',
+    live: false,
+    meaning: 'Whether its packets are encrypted, as a driver option. Set by skepd.',
   },
   {
     key: 'skep.network.attachable',
@@ -203,6 +239,9 @@ function checkValue(key: string, rule: LabelValue, value: string): void {
       return;
     case 'duration':
       return checkDuration(key, rule, value);
+    case 'number':
+      if (inRange(value, rule) !== undefined) return;
+      throw refusal(`label ${key}: must be ${rule.min} to ${rule.max}, not ${value}`);
     case 'scope':
       if (parseScope(value) !== undefined) return;
       throw refusal(`label ${key}: ${value} is neither an address of a host nor an interface name`);
@@ -240,6 +279,25 @@ export function durationLabelMs(
   return parseDurationMs(BY_KEY.get(key)?.defaultValue ?? '') ?? 0;
 }
 
+/** Value of a number key of one object, else its default; what is out of range counts as not set. */
+export function numberLabel(
+  key: string,
+  labels: Readonly<Record<string, string>> | undefined,
+): number {
+  const definition = BY_KEY.get(key);
+  invariant(definition?.value.type === 'number', `${key} is a number`);
+  const value = inRange(labels?.[key] ?? '', definition.value);
+  return value ?? Number(definition.defaultValue);
+}
+
+function inRange(
+  text: string,
+  rule: { readonly min: number; readonly max: number },
+): number | undefined {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  return value >= rule.min && value <= rule.max ? value : undefined;
+}
+
 function refusal(text: string): SkepError {
   return new SkepError('invalid_argument', text);
 }
@@ -250,6 +308,8 @@ function valueText(value: LabelValue): string {
       return 'text';
     case 'duration':
       return `duration, ${value.minMs} to ${value.maxMs} ms`;
+    case 'number':
+      return `number, ${value.min} to ${value.max}`;
     case 'scope':
       return 'address, interface name or `lo`';
     case 'networks':

@@ -30,6 +30,10 @@ export const DATAPATH_REASONS = {
   'drop-tunnel-from-container': 25,
   'drop-arp-unanswered': 26,
   'drop-not-allowed': 30,
+  'drop-clear-send': 32,
+  'drop-clear-received': 33,
+  'drop-no-encryption-key': 34,
+  'drop-wireguard-content': 35,
   'forward-container': 40,
   'forward-tunnel': 41,
   'forward-host': 42,
@@ -44,6 +48,8 @@ export const DATAPATH_REASONS = {
   'refused-by-host': 51,
   'reset-sent': 52,
   'icmp-error-rewritten': 53,
+  'encrypted-sent': 56,
+  'encrypted-received': 57,
 } as const;
 
 /** One counter's name. */

@@ -33,6 +33,8 @@ static __always_inline int from_tunnel_directly(struct __sk_buff *skb, struct sk
    * taken off by hand, and a network card that segments tunnels would cut them wrongly. */
   if (vni == SKEP_MESH_VNI && headers.outer.ethernet[1] == SKEP_MAC_RETURN)
     return NEXT;
+  if (is_encrypted(config, vni))
+    return DROP(SKEP_CLEAR_RECEIVED);
   struct skep_endpoint_key key = { vni, headers.inner.daddr };
   struct skep_endpoint *endpoint = NULL;
   if (vni != SKEP_MESH_VNI) {
