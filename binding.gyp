@@ -35,6 +35,7 @@
             "native/bpf/lib/virtual_address.h",
             "native/bpf/lib/decapsulate.h",
             "native/bpf/lib/vxlan.h",
+            "native/bpf/lib/encrypted.h",
             "native/bpf/lib/refuse.h",
             "native/bpf/lib/refused.h",
             "native/bpf/lib/icmp_error.h",
@@ -44,7 +45,8 @@
             "native/bpf/open.bpf.c",
             "native/bpf/overlay.bpf.c",
             "native/bpf/socket.bpf.c",
-            "native/bpf/uplink.bpf.c"
+            "native/bpf/uplink.bpf.c",
+            "native/bpf/wireguard.bpf.c"
           ],
           "outputs": [ "<(SHARED_INTERMEDIATE_DIR)/skep.bpf.o" ],
           "action": [
@@ -73,6 +75,7 @@
         "native/datapath/datapath_object.cc",
         "native/datapath/devices.cc",
         "native/datapath/echo.cc",
+        "native/datapath/encryption.cc",
         "native/datapath/engine.cc",
         "native/datapath/loads.cc",
         "native/datapath/maglev.cc",

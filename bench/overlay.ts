@@ -1,6 +1,7 @@
 /**
  * Container to container on two nodes: request/response, connect rate and stream over a Skep
- * overlay and a stock Swarm overlay, each against host to host, all on the same hosts in one run.
+ * overlay, plain and encrypted, and a stock Swarm overlay, each against host to host, all on the same
+ * hosts in one run.
  *   node dist/bench/overlay.js [SECONDS] [ROUNDS]
  */
 import { type BenchCase, printTables } from './support/table.js';
@@ -49,11 +50,15 @@ async function hostToHost(hosts: readonly Host[], load: string): Promise<Measure
   }
 }
 
-async function overlay(hosts: readonly Host[], flavour: Flavour): Promise<Measurement[]> {
+async function overlay(
+  hosts: readonly Host[],
+  flavour: Flavour,
+  options: readonly string[] = [],
+): Promise<Measurement[]> {
   const socket = socketOf(managerOf(hosts), flavour);
   await formSwarm(hosts, flavour);
   try {
-    await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'bench']);
+    await mustDocker(socket, ['network', 'create', '-d', 'overlay', ...options, 'bench']);
     await mustDocker(socket, [
       ...['service', 'create', '--detach', '--name', 'load', '--mode', 'global'],
       ...['--network', 'bench', LOAD_IMAGE, '/load', 'server', String(PORT)],
@@ -80,9 +85,11 @@ async function overlay(hosts: readonly Host[], flavour: Flavour): Promise<Measur
   }
 }
 
-const runs: Record<'host to host' | 'Skep overlay' | 'stock Swarm overlay', Measurement[]> = {
+type Case = 'host to host' | 'Skep overlay' | 'Skep overlay, encrypted' | 'stock Swarm overlay';
+const runs: Record<Case, Measurement[]> = {
   'host to host': [],
   'Skep overlay': [],
+  'Skep overlay, encrypted': [],
   'stock Swarm overlay': [],
 };
 const hosts = await up(2);
@@ -92,6 +99,8 @@ try {
   for (let round = 0; round < rounds; round++) {
     runs['host to host'].push(...(await hostToHost(hosts, load)));
     runs['Skep overlay'].push(...(await overlay(hosts, 'skep')));
+    const encrypted = await overlay(hosts, 'skep', ['--opt', 'encrypted']);
+    runs['Skep overlay, encrypted'].push(...encrypted);
     runs['host to host'].push(...(await hostToHost(hosts, load)));
     runs['stock Swarm overlay'].push(...(await overlay(hosts, 'stock')));
   }

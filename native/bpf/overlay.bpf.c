@@ -15,6 +15,8 @@ static __always_inline int handle_overlay(struct __sk_buff *skb)
     return DROP(SKEP_NOT_CONFIGURED);
   if (key.tunnel_id == SKEP_MESH_VNI)
     return from_mesh(skb, config, tunnel);
+  if (is_encrypted(config, key.tunnel_id))
+    return DROP(SKEP_CLEAR_RECEIVED);
   if (skb->protocol != bpf_htons(ETH_P_IP))
     return DROP(SKEP_NOT_IPV4);
   struct packet packet = {};

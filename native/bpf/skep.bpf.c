@@ -5,5 +5,6 @@
 #include "overlay.bpf.c"
 #include "socket.bpf.c"
 #include "uplink.bpf.c"
+#include "wireguard.bpf.c"
 
 char LICENSE[] SEC("license") = "GPL";

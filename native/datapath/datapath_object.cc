@@ -189,6 +189,7 @@ NetworkRow ReadNetwork(const Napi::Value& value) {
   row.gateway = js::Address(object, "gateway");
   row.node_address = js::OptionalAddress(object, "nodeAddress");
   row.internal = js::Flag(object, "internal");
+  row.encrypted = js::Flag(object, "encrypted");
   return row;
 }
 
@@ -214,6 +215,7 @@ Napi::Object FromNetwork(Napi::Env env, const NetworkRow& row) {
   object.Set("subnet", Napi::String::New(env, subnet));
   object.Set("gateway", js::FromAddress(env, row.gateway));
   object.Set("internal", Napi::Boolean::New(env, row.internal));
+  if (row.encrypted) object.Set("encrypted", Napi::Boolean::New(env, true));
   if (row.node_address != 0) object.Set("nodeAddress", js::FromAddress(env, row.node_address));
   return object;
 }
@@ -294,6 +296,7 @@ Napi::Function DatapathObject::Define(Napi::Env env) {
           InstanceMethod<&This::AttachLink>("attachLink"),
           InstanceMethod<&This::DetachLink>("detachLink"),
           InstanceMethod<&This::Links>("links"),
+          InstanceMethod<&This::SetWireguard>("setWireguard"),
           InstanceMethod<&This::PutRemoteEndpoints>("putRemoteEndpoints"),
           InstanceMethod<&This::RemoveRemoteEndpoints>("removeRemoteEndpoints"),
           InstanceMethod<&This::PutBackends>("putBackends"),

@@ -29,6 +29,7 @@ class DatapathObject : public Napi::ObjectWrap<DatapathObject> {
   void AttachLink(Info info);
   void DetachLink(Info info);
   Napi::Value Links(Info info);
+  void SetWireguard(Info info);
   void PutRemoteEndpoints(Info info);
   void RemoveRemoteEndpoints(Info info);
   void PutBackends(Info info);

@@ -64,6 +64,7 @@ const char* ProgramName(uint8_t program) {
     case SKEP_PROGRAM_CONTAINER: return "from_container";
     case SKEP_PROGRAM_OVERLAY: return "from_overlay";
     case SKEP_PROGRAM_UPLINK: return "from_uplink";
+    case SKEP_PROGRAM_WIREGUARD: return "from_wireguard";
     default: return "from_host";
   }
 }

@@ -169,6 +169,10 @@ int Devices::UnderlayOf(uint32_t address) {
   return 0;
 }
 
+void Devices::Quiet(const std::string& device) {
+  EnsureSysctl("ipv6", device, "disable_ipv6", "1");
+}
+
 void Devices::Remove() {
   netlink::Rtnetlink rtnetlink;
   rtnetlink.DeleteLink(kTunnelDevice);

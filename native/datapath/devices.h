@@ -56,6 +56,9 @@ class Devices {
   void AddHostRoute(uint32_t destination, uint8_t prefix_length, uint32_t source);
   void RemoveHostRoute(uint32_t destination, uint8_t prefix_length);
 
+  /// Keeps the kernel from sending packets of its own into a device.
+  static void Quiet(const std::string& device);
+
   /// Interface index of the underlay device that owns an address, or 0.
   int UnderlayOf(uint32_t address);
 

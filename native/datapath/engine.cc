@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "datapath/echo.h"
+#include "datapath/encryption.h"
 #include "netlink/system_error.h"
 
 #ifndef SO_NETNS_COOKIE
@@ -123,6 +124,9 @@ std::vector<Engine::Ingress> Engine::WantedIngress() const {
   wanted.push_back({kHostRole, devices_->host_far().index, "from_host"});
   for (const netlink::Link& link : devices_->underlay()) {
     wanted.push_back({kUplinkRole, link.index, "from_uplink"});
+  }
+  for (const netlink::Link& link : WireguardDevices()) {
+    wanted.push_back({kWireguardRole, link.index, "from_wireguard"});
   }
   return wanted;
 }

@@ -50,6 +50,15 @@ class Engine {
   /// One echo to each tunnel address (network byte order). Unreachable peers are no error.
   void SendEchoes(const std::vector<uint32_t>& tunnels);
 
+  /// Makes the WireGuard devices part of the data path, and `peers` the ways through them; a peer
+  /// whose device is gone is left out. Replaces the former set.
+  struct WireguardPeer {
+    uint32_t tunnel;     // network byte order
+    std::string device;  // own device that leads there
+    uint32_t source;     // own tunnel address on it, network byte order
+  };
+  void SetWireguard(const std::vector<WireguardPeer>& peers);
+
   /// Puts back devices, addresses, routes, settings and programs that somebody else took away. How
   /// many things were missing.
   uint32_t Repair();
@@ -66,6 +75,8 @@ class Engine {
   };
 
   std::vector<Ingress> WantedIngress() const;
+  /// Those of kWireguardDevices that exist.
+  static std::vector<netlink::Link> WireguardDevices();
   uint32_t RepairHostLeg();
   uint32_t RepairPrograms();
   void Configure(const EngineOptions& options);

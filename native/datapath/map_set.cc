@@ -20,9 +20,10 @@ constexpr bpf::MapSpec kMaps[] = {
 #undef SKEP_MAP
 
 // The kernel hashes whole keys: a byte of hidden padding would make lookups miss.
-static_assert(sizeof(skep_config) == 56);
+static_assert(sizeof(skep_config) == 64);
 static_assert(sizeof(skep_node) == 4);
 static_assert(sizeof(skep_network) == 20);
+static_assert(sizeof(skep_wireguard_peer) == 8);
 static_assert(sizeof(skep_subnet_key) == 8);
 static_assert(sizeof(skep_link) == 36);
 static_assert(sizeof(skep_endpoint_key) == 8);

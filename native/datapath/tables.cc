@@ -175,8 +175,11 @@ void Tables::PutNetwork(const NetworkRow& row) {
   network.subnet_be = row.subnet & network.mask_be;
   network.gateway_be = row.gateway;
   network.node_address_be = row.node_address;
-  network.flags = row.internal ? SKEP_NETWORK_INTERNAL : 0;
+  network.flags = (row.internal ? SKEP_NETWORK_INTERNAL : 0) |
+                  (row.encrypted ? SKEP_NETWORK_ENCRYPTED : 0);
+  if (row.encrypted) CountEncryptedNetworks(1);
   maps_.sw_network().Put(row.vni, network);
+  CountEncryptedNetworks(0);
   maps_.sw_subnet().Put({row.prefix_length, network.subnet_be}, row.vni);
   // Services that call themselves get an answer through one of these two.
   skep_endpoint own{};
@@ -195,7 +198,8 @@ std::optional<NetworkRow> Tables::FindNetwork(uint32_t vni) const {
                     PrefixOf(network.mask_be),
                     network.gateway_be,
                     network.node_address_be,
-                    (network.flags & SKEP_NETWORK_INTERNAL) != 0};
+                    (network.flags & SKEP_NETWORK_INTERNAL) != 0,
+                    (network.flags & SKEP_NETWORK_ENCRYPTED) != 0};
 }
 
 void Tables::RemoveNetwork(uint32_t vni) {
@@ -207,6 +211,7 @@ void Tables::RemoveNetwork(uint32_t vni) {
   const skep_subnet_key subnet{row->prefix_length, row->subnet};
   if (maps_.sw_subnet().Get(subnet, &mapped) && mapped == vni) maps_.sw_subnet().Remove(subnet);
   maps_.sw_network().Remove(vni);
+  CountEncryptedNetworks(0);
 }
 
 void Tables::PutEndpoint(const Place& place, skep_endpoint endpoint) {

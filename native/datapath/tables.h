@@ -30,6 +30,7 @@ struct NetworkRow {
   uint32_t gateway;
   uint32_t node_address;  // 0: none
   bool internal;
+  bool encrypted;
 };
 
 struct LinkRow {
@@ -117,6 +118,9 @@ class Tables {
   /// Whether a service chooses by the number of connections.
   bool NeedsLoads() const;
 
+  /// Ways through WireGuard by the peer's tunnel address; replaces the former set.
+  void SetWireguardPeers(const std::map<uint32_t, skep_wireguard_peer>& peers);
+
   std::vector<NodeRow> Nodes() const;
   std::vector<NetworkRow> Networks() const;
   std::vector<LinkRow> Links() const;
@@ -149,6 +153,8 @@ class Tables {
   std::vector<Place> Ordered(const ServiceRow& row, uint32_t* choosable) const;
   /// Works out which network carries published backends, and who else has an address there.
   void UpdateIngressNetwork();
+  /// The programs look networks up only while some are encrypted; `at_least` counts one to come.
+  void CountEncryptedNetworks(uint32_t at_least);
   void PutPeer(const skep_config& config, uint32_t node_id, uint32_t tunnel);
 
   const MapSet& maps_;

@@ -49,6 +49,9 @@ void Netlink::Register(Napi::Env env, Napi::Object exports) {
   exports.Set("Netlink",
               DefineClass(env, "Netlink",
                           {InstanceMethod<&Netlink::CreateVethPair>("createVethPair"),
+                           InstanceMethod<&Netlink::CreateWireguard>("createWireguard"),
+                           InstanceMethod<&Netlink::SetLinkMtu>("setLinkMtu"),
+                           InstanceMethod<&Netlink::LinkKind>("linkKind"),
                            InstanceMethod<&Netlink::SetLinkUp>("setLinkUp"),
                            InstanceMethod<&Netlink::DeleteLink>("deleteLink"),
                            InstanceMethod<&Netlink::LinkNames>("linkNames"),
@@ -70,6 +73,24 @@ void Netlink::CreateVethPair(const Napi::CallbackInfo& info) {
     pair.mtu = info[3].As<Napi::Number>().Uint32Value();
     rtnetlink_.CreateVethPair(pair);
   });
+}
+
+void Netlink::CreateWireguard(const Napi::CallbackInfo& info) {
+  Guarded(info.Env(), [&] { rtnetlink_.CreateWireguard(NameArgument(info, 0)); });
+}
+
+void Netlink::SetLinkMtu(const Napi::CallbackInfo& info) {
+  Guarded(info.Env(), [&] {
+    if (!info[1].IsNumber()) throw SystemError(EINVAL, "netlink", "MTU");
+    rtnetlink_.SetMtu(rtnetlink_.GetLink(NameArgument(info, 0)).index,
+                      info[1].As<Napi::Number>().Uint32Value());
+  });
+}
+
+Napi::Value Netlink::LinkKind(const Napi::CallbackInfo& info) {
+  const auto link = Guarded(info.Env(), [&] { return rtnetlink_.FindLink(NameArgument(info, 0)); });
+  if (!link) return info.Env().Undefined();
+  return Napi::String::New(info.Env(), link->kind);
 }
 
 void Netlink::SetLinkUp(const Napi::CallbackInfo& info) {

@@ -16,6 +16,9 @@ class Netlink : public Napi::ObjectWrap<Netlink> {
  private:
   /// (name, peer, peerMac, mtu)
   void CreateVethPair(const Napi::CallbackInfo& info);
+  void CreateWireguard(const Napi::CallbackInfo& info);
+  void SetLinkMtu(const Napi::CallbackInfo& info);
+  Napi::Value LinkKind(const Napi::CallbackInfo& info);
   void SetLinkUp(const Napi::CallbackInfo& info);
   Napi::Value DeleteLink(const Napi::CallbackInfo& info);
   Napi::Value LinkNames(const Napi::CallbackInfo& info);

@@ -194,6 +194,15 @@ void Rtnetlink::CreateExternalVxlan(const std::string& name, uint16_t port, cons
   Exchange(request.Finish(), "netlink(RTM_NEWLINK vxlan)");
 }
 
+void Rtnetlink::CreateWireguard(const std::string& name) {
+  MessageBuilder request(RTM_NEWLINK, kCreate, LinkBody());
+  request.Text(IFLA_IFNAME, name);
+  const size_t info = request.Open(IFLA_LINKINFO);
+  request.Text(IFLA_INFO_KIND, "wireguard");
+  request.Close(info);
+  Exchange(request.Finish(), "netlink(RTM_NEWLINK wireguard)");
+}
+
 void Rtnetlink::SetUp(int ifindex, bool up) {
   ifinfomsg body = LinkBody(ifindex);
   body.ifi_change = IFF_UP;

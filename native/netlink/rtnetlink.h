@@ -74,6 +74,8 @@ class Rtnetlink {
   /// A collect-metadata VXLAN device ("external"), no learning. EADDRINUSE if the port is taken.
   void CreateExternalVxlan(const std::string& name, uint16_t port, const MacAddress& mac,
                            uint32_t mtu);
+  /// A device of the kernel's own WireGuard. @throws SystemError EOPNOTSUPP where it has none
+  void CreateWireguard(const std::string& name);
   void SetUp(int ifindex, bool up);
   void SetMtu(int ifindex, uint32_t mtu);
   /// Switches ARP off on a device (IFF_NOARP).

@@ -7,7 +7,9 @@ import { openDatapath } from '../native/datapath.js';
 import { startGossip } from '../native/gossip.js';
 import { openNamespaceResolver } from '../native/namespace-resolver.js';
 import { DNS_ADDRESS, DNS_PORT, GOSSIP_PORT } from '../network/limits.js';
+import { HostWireguardDevices } from '../network/encryption/host-devices.js';
 import { NodeNetwork } from '../network/node-network.js';
+import type { IdentitySource } from '../rpc/types.js';
 import { DeferredNetwork } from './deferred-network.js';
 import type { NodeRecord, NodeState } from './node-state.js';
 import { statePaths } from './options.js';
@@ -37,7 +39,11 @@ export async function portsFree(context: NodeContext, dataPathPort: number): Pro
 }
 
 /** Networking that opens the packet side once the port is known. */
-export function makeNetwork(context: NodeContext, record: NodeRecord): DeferredNetwork {
+export function makeNetwork(
+  context: NodeContext,
+  record: NodeRecord,
+  identity: IdentitySource,
+): DeferredNetwork {
   const { options, environment, logger, netlink, engine, attachments } = context;
   const paths = statePaths(options.stateDir);
   const recorded = record.value;
@@ -61,6 +67,8 @@ export function makeNetwork(context: NodeContext, record: NodeRecord): DeferredN
         startGossip,
         engine,
         attachments,
+        identity,
+        wireguard: new HostWireguardDevices(netlink),
         environment,
         logger: logger.child({ room: 'network' }),
         options: {

@@ -96,7 +96,7 @@ export async function joinNode(
   });
   const identity = await NodeIdentity.create(prepareDirectory(options.stateDir), tls);
   const managers = [{ nodeId: '', addr: remote }];
-  const network = makeNetwork(context, record);
+  const network = makeNetwork(context, record, identity);
   return await started(new RunningNode({ context, identity, network, managers }));
 }
 
@@ -111,7 +111,7 @@ export async function resumeNode(context: NodeContext, record: NodeRecord): Prom
   if (identity.facts().role === 'manager')
     return await startManagerNode(context, record, identity, await openStore(context, identity));
   const managers = [{ nodeId: '', addr: withDefaultPort(record.value.RemoteAddr) }];
-  const network = makeNetwork(context, record);
+  const network = makeNetwork(context, record, identity);
   return await started(new RunningNode({ context, identity, network, managers }));
 }
 
@@ -124,7 +124,7 @@ async function startManagerNode(
   const { environment, logger } = context;
   const recorded = record.value;
   const advertise = hostPort(recorded.AdvertiseAddr);
-  const network = makeNetwork(context, record);
+  const network = makeNetwork(context, record, identity);
   const manager = new RunningManager({
     runtime,
     identity,

@@ -5,7 +5,7 @@
  * printed from this table.
  */
 import { BALANCE_POLICIES, LB_POLICY_LABEL } from './balance-policy.js';
-import { SkepError } from './errors.js';
+import { invariant, SkepError } from './errors.js';
 import { parseNetworks, parseScope, publishLabel } from './publish-rules.js';
 
 /** Prefix of all keys in this table; no other software may use it. */
@@ -17,6 +17,14 @@ export const AGENT_VERSION_LABEL = 'skep.agent';
 export const AGENT_GRACE_LABEL = 'skep.agent_grace';
 /** How long a node must be dead before its tasks are started elsewhere. */
 export const RESCHEDULE_AFTER_LABEL = 'skep.reschedule_after';
+
+/** First of the two UDP ports of a node's WireGuard devices. */
+export const ENCRYPTION_PORT_LABEL = 'skep.encryption.port';
+/** How often a node changes its WireGuard key. */
+export const ENCRYPTION_ROTATION_LABEL = 'skep.encryption.rotation';
+
+/** Driver option of a network whose packets must be encrypted; set by `--opt encrypted`. */
+export const ENCRYPTED_DRIVER_OPTION = 'encrypted';
 
 /**
  * Where a key may be set. Labels of the `engine` and of an `engine network` are set by skepd
@@ -41,6 +49,8 @@ export type LabelValue =
   /** Networks in CIDR notation, separated by commas. */
   | { readonly type: 'networks' }
   | { readonly type: 'choice'; readonly choices: readonly string[] }
+  /** Whole number, `min` and `max` included. */
+  | { readonly type: 'number'; readonly min: number; readonly max: number }
   | { readonly type: 'text' };
 
 /** One row of the table. */
@@ -122,6 +132,24 @@ export const LABELS: readonly LabelDefinition[] = [
       'asked, others only without these (`local-first`). Stock engines go round.',
   },
   {
+    key: ENCRYPTION_PORT_LABEL,
+    objects: ['node'],
+    value: { type: 'number', min: 1024, max: 65_534 },
+    defaultValue: '7947',
+    live: true,
+    meaning:
+      'First of the two UDP ports a node uses for encrypted networks (this and the next one). ' +
+      'Acts with the next key.',
+  },
+  {
+    key: ENCRYPTION_ROTATION_LABEL,
+    objects: ['node'],
+    value: { type: 'duration', minMs: 1_000, maxMs: 7 * 24 * HOUR_MS },
+    defaultValue: '12h',
+    live: true,
+    meaning: 'How often a node changes its key for encrypted networks.',
+  },
+  {
     key: 'skep.network.id',
     objects: ['engine network'],
     value: { type: 'text' },
@@ -144,6 +172,14 @@ export const LABELS: readonly LabelDefinition[] = [
     defaultValue: 'false',
     live: false,
     meaning: 'Whether it is the ingress network, as a driver option. Set by skepd.',
+  },
+  {
+    key: 'skep.network.encrypted',
+    objects: ['engine network'],
+    value: { type: 'text' },
+    defaultValue: 'false',
+    live: false,
+    meaning: 'Whether its packets are encrypted, as a driver option. Set by skepd.',
   },
   {
     key: 'skep.network.attachable',
@@ -220,6 +256,9 @@ function checkValue(key: string, rule: LabelValue, value: string): void {
       throw refusal(`label ${key}: must be ${rule.choices.join(', ')}, not ${value}`);
     case 'duration':
       return checkDuration(key, rule, value);
+    case 'number':
+      if (inRange(value, rule) !== undefined) return;
+      throw refusal(`label ${key}: must be ${rule.min} to ${rule.max}, not ${value}`);
     case 'scope':
       if (parseScope(value) !== undefined) return;
       throw refusal(`label ${key}: ${value} is neither an address of a host nor an interface name`);
@@ -257,6 +296,25 @@ export function durationLabelMs(
   return parseDurationMs(BY_KEY.get(key)?.defaultValue ?? '') ?? 0;
 }
 
+/** Value of a number key of one object, else its default; what is out of range counts as not set. */
+export function numberLabel(
+  key: string,
+  labels: Readonly<Record<string, string>> | undefined,
+): number {
+  const definition = BY_KEY.get(key);
+  invariant(definition?.value.type === 'number', `${key} is a number`);
+  const value = inRange(labels?.[key] ?? '', definition.value);
+  return value ?? Number(definition.defaultValue);
+}
+
+function inRange(
+  text: string,
+  rule: { readonly min: number; readonly max: number },
+): number | undefined {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  return value >= rule.min && value <= rule.max ? value : undefined;
+}
+
 function refusal(text: string): SkepError {
   return new SkepError('invalid_argument', text);
 }
@@ -267,6 +325,8 @@ function valueText(value: LabelValue): string {
       return 'text';
     case 'duration':
       return `duration, ${value.minMs} to ${value.maxMs} ms`;
+    case 'number':
+      return `number, ${value.min} to ${value.max}`;
     case 'scope':
       return 'address, interface name or `lo`';
     case 'choice':

@@ -51,6 +51,8 @@ export interface NetworkRow {
   readonly gateway: string;
   /** True for `--internal`: nothing leaves to the outside. */
   readonly internal: boolean;
+  /** True if its packets may only travel through WireGuard. */
+  readonly encrypted?: boolean;
   /** This node's own load-balancer address on the network (source of hairpins and of host traffic); absent if none. */
   readonly nodeAddress?: string;
 }
@@ -61,6 +63,16 @@ export interface LinkRow {
   readonly vni: number;
   readonly address: string;
   readonly mac: string;
+}
+
+/** The way to one tunnel address of another node through a WireGuard device of this one. */
+export interface WireguardPeerRow {
+  /** The peer's, out of 240.0.0.0/4. */
+  readonly tunnelAddress: string;
+  /** Own device: `sw-wg0` or `sw-wg1`. */
+  readonly interfaceName: string;
+  /** Own tunnel address on that device. */
+  readonly source: string;
 }
 
 /** A container somewhere else, reachable over the tunnel. Local ones come from {@link LinkRow}. */
@@ -219,6 +231,8 @@ export interface Datapath {
   detachLink(interfaceName: string): void;
   /** Links as the maps hold them, for take-over after a restart. */
   links(): readonly LinkRow[];
+  /** Attaches the programs to the WireGuard devices there are, and replaces the ways through them. */
+  setWireguard(rows: readonly WireguardPeerRow[]): void;
   putRemoteEndpoints(rows: readonly RemoteEndpointRow[]): void;
   removeRemoteEndpoints(rows: readonly { readonly vni: number; readonly address: string }[]): void;
   putBackends(rows: readonly BackendRow[]): void;
@@ -261,6 +275,12 @@ export interface DatapathState {
 export interface Netlink {
   /** Makes a veth pair in the current namespace, both ends down; `peer` is moved away by the engine later. */
   createVethPair(options: { name: string; peer: string; peerMac: string; mtu: number }): void;
+  /** Makes a device of the kernel's WireGuard, down and without keys. @throws EOPNOTSUPP without it */
+  createWireguard(name: string): void;
+  /** Bytes. @throws ENODEV */
+  setLinkMtu(name: string, mtu: number): void;
+  /** Kind of a device (`wireguard`, `tun`, `veth`; empty for plain ones); undefined if there is none. */
+  linkKind(name: string): string | undefined;
   setLinkUp(name: string): void;
   /** True if it existed. */
   deleteLink(name: string): boolean;

@@ -20,6 +20,7 @@ import type {
   ServiceRow,
   TraceFilter,
   TraceRow,
+  WireguardPeerRow,
 } from './datapath-types.js';
 import { NetfilterRules } from './nft.js';
 
@@ -50,6 +51,7 @@ interface NativeDatapath {
   attachLink(row: LinkRow): void;
   detachLink(interfaceName: string): void;
   links(): readonly LinkRow[];
+  setWireguard(rows: readonly WireguardPeerRow[]): void;
   putRemoteEndpoints(rows: readonly RemoteEndpointRow[]): void;
   removeRemoteEndpoints(rows: readonly { vni: number; address: string }[]): void;
   putBackends(rows: readonly BackendRow[]): void;
@@ -169,6 +171,10 @@ export class KernelDatapath implements Datapath {
 
   links(): readonly LinkRow[] {
     return this.#native.links();
+  }
+
+  setWireguard(rows: readonly WireguardPeerRow[]): void {
+    this.#native.setWireguard(rows);
   }
 
   putRemoteEndpoints(rows: readonly RemoteEndpointRow[]): void {

@@ -31,6 +31,10 @@ export const DATAPATH_REASONS = {
   'drop-arp-unanswered': 26,
   'drop-not-allowed': 30,
   'drop-mesh-refusal': 31,
+  'drop-clear-send': 32,
+  'drop-clear-received': 33,
+  'drop-no-encryption-key': 34,
+  'drop-wireguard-content': 35,
   'forward-container': 40,
   'forward-tunnel': 41,
   'forward-host': 42,
@@ -45,9 +49,11 @@ export const DATAPATH_REASONS = {
   'refused-by-host': 51,
   'reset-sent': 52,
   'icmp-error-rewritten': 53,
+  'encrypted-sent': 56,
   'unreachable-sent': 57,
   'mesh-refused': 58,
   'service-reselected': 59,
+  'encrypted-received': 60,
 } as const;
 
 /** One counter's name. */

@@ -7,6 +7,9 @@ import type { Netlink } from './datapath-types.js';
 /** The class as the addon exports it: positional arguments, Node-like errors. */
 interface NativeNetlink {
   createVethPair(name: string, peer: string, peerMac: string, mtu: number): void;
+  createWireguard(name: string): void;
+  setLinkMtu(name: string, mtu: number): void;
+  linkKind(name: string): string | undefined;
   setLinkUp(name: string): void;
   deleteLink(name: string): boolean;
   linkNames(): string[];
@@ -21,6 +24,9 @@ export function openNetlink(): Netlink {
   return {
     createVethPair: ({ name, peer, peerMac, mtu }) =>
       native.createVethPair(name, peer, peerMac, mtu),
+    createWireguard: (name) => native.createWireguard(name),
+    setLinkMtu: (name, mtu) => native.setLinkMtu(name, mtu),
+    linkKind: (name) => native.linkKind(name),
     setLinkUp: (name) => native.setLinkUp(name),
     deleteLink: (name) => native.deleteLink(name),
     linkNames: () => native.linkNames(),

@@ -18,6 +18,7 @@ import type {
   ServiceRow,
   TraceFilter,
   TraceRow,
+  WireguardPeerRow,
 } from './datapath-types.js';
 
 const CONTAINER_MTU = 1450;
@@ -50,6 +51,14 @@ export class RecordingDatapath implements Datapath {
   private readonly remoteRows = new Map<string, RemoteEndpointRow>();
   private readonly backendRows = new Map<string, BackendRow>();
   private readonly serviceRows = new Map<string, ServiceRow>();
+
+  /** Ways through WireGuard as last told. */
+  wireguard: readonly WireguardPeerRow[] = [];
+
+  setWireguard(rows: readonly WireguardPeerRow[]): void {
+    this.calls.push(`setWireguard ${rows.length}`);
+    this.wireguard = rows;
+  }
 
   setNodeId(nodeId: string): void {
     this.calls.push(`setNodeId ${nodeId}`);

@@ -10,6 +10,7 @@ import type {
   ServiceKey,
   ServiceRow,
 } from '../native/datapath-types.js';
+import { NO_KEY_TUNNEL } from './encryption/keys.js';
 import { nodeKey } from './records.js';
 import { type SubnetInfo, subnetOf } from './network-info.js';
 import { activeOf, policyOf, PublishedPorts, type Target } from './published-ports.js';
@@ -48,7 +49,7 @@ export function desiredDatapath(view: ClusterView): DesiredDatapath {
   const networks = new Map(view.networks.map((network) => [network.info.id, network]));
   const ingress = view.networks.find(({ info }) => info.ingress);
   const peers = validPeers(view, networks);
-  const builder = new ServiceBuilder(peers, view.hostAddresses);
+  const builder = new ServiceBuilder(view, peers);
   for (const endpoint of view.endpoints) {
     const network = networks.get(endpoint.networkId);
     if (network === undefined || endpoint.serviceId === '') continue;
@@ -73,6 +74,8 @@ export function desiredDatapath(view: ClusterView): DesiredDatapath {
 interface PlacedPeer {
   readonly peer: PeerView;
   readonly vni: number;
+  /** The one its network uses: the announced one, or on an encrypted network WireGuard's. */
+  readonly tunnel: string;
 }
 
 interface PeerIndex {
@@ -82,6 +85,11 @@ interface PeerIndex {
   readonly byKey: ReadonlyMap<string, PlacedPeer>;
   /** Any tunnel of an owner, for endpoints whose own peer record is not here yet. */
   readonly tunnelOfOwner: ReadonlyMap<string, string>;
+}
+
+/** Tunnel of an owner on an encrypted network; while its key is not known one that leads nowhere. */
+function encryptedTunnel(view: ClusterView, owner: string): string {
+  return view.encryptedTunnels.get(owner) ?? NO_KEY_TUNNEL;
 }
 
 /** Peers inside their network's subnet, not ours, one an address. */
@@ -100,7 +108,8 @@ function validPeers(view: ClusterView, networks: ReadonlyMap<string, NetworkView
     if (peer.tunnelAddress === view.tunnelAddress || peer.address === subnet.gateway) continue;
     if (network.nodeAddresses.includes(peer.address)) continue;
     if (local.has(`${peer.networkId} ${peer.address}`)) continue;
-    const placed = { peer, vni: subnet.vni };
+    const tunnel = network.info.encrypted ? encryptedTunnel(view, peer.owner) : peer.tunnelAddress;
+    const placed = { peer, vni: subnet.vni, tunnel };
     const key = addressKey({ vni: subnet.vni, address: peer.address });
     const rival = byAddress.get(key);
     if (rival === undefined || outranks(peer, rival.peer)) byAddress.set(key, placed);
@@ -159,11 +168,11 @@ function remoteRows(
   const ids = new Set(nodes.map(({ nodeId }) => nodeId));
   return [...peers.byAddress.values()]
     .filter(({ peer }) => peer.networkId !== ingress?.info.id || !ids.has(peer.address))
-    .map(({ peer: { address, mac, tunnelAddress }, vni }) => ({
+    .map(({ peer: { address, mac }, vni, tunnel }) => ({
       vni,
       address,
       mac,
-      tunnelAddress,
+      tunnelAddress: tunnel,
     }));
 }
 
@@ -187,6 +196,7 @@ function networkRows(network: NetworkView): readonly NetworkRow[] {
       subnet: subnet.subnet,
       gateway: subnet.gateway,
       internal: network.info.internal,
+      ...(network.info.encrypted ? { encrypted: true } : {}),
     };
     return nodeAddress === undefined ? row : { ...row, nodeAddress };
   });
@@ -194,20 +204,22 @@ function networkRows(network: NetworkView): readonly NetworkRow[] {
 
 /** Gathers backends and services endpoint by endpoint. */
 class ServiceBuilder {
+  private readonly view: ClusterView;
   private readonly peers: PeerIndex;
   private readonly backends = new Map<string, BackendRow>();
   private readonly vips = new Map<string, { key: ServiceKey; targets: Target[] }>();
   private readonly ports: PublishedPorts;
 
-  constructor(peers: PeerIndex, hostAddresses: ClusterView['hostAddresses']) {
+  constructor(view: ClusterView, peers: PeerIndex) {
+    this.view = view;
     this.peers = peers;
-    this.ports = new PublishedPorts(hostAddresses);
+    this.ports = new PublishedPorts(view.hostAddresses);
   }
 
   addEndpoint(network: NetworkView, endpoint: EndpointView): void {
     const subnet = subnetOf(network.info, endpoint.endpointIp);
     if (subnet === undefined) return;
-    const target = this.addBackend(endpoint, subnet.vni);
+    const target = this.addBackend(network, endpoint, subnet.vni);
     if (target === undefined) return;
     if (network.info.ingress) {
       const claim = { host: false, serviceId: endpoint.serviceId };
@@ -252,7 +264,11 @@ class ServiceBuilder {
   }
 
   /** Undefined while nobody said where the endpoint lives. */
-  private addBackend(endpoint: EndpointView, vni: number): Target | undefined {
+  private addBackend(
+    network: NetworkView,
+    endpoint: EndpointView,
+    vni: number,
+  ): Target | undefined {
     const address = endpoint.endpointIp;
     const state = endpoint.disabled ? 'draining' : 'active';
     const { policy = 'maglev' } = endpoint;
@@ -264,7 +280,9 @@ class ServiceBuilder {
     }
     const known = this.backends.get(key);
     if (known !== undefined && known.tunnelAddress === undefined) return undefined;
-    const tunnelAddress = this.tunnelOf(endpoint, vni);
+    const tunnelAddress = network.info.encrypted
+      ? encryptedTunnel(this.view, endpoint.owner)
+      : this.tunnelOf(endpoint, vni);
     if (tunnelAddress === undefined) return undefined;
     this.backends.set(key, { vni, address, state, tunnelAddress });
     return target;

@@ -4,7 +4,14 @@
 import { SkepError } from '../model/errors.js';
 import type { NetworkAttachment, Node } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { PortConfig_PublishMode } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  durationLabelMs,
+  ENCRYPTION_PORT_LABEL,
+  ENCRYPTION_ROTATION_LABEL,
+  numberLabel,
+} from '../model/labels.js';
 import { bareAddress, parseAddressWithPrefix } from './addresses.js';
+import type { KeySettings } from './encryption/own-keys.js';
 import type { LocalNode, LocalPort, LocalTask, PlannedAddress } from './local-state.js';
 import { joinRuns } from './port-ranges.js';
 import { isOverlay, type NetworkInfo, networkInfoOf } from './network-info.js';
@@ -100,6 +107,15 @@ export function localPortsOf({ ports, rules }: TaskPublication): readonly LocalP
   // Rules are for single ports.
   const isPlain = ({ publishedPort }: LocalPort) => rules.get(publishedPort) === undefined;
   return joinRuns(single, (a, b) => a.mode === b.mode && isPlain(a) && isPlain(b));
+}
+
+/** How this node takes part in encrypted networks, by its labels. */
+export function keySettingsOf(node: Node): KeySettings {
+  const labels = node.spec?.annotations?.labels;
+  return {
+    port: numberLabel(ENCRYPTION_PORT_LABEL, labels),
+    rotationMs: durationLabelMs(ENCRYPTION_ROTATION_LABEL, labels),
+  };
 }
 
 /** This node with its own addresses, and the networks these are on. */

@@ -162,3 +162,49 @@ export const REJOIN_PERIOD_MS = 5000;
 
 /** The swarm's data path addresses are IPv4; names of own devices start with this. */
 export const OWN_DEVICE_PREFIX = 'sw-';
+
+/** Keys of nodes kept, own cluster's members at most. */
+export const KEY_RECORDS_MAX = 16_384;
+
+/** Clocks of nodes may differ by this much before a record counts as expired or a certificate as early. */
+export const KEY_CLOCK_SKEW_MS = 300_000;
+
+/** A record is void after this many rotations without a new one. */
+export const KEY_LIFE_ROTATIONS = 3;
+
+/** Least life of a record, for rotations that are very short. */
+export const KEY_LIFE_MIN_MS = 3_600_000;
+
+/** WireGuard sends something at least this often to each peer: it opens the session, and keeps firewalls open. */
+export const WIREGUARD_KEEPALIVE_S = 25;
+
+/** Handshakes are looked at this often while one is awaited, and devices this often at other times. */
+export const HANDSHAKE_POLL_MS = 250;
+export const DEVICE_POLL_MS = 5000;
+
+/** Handshakes are awaited this closely for so long after a change of keys or peers. */
+export const HANDSHAKE_WATCH_MS = 60_000;
+
+/** The old key stays this long after every peer has a session with the new one: the others switch meanwhile. */
+export const KEY_SETTLE_MS = 1500;
+
+/** A new key whose device cannot be had is given up after this; then another is tried. */
+export const KEY_CHANGE_RETRY_MS = 60_000;
+
+/** Peers that do not answer hold the old key up no longer than this. */
+export const KEY_OVERLAP_MAX_MS = 600_000;
+
+/** A session older than this is over for WireGuard (its Reject-After-Time). */
+export const WIREGUARD_SESSION_MS = 180_000;
+
+/** A configuration call to a WireGuard device must answer within this. */
+export const WIREGUARD_CALL_TIMEOUT_MS = 5000;
+
+/** wireguard-go must be ready within this. */
+export const WIREGUARD_START_TIMEOUT_MS = 5000;
+
+/** Longest answer of a WireGuard device: 16,384 peers at about 350 bytes, and room. */
+export const WIREGUARD_ANSWER_BYTES_MAX = 16 << 20;
+
+/** Outer IPv4 and UDP header, WireGuard's own 32 bytes: less for the packet inside, bytes. */
+export const WIREGUARD_OVERHEAD_BYTES = 60;

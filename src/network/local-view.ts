@@ -23,7 +23,7 @@ export function networksInUse(state: LocalState): readonly NetworkView[] {
 export function clusterView(
   state: LocalState,
   tables: EndpointTables,
-  host: Pick<ClusterView, 'tunnelAddress' | 'hostAddresses'>,
+  host: Pick<ClusterView, 'tunnelAddress' | 'hostAddresses' | 'encryptedTunnels'>,
 ): ClusterView {
   return {
     networks: networksInUse(state),

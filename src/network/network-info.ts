@@ -4,12 +4,14 @@
  */
 import { SkepError } from '../model/errors.js';
 import type { Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { ENCRYPTED_DRIVER_OPTION } from '../model/labels.js';
 import { isIpv4, parseAddressWithPrefix, parseCidr, subnetContains } from './addresses.js';
 
 /** Label and option of a twin network: the id of the swarm network it stands for. */
 export const NETWORK_ID_LABEL = 'skep.network.id';
 const VNI_OPTION = 'skep.network.vni';
 const INGRESS_OPTION = 'skep.network.ingress';
+const ENCRYPTED_OPTION = 'skep.network.encrypted';
 const ATTACHABLE_OPTION = 'skep.network.attachable';
 const MTU_OPTION = 'com.docker.network.driver.mtu';
 /** Where SwarmKit's allocator puts the VXLAN ids, comma separated, one a subnet. */
@@ -32,6 +34,8 @@ export interface NetworkInfo {
   readonly internal: boolean;
   readonly attachable: boolean;
   readonly ingress: boolean;
+  /** Carried by WireGuard only (`--opt encrypted`). */
+  readonly encrypted: boolean;
   /** Underlay MTU asked for with `com.docker.network.driver.mtu`, bytes. */
   readonly mtu?: number;
 }
@@ -58,6 +62,8 @@ export function networkInfoOf(network: Network): NetworkInfo {
     internal: network.spec?.internal ?? false,
     attachable: network.spec?.attachable ?? false,
     ingress: network.spec?.ingress ?? false,
+    // As in stock Swarm the option counts, whatever its value.
+    encrypted: options[ENCRYPTED_DRIVER_OPTION] !== undefined,
     mtu: options[MTU_OPTION],
   });
 }
@@ -77,6 +83,7 @@ export function twinSpecOf(info: NetworkInfo): TwinSpec {
     [VNI_OPTION]: info.subnets.map((subnet) => subnet.vni).join(','),
     [ATTACHABLE_OPTION]: String(info.attachable),
     [INGRESS_OPTION]: String(info.ingress),
+    [ENCRYPTED_OPTION]: String(info.encrypted),
   };
   if (info.mtu !== undefined) Options[MTU_OPTION] = String(info.mtu);
   return {
@@ -112,6 +119,7 @@ export function networkInfoOfTwin(twin: TwinNetwork): NetworkInfo {
     internal: twin.Internal ?? false,
     attachable: options[ATTACHABLE_OPTION] === 'true',
     ingress: options[INGRESS_OPTION] === 'true',
+    encrypted: options[ENCRYPTED_OPTION] === 'true',
     mtu: options[MTU_OPTION],
   });
 }
@@ -134,6 +142,7 @@ interface RawNetwork {
   readonly internal: boolean;
   readonly attachable: boolean;
   readonly ingress: boolean;
+  readonly encrypted: boolean;
   readonly mtu: string | undefined;
 }
 
@@ -158,7 +167,7 @@ function buildInfo(raw: RawNetwork): NetworkInfo {
   if (mtu !== undefined && (!Number.isInteger(mtu) || mtu < 576 || mtu > 65_535)) {
     refuse(`MTU ${raw.mtu} is out of range`);
   }
-  const { id, name, internal, attachable, ingress } = raw;
-  const base = { id, name, subnets, internal, attachable, ingress };
+  const { id, name, internal, attachable, ingress, encrypted } = raw;
+  const base = { id, name, subnets, internal, attachable, ingress, encrypted };
   return mtu === undefined ? base : { ...base, mtu };
 }

@@ -11,16 +11,21 @@ import type { Datapath, LinkRow, Netlink } from '../native/datapath-types.js';
 import type { OpenNamespaceResolver } from '../native/namespace-resolver.js';
 import type { GossipEvent, GossipProfile, StartGossip } from '../native/gossip-types.js';
 import type { Logger } from '../observe/logger.js';
+import type { IdentitySource } from '../rpc/types.js';
 import { ownEntries } from './announcer.js';
 import { AttachedContainers } from './attached-containers.js';
 import { ClusterGossip } from './cluster-gossip.js';
 import { desiredDatapath } from './desired.js';
 import { DnsForwarder, resolvConfUpstreams } from './dns/forwarder.js';
+import { Encryption } from './encryption/encryption.js';
+import { isWireguardTunnel } from './encryption/keys.js';
+import type { WireguardDevices } from './encryption/wireguard-device.js';
 import { buildNameTables, type NameTable } from './dns/names.js';
 import { NamespaceResolvers } from './dns/namespace-resolvers.js';
 import { DnsServer, reachesOutside } from './dns/server.js';
 import { EngineNetworks } from './engine-networks.js';
 import {
+  keySettingsOf,
   localNodeOf,
   localPortsOf,
   localTaskOf,
@@ -35,6 +40,7 @@ import {
   ECHO_PERIOD_MS,
   GOSSIP_FANOUT,
   GOSSIP_ROUND_MS,
+  HANDSHAKE_POLL_MS,
   HOST_ADDRESS_PERIOD_MS,
   LEAVE_TIMEOUT_MS,
   RECONCILE_DELAY_MS,
@@ -44,7 +50,7 @@ import {
 import { Liveness } from './liveness.js';
 import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
 import { clusterView, namesBySource, networksInUse, plainSandboxes } from './local-view.js';
-import { networkInfoOf, subnetOf } from './network-info.js';
+import { type NetworkInfo, networkInfoOf, subnetOf } from './network-info.js';
 import { PinnedRows } from './pinned.js';
 import { IpamDriver } from './plugin/ipam-driver.js';
 import { NetworkDriver } from './plugin/network-driver.js';
@@ -95,6 +101,9 @@ export interface NodeNetworkParts {
   readonly startGossip: StartGossip;
   readonly engine: Dockerode;
   readonly attachments: AttachmentAllocator;
+  /** This node's certificate and key: they vouch for its WireGuard keys. */
+  readonly identity: IdentitySource;
+  readonly wireguard: WireguardDevices;
   readonly options: NodeNetworkOptions;
   readonly environment: Environment;
   readonly logger: Logger;
@@ -117,6 +126,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly resolvers: NamespaceResolvers;
   private readonly hostAddresses: HostAddresses;
   private readonly settling: Settling;
+  private readonly encryption: Encryption;
   private readonly repairer: Repairer;
   readonly sight: NetworkSight;
   private readonly retired: RetiredPorts;
@@ -160,6 +170,7 @@ export class NodeNetwork implements NodeNetworking {
     });
     this.twins = new EngineNetworks(engine, state, clock, logger);
     const onChange = () => this.schedule();
+    this.encryption = this.makeEncryption();
     const { twins: networks } = this;
     this.containers = new AttachedContainers({
       ...{ engine, networks, state, clock, random, logger, onChange },
@@ -213,6 +224,7 @@ export class NodeNetwork implements NodeNetworking {
       const { state, twins: networks, containers } = this;
       await takeOver({ state, datapath, netlink, networks, containers, loaded, logger });
       this.hostAddresses.refresh();
+      await this.encryption.start();
       await this.dns.start();
     } catch (error) {
       await this.plugin.stop();
@@ -224,12 +236,14 @@ export class NodeNetwork implements NodeNetworking {
     this.resolvers.start();
     this.every('echo', ECHO_PERIOD_MS, () => this.watch());
     this.every('host', HOST_ADDRESS_PERIOD_MS, () => this.keepHouse());
+    this.every('encryption', HANDSHAKE_POLL_MS, () => this.encryption.tick());
     this.every('repair', REPAIR_PERIOD_MS, () => this.repair());
   }
 
   async stop(): Promise<void> {
     this.halt();
     this.gossip.close();
+    await this.encryption.stop();
     await this.plugin.stop();
     await this.resolvers.stop();
     await this.dns.stop();
@@ -243,6 +257,7 @@ export class NodeNetwork implements NodeNetworking {
       for (const info of networks) this.learn(info);
       this.state.node = node;
       if (JSON.stringify([node, networks]) !== before) await this.state.save();
+      await this.encryption.configure(node.id, keySettingsOf(config.node));
       this.gossip.configure(node.id, config.keys, config.managerAddresses);
       this.settling.begin();
       this.refresh();
@@ -266,6 +281,7 @@ export class NodeNetwork implements NodeNetworking {
     await this.plugin.stop();
     await this.resolvers.stop();
     await this.dns.stop();
+    await this.encryption.leave();
     datapath.destroy();
     await this.state.clear();
   }
@@ -276,6 +292,7 @@ export class NodeNetwork implements NodeNetworking {
   ): Promise<ContainerNetworking> {
     return this.guarded(async () => {
       const overlays = overlayAttachments(attachments);
+      for (const { info } of overlays) await this.requireEncryption(info);
       const nowMs = this.parts.environment.clock.nowMs();
       for (const { info } of overlays) this.learn(info);
       for (const plan of planAddresses(overlays, taskId, nowMs)) {
@@ -358,6 +375,7 @@ export class NodeNetwork implements NodeNetworking {
       if (!info.attachable) {
         throw new SkepError('permission_denied', `network ${info.name} not manually attachable`);
       }
+      await this.requireEncryption(info);
       this.learn(info);
       this.sweeper.touch(info.id);
       return this.twins.ensure(info);
@@ -367,6 +385,28 @@ export class NodeNetwork implements NodeNetworking {
   /** Whether the data path of another node, by its swarm id, is not known to be silent. */
   isDataPathAlive(nodeId: string): boolean {
     return this.liveness.isDataPathAlive(nodeId);
+  }
+
+  private makeEncryption(): Encryption {
+    const { datapath, environment, logger, identity, options, wireguard } = this.parts;
+    return new Encryption({
+      ...{ datapath, environment, logger, identity },
+      stateDirectory: options.stateDirectory,
+      underlayAddress: options.tunnelAddress,
+      devices: wireguard,
+      onChange: () => this.schedule(),
+    });
+  }
+
+  /** An encrypted network is joined only where its packets can be encrypted. @throws SkepError */
+  private async requireEncryption(info: NetworkInfo): Promise<void> {
+    if (!info.encrypted) return;
+    try {
+      await this.encryption.require();
+    } catch (error) {
+      const { code, message } = SkepError.from(error);
+      throw new SkepError(code, `network ${info.name} is encrypted, but ${message}`);
+    }
   }
 
   /** Networks of the engine's own among the attachments (`--network host`). */
@@ -429,6 +469,7 @@ export class NodeNetwork implements NodeNetworking {
           break;
         case 'entry':
         case 'entry-removed':
+          this.encryption.apply(event);
           changed = this.tables.apply(event) || changed;
           break;
       }
@@ -474,13 +515,20 @@ export class NodeNetwork implements NodeNetworking {
     const { tunnelAddress } = this.parts.options;
     const { clock } = this.parts.environment;
     const beganMs = clock.monotonicMs();
-    const inUse = new Set(networksInUse(state).map(({ info }) => info.id));
+    const used = networksInUse(state).map(({ info }) => info);
+    const encrypted = used.filter((info) => info.encrypted).map(({ id }) => id);
+    const { encryption } = this;
     try {
-      for (const networkId of this.gossip.follow(inUse)) tables.dropNetwork(networkId);
-      this.gossip.announce(ownEntries(state, tunnelAddress));
+      for (const networkId of this.gossip.follow(new Set(used.map(({ id }) => id)))) {
+        tables.dropNetwork(networkId);
+        encryption.dropNetwork(networkId);
+      }
+      const keys = encryption.entries(encrypted);
+      this.gossip.announce([...ownEntries(state, tunnelAddress), ...keys]);
       const view = clusterView(state, tables, {
         tunnelAddress,
         hostAddresses: this.hostAddresses.all,
+        encryptedTunnels: encryption.tunnels,
       });
       this.names = namesBySource(state, buildNameTables(view.networks, view.endpoints));
       const desired = desiredDatapath(view);
@@ -496,15 +544,21 @@ export class NodeNetwork implements NodeNetworking {
   }
 
   /** Whether leftovers of a former process that lead to this tunnel are kept. */
-  private keeps(tunnel: string | undefined): boolean {
+  private keeps(leftover: string | undefined): boolean {
     if (!this.settling.settled(this.gossip.join)) return true;
+    const tunnel = leftover && this.underlayOf(leftover);
     // Its skepd is away but its data path answers: nobody can announce these rows again.
     return tunnel !== undefined && this.liveness.answers(tunnel) && !this.tables.announces(tunnel);
   }
 
+  /** Where a tunnel really ends: echoes do not go through WireGuard. */
+  private underlayOf(tunnel: string): string | undefined {
+    return isWireguardTunnel(tunnel) ? this.encryption.underlayOf(tunnel) : tunnel;
+  }
+
   private watch(): void {
-    const leftovers = this.pinned?.tunnels() ?? new Set<string>();
-    const dropped = this.liveness.tick(leftovers);
+    const leftovers = [...(this.pinned?.tunnels() ?? [])].map((each) => this.underlayOf(each));
+    const dropped = this.liveness.tick(new Set(leftovers.filter((each) => each !== undefined)));
     const settling = this.pinned !== undefined;
     if (settling && this.pinned?.empty && this.settling.settled(this.gossip.join)) {
       this.pinned = undefined;

@@ -126,7 +126,8 @@ function tablesOf(rows: Rows): Tables {
     networks: table(
       rows.networks,
       (row) => String(row.vni),
-      (row) => `${row.subnet} ${row.gateway} ${row.internal} ${row.nodeAddress ?? ''}`,
+      (row) =>
+        `${row.subnet} ${row.gateway} ${row.internal} ${row.encrypted ?? false} ${row.nodeAddress ?? ''}`,
     ),
     remoteEndpoints: table(
       rows.remoteEndpoints,

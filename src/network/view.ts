@@ -51,4 +51,6 @@ export interface ClusterView {
   readonly tunnelAddress: string;
   /** The host's own addresses: some ports are published on one of them only. */
   readonly hostAddresses: readonly HostAddress[];
+  /** Tunnel addresses through WireGuard, by node: the only ones on encrypted networks. */
+  readonly encryptedTunnels: ReadonlyMap<string, string>;
 }

@@ -7,8 +7,10 @@ import {
   AGENT_GRACE_LABEL,
   checkLabels,
   durationLabelMs,
+  ENCRYPTION_PORT_LABEL,
   LABELS,
   labelsPage,
+  numberLabel,
   parseDurationMs,
   RESCHEDULE_AFTER_LABEL,
 } from '../../src/model/labels.js';
@@ -30,6 +32,17 @@ void t.test('defaults are valid values of their own rows', async (t) => {
     const [object] = row.objects;
     if (object === undefined || row.value.type !== 'duration') continue;
     t.doesNotThrow(() => checkLabels(object, { [row.key]: row.defaultValue }), row.key);
+  }
+});
+
+void t.test('numbers are in their range', async (t) => {
+  t.equal(numberLabel(ENCRYPTION_PORT_LABEL, undefined), 7947);
+  t.equal(numberLabel(ENCRYPTION_PORT_LABEL, { [ENCRYPTION_PORT_LABEL]: '9000' }), 9000);
+  t.equal(numberLabel(ENCRYPTION_PORT_LABEL, { [ENCRYPTION_PORT_LABEL]: '80' }), 7947);
+  for (const value of ['80', '65535', '9000x', '', '-9000']) {
+    t.throws(() => checkLabels('node', { [ENCRYPTION_PORT_LABEL]: value }), {
+      message: `label skep.encryption.port: must be 1024 to 65534, not ${value}`,
+    });
   }
 });
 

@@ -14,9 +14,10 @@ import type {
   PeerView,
 } from '../../src/network/view.js';
 
-function info(name: string, third: number, ingress = false): NetworkInfo {
+function info(name: string, third: number, ingress = false, encrypted = false): NetworkInfo {
   const subnet = { vni: 4096 + third, subnet: `10.0.${third}.0/24`, gateway: `10.0.${third}.1` };
-  return { id: name, name, subnets: [subnet], internal: false, attachable: false, ingress };
+  const flags = { internal: false, attachable: false, ingress, encrypted };
+  return { id: name, name, subnets: [subnet], ...flags };
 }
 
 const INGRESS: NetworkView = { info: info('ingress', 0, true), nodeAddresses: ['10.0.0.2'] };
@@ -69,7 +70,7 @@ function desired(view: Partial<ClusterView>): DesiredDatapath {
     hostPorts: [],
     hostAddresses: [],
   };
-  return desiredDatapath({ ...empty, tunnelAddress: SELF, ...view });
+  return desiredDatapath({ ...empty, tunnelAddress: SELF, encryptedTunnels: new Map(), ...view });
 }
 
 /** Services as short texts. */
@@ -313,3 +314,26 @@ void t.test(
     t.equal(desired(view).services[0]?.policy, 'least-conn', 'virtual addresses too');
   },
 );
+
+void t.test('on encrypted networks addresses lead through WireGuard, or nowhere', async (t) => {
+  const secret: NetworkView = { info: info('secret', 2, false, true), nodeAddresses: [] };
+  const view = {
+    networks: [INGRESS, FRONT, secret],
+    peers: [peer('secret', '10.0.2.5'), peer('front', '10.0.1.5')],
+    endpoints: [endpoint('secret', '10.0.2.5', { virtualIp: '10.0.2.9' })],
+  };
+  const without = desired(view);
+  t.match(
+    without.networks.find(({ vni }) => vni === 4098),
+    { encrypted: true },
+  );
+  const tunnelTo = (rows: DesiredDatapath, address: string) =>
+    rows.remoteEndpoints.find((row) => row.address === address)?.tunnelAddress;
+  t.equal(tunnelTo(without, '10.0.2.5'), '240.0.0.0', 'no key, no way');
+  t.equal(tunnelTo(without, '10.0.1.5'), PEER, 'others are as announced');
+  t.equal(without.backends[0]?.tunnelAddress, '240.0.0.0');
+  const keyed = desired({ ...view, encryptedTunnels: new Map([['n2', '240.1.2.3']]) });
+  t.equal(tunnelTo(keyed, '10.0.2.5'), '240.1.2.3');
+  t.equal(keyed.backends[0]?.tunnelAddress, '240.1.2.3');
+  t.same(keyed.nodes, without.nodes, 'members are known by their underlay');
+});

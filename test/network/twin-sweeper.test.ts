@@ -17,6 +17,7 @@ const INFO = {
   internal: false,
   attachable: false,
   ingress: false,
+  encrypted: false,
 };
 
 const ENDPOINT = {

@@ -35,6 +35,8 @@ static __always_inline int from_tunnel_directly(struct __sk_buff *skb, struct sk
   if (vni == SKEP_MESH_VNI && (headers.outer.ethernet[1] == SKEP_MAC_RETURN ||
                                headers.outer.ethernet[1] == SKEP_MAC_REFUSAL))
     return NEXT;
+  if (is_encrypted(config, vni))
+    return DROP(SKEP_CLEAR_RECEIVED);
   struct skep_endpoint_key key = { vni, headers.inner.daddr };
   struct skep_endpoint *endpoint = NULL;
   if (vni != SKEP_MESH_VNI) {

@@ -32,6 +32,10 @@
   SKEP_REASON(26, ARP_UNANSWERED, "drop-arp-unanswered")                \
   SKEP_REASON(30, NOT_ALLOWED, "drop-not-allowed")                      \
   SKEP_REASON(31, MESH_REFUSAL, "drop-mesh-refusal")                    \
+  SKEP_REASON(32, CLEAR_SEND, "drop-clear-send")                        \
+  SKEP_REASON(33, CLEAR_RECEIVED, "drop-clear-received")                \
+  SKEP_REASON(34, NO_KEY, "drop-no-encryption-key")                     \
+  SKEP_REASON(35, WIREGUARD_CONTENT, "drop-wireguard-content")          \
   SKEP_REASON(40, TO_CONTAINER, "forward-container")                    \
   SKEP_REASON(41, TO_TUNNEL, "forward-tunnel")                          \
   SKEP_REASON(42, TO_HOST, "forward-host")                              \
@@ -46,9 +50,11 @@
   SKEP_REASON(51, REFUSED, "refused-by-host")                           \
   SKEP_REASON(52, RESET_SENT, "reset-sent")                             \
   SKEP_REASON(53, ICMP_ERROR, "icmp-error-rewritten")                   \
+  SKEP_REASON(56, ENCRYPTED_SENT, "encrypted-sent")                     \
   SKEP_REASON(57, UNREACHABLE_SENT, "unreachable-sent")                 \
   SKEP_REASON(58, MESH_REFUSED, "mesh-refused")                         \
-  SKEP_REASON(59, RESELECTED, "service-reselected")
+  SKEP_REASON(59, RESELECTED, "service-reselected")                     \
+  SKEP_REASON(60, ENCRYPTED_RECEIVED, "encrypted-received")
 
 #define SKEP_REASON_ENUM(number, name, text) SKEP_##name = number,
 enum skep_reason { SKEP_REASONS(SKEP_REASON_ENUM) };

@@ -8,6 +8,8 @@ SKEP_MAP(sw_config, ARRAY, __u32, struct skep_config, 1, 0)
 SKEP_MAP(sw_node, HASH, __u32, struct skep_node, 16384, 0)
 /* Overlay networks by VNI. */
 SKEP_MAP(sw_network, HASH, __u32, struct skep_network, 4096, BPF_F_NO_PREALLOC)
+/* Ways through WireGuard by the peer's tunnel address: two a node while its key changes. */
+SKEP_MAP(sw_wireguard, HASH, __u32, struct skep_wireguard_peer, 32768, BPF_F_NO_PREALLOC)
 /* Subnet to VNI: what comes from the host, and what must not leave a container. */
 SKEP_MAP(sw_subnet, LPM_TRIE, struct skep_subnet_key, __u32, 4096, BPF_F_NO_PREALLOC)
 /* Container interfaces here, by interface index. */

@@ -20,6 +20,8 @@ struct skep_config {
   __u32 uplink_ifindex;  /* the one underlay interface; 0: several, take the tunnel device */
   __u32 frame_bytes_max; /* longest frame that fits the underlay after encapsulation */
   __u32 fronts_be; /* first of the SKEP_FRONTS addresses behind skep_service.front_be */
+  __u32 encrypted_networks; /* how many rows of sw_network are encrypted */
+  __u32 pad;
 };
 
 struct skep_node {
@@ -27,12 +29,19 @@ struct skep_node {
 };
 
 #define SKEP_NETWORK_INTERNAL 1
+#define SKEP_NETWORK_ENCRYPTED 2
 struct skep_network {
   __u32 subnet_be;
   __u32 mask_be;
   __u32 gateway_be;
   __u32 node_address_be; /* own address there, 0 if none */
   __u32 flags;
+};
+
+/* The way to one tunnel address of a peer through WireGuard. */
+struct skep_wireguard_peer {
+  __u32 ifindex;   /* own WireGuard device */
+  __u32 source_be; /* own tunnel address, the one the peer expects from that device */
 };
 
 struct skep_subnet_key {
@@ -251,6 +260,7 @@ enum skep_program {
   SKEP_PROGRAM_OVERLAY = 2,
   SKEP_PROGRAM_UPLINK = 3,
   SKEP_PROGRAM_HOST = 4,
+  SKEP_PROGRAM_WIREGUARD = 5,
 };
 
 /* The one row of sw_trace_filter: which packets are traced. IPv4 addresses are v4-mapped. */

@@ -2,7 +2,7 @@
  * and its netfilter hooks. What does not fit (several uplinks, oversized frames) takes the device. */
 #pragma once
 
-#include "common.h"
+#include "encrypted.h"
 
 #define VXLAN_FLAGS 0x08000000
 #define TUNNEL_BYTES 50
@@ -54,13 +54,20 @@ static __always_inline int to_tunnel_device(struct __sk_buff *skb, struct skep_c
   return bpf_redirect(config->vxlan_ifindex, 0);
 }
 
-/* To a node, straight out of the uplink where that is possible. */
+/* To a node: straight out of the uplink where that is possible, or into WireGuard. */
 static __always_inline int to_tunnel(struct __sk_buff *skb, struct skep_config *config, __u32 vni,
                                      __u32 tunnel)
 {
   __u32 length = skb->len;
-  if (!config->uplink_ifindex || (!skb->gso_size && length > config->frame_bytes_max))
+  struct skep_wireguard_peer *peer = NULL;
+  int bad = choose_way(config, vni, tunnel, &peer);
+  if (bad)
+    return bad;
+  if (!peer &&
+      (!config->uplink_ifindex || (!skb->gso_size && length > config->frame_bytes_max)))
     return to_tunnel_device(skb, config, vni, tunnel);
+  __u32 source_be = peer ? peer->source_be : config->tunnel_address_be;
+  __u32 ifindex = peer ? peer->ifindex : config->uplink_ifindex;
   struct tunnel_headers headers = {};
   __u8 tos;
   if (bpf_skb_load_bytes(skb, 0, headers.ethernet, ETH_BYTES) < 0 ||
@@ -71,7 +78,7 @@ static __always_inline int to_tunnel(struct __sk_buff *skb, struct skep_config *
                           BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
                             BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2_ETH |
                             BPF_F_ADJ_ROOM_ENCAP_L2(ETH_BYTES)) < 0)
-    return to_tunnel_device(skb, config, vni, tunnel);
+    return peer ? DROP(SKEP_TUNNEL_SEND) : to_tunnel_device(skb, config, vni, tunnel);
   struct iphdr ip = {
     .version = 4,
     .ihl = 5,
@@ -80,7 +87,7 @@ static __always_inline int to_tunnel(struct __sk_buff *skb, struct skep_config *
     .id = (__u16)bpf_get_prandom_u32(),
     .ttl = 64,
     .protocol = IPPROTO_UDP,
-    .saddr = config->tunnel_address_be,
+    .saddr = source_be,
     .daddr = bpf_htonl(tunnel),
   };
   ip.check = header_check(&ip);
@@ -92,6 +99,10 @@ static __always_inline int to_tunnel(struct __sk_buff *skb, struct skep_config *
   headers.vni_be = bpf_htonl(vni << 8);
   if (bpf_skb_store_bytes(skb, ETH_BYTES, &headers, sizeof(headers), 0) < 0)
     return DROP(SKEP_TUNNEL_SEND);
+  if (peer) {
+    count(skb, SKEP_ENCRYPTED_SENT);
+    return bpf_redirect(ifindex, 0);
+  }
   count(skb, SKEP_TO_TUNNEL);
-  return bpf_redirect_neigh(config->uplink_ifindex, NULL, 0, 0);
+  return bpf_redirect_neigh(ifindex, NULL, 0, 0);
 }

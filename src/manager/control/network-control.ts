@@ -17,6 +17,7 @@ import {
   TaskState,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { newId } from '../../model/ids.js';
+import { ENCRYPTED_DRIVER_OPTION } from '../../model/labels.js';
 import { containsAddress, type IpPrefix, parseIpPrefix } from '../../model/ip-prefix.js';
 import type { ReadTransaction, Store } from '../../store/types.js';
 import { checkDnsName, checkSkepLabels, invalid, precondition } from './annotations.js';
@@ -88,15 +89,16 @@ export function checkNetworkSpec(spec: NetworkSpec): void {
   }
   checkSkepLabels('network', spec.annotations);
   checkDriver(spec.driverConfig, ['overlay']);
-  refuseEncryption(spec.driverConfig);
+  refuseEncryptedIngress(spec);
   checkDriver(spec.ipam?.driver, ['default', '']);
   for (const config of spec.ipam?.configs ?? []) checkIpam(config);
 }
 
-/** A network that was asked to be encrypted must never carry clear packets: better none at all. */
-function refuseEncryption(driver: Driver | undefined): void {
-  if (driver?.options['encrypted'] === undefined) return;
-  throw new SkepError('unimplemented', 'encrypted overlay networks are not supported yet');
+/** Packets of the routing mesh are not encrypted, so the network they belong to must not claim to be. */
+function refuseEncryptedIngress(spec: NetworkSpec): void {
+  const isEncrypted = spec.driverConfig?.options[ENCRYPTED_DRIVER_OPTION] !== undefined;
+  if (!spec.ingress || !isEncrypted) return;
+  throw new SkepError('unimplemented', 'ingress network cannot be encrypted');
 }
 
 /** SwarmKit asks its plugins for drivers it does not know; there are none to be found here. */

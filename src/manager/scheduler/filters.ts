@@ -4,7 +4,8 @@
  */
 import { nodeMeetsExpressions } from '../../model/constraint.js';
 import { runsSkepd } from '../../model/agent-kind.js';
-import type { Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { ENCRYPTED_DRIVER_OPTION } from '../../model/labels.js';
+import type { Network, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
   type Mount,
@@ -43,6 +44,13 @@ const RESOURCES: Filter = {
 
 const PLUGINS: Filter = { admits: hasPlugins, explain: onNodes('missing plugin') };
 
+/** A stock engine encrypts with IPsec, which nobody else here speaks. */
+const ENCRYPTION: Filter = {
+  admits: ({ node }, task) =>
+    runsSkepd(node) || !task.networks.some(({ network }) => isEncrypted(network)),
+  explain: onNodes('encrypted network not supported by the stock engine'),
+};
+
 const CONSTRAINTS: Filter = {
   admits: ({ node }, task) => nodeMeetsExpressions(task.spec?.placement?.constraints ?? [], node),
   explain: onNodes('scheduling constraints not satisfied'),
@@ -74,6 +82,7 @@ const FILTERS = [
   READY,
   RESOURCES,
   PLUGINS,
+  ENCRYPTION,
   CONSTRAINTS,
   PLATFORM,
   PUBLISH_RULES,
@@ -82,7 +91,7 @@ const FILTERS = [
 ];
 
 /** Filters that depend on the node alone, not on the tasks it holds. */
-const STATIC_FILTERS = [READY, PLUGINS, CONSTRAINTS, PLATFORM, PUBLISH_RULES];
+const STATIC_FILTERS = [READY, PLUGINS, ENCRYPTION, CONSTRAINTS, PLATFORM, PUBLISH_RULES];
 
 /** Whether the node can take the task. */
 export function admits(node: NodeInfo, task: Task): boolean {
@@ -105,6 +114,10 @@ export function explain(nodes: Iterable<NodeInfo>, task: Task): string {
     .sort(([, a], [, b]) => b - a)
     .map(([filter, count]) => filter.explain(count))
     .join('; ');
+}
+
+function isEncrypted(network: Network | undefined): boolean {
+  return network?.spec?.driverConfig?.options[ENCRYPTED_DRIVER_OPTION] !== undefined;
 }
 
 function hasPlugins({ node }: NodeInfo, task: Task): boolean {

@@ -6,6 +6,7 @@ import { SkepError } from '../../model/errors.js';
 import type { Datapath, Netlink } from '../../native/datapath-types.js';
 import type { Logger } from '../../observe/logger.js';
 import { isMac, macOf, parseAddressWithPrefix } from '../addresses.js';
+import { WIREGUARD_OVERHEAD_BYTES } from '../limits.js';
 import { type LocalEndpoint, type LocalState, type LocalTask, placeKey } from '../local-state.js';
 import { NETWORK_ID_LABEL, type NetworkInfo, subnetOf } from '../network-info.js';
 import { object, type PluginHandler, type PluginRequest, requiredText, text } from './messages.js';
@@ -23,7 +24,7 @@ const TUNNEL_OVERHEAD_BYTES = 50;
 export interface NetworkDriverParts {
   readonly state: LocalState;
   readonly datapath: Pick<Datapath, 'containerMtu' | 'attachLink' | 'detachLink'>;
-  readonly netlink: Netlink;
+  readonly netlink: Pick<Netlink, 'createVethPair' | 'setLinkUp' | 'deleteLink' | 'linkNames'>;
   /** Of the name server, for containers that have no default route. */
   readonly dnsAddress: string;
   readonly logger: Logger;
@@ -297,7 +298,9 @@ function deviceNames(id: string): { readonly hostSide: string; readonly containe
 
 /** `com.docker.network.driver.mtu` speaks of the underlay, as in stock Swarm; it can only lower ours. */
 function containerMtu(info: NetworkInfo, datapathMtu: number): number {
+  const wireguard = info.encrypted ? WIREGUARD_OVERHEAD_BYTES : 0;
+  const most = datapathMtu - wireguard;
   return info.mtu === undefined
-    ? datapathMtu
-    : Math.min(datapathMtu, info.mtu - TUNNEL_OVERHEAD_BYTES);
+    ? most
+    : Math.min(most, info.mtu - TUNNEL_OVERHEAD_BYTES - wireguard);
 }

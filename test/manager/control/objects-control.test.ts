@@ -47,8 +47,8 @@ void t.test('networks are refused with SwarmKit texts', async (t) => {
     ],
     [{ ingress: true, attachable: true }, 'invalid_argument: ingress network cannot be attachable'],
     [
-      { driverConfig: { name: 'overlay', options: { encrypted: '' } } },
-      'unimplemented: encrypted overlay networks are not supported yet',
+      { ingress: true, driverConfig: { name: 'overlay', options: { encrypted: '' } } },
+      'unimplemented: ingress network cannot be encrypted',
     ],
     [
       { driverConfig: { name: 'macvlan' } },
@@ -63,6 +63,8 @@ void t.test('networks are refused with SwarmKit texts', async (t) => {
   for (const [parts, text] of cases) {
     t.equal(await refusalOf(() => control.createNetwork(networkSpec('n', parts))), text);
   }
+  const options = { encrypted: '' };
+  await control.createNetwork(networkSpec('s', { driverConfig: { name: 'overlay', options } }));
   await control.createNetwork(networkSpec('n', ipam({ subnet: '10.1.0.0/24' })));
   t.equal(
     await refusalOf(() => control.createNetwork(networkSpec('n'))),

@@ -6,6 +6,7 @@ import dgram from 'node:dgram';
 import net from 'node:net';
 import { hostname } from 'node:os';
 import { openDatapath, type KernelDatapath } from '../../../src/native/datapath.js';
+import { EncryptionAgent, type EncryptionOptions } from './encryption-agent.js';
 import type { DatapathOptions } from '../../../src/native/datapath-types.js';
 import { type Ipv4Packet, ipv4Frame } from './packets.js';
 
@@ -43,6 +44,7 @@ const REFRESH_MS = 5;
 
 let name = hostname();
 let datapath: KernelDatapath | undefined;
+let encryption: EncryptionAgent | undefined;
 let stream: { socket: net.Socket; answered: number; failure: string | undefined } | undefined;
 
 async function listening(server: net.Server, port: number, host: string): Promise<void> {
@@ -366,6 +368,17 @@ function flood(program: string, packet: Ipv4Packet, interfaceIndex: number, coun
   return forwarded;
 }
 
+async function openEncryption(options: EncryptionOptions): Promise<void> {
+  if (datapath === undefined) throw new Error('no data path is open');
+  encryption = await EncryptionAgent.open(options, datapath);
+}
+
+/** Calls a method of the node's encryption. */
+async function callEncryption(method: string, args: readonly unknown[]): Promise<unknown> {
+  const target = encryption as unknown as Record<string, (...args: readonly unknown[]) => unknown>;
+  return await target[method]?.(...args);
+}
+
 const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   testRuns,
   serveTcp,
@@ -388,6 +401,8 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   datapath: callDatapath,
   timeDatapath,
   testRun,
+  openEncryption,
+  encryption: callEncryption,
   usesTcx: () => datapath?.usesTcx,
   setName: (value: string) => {
     name = value;

@@ -113,6 +113,7 @@ await t.test(`seed ${SEED}`, async (t) => {
     await testRuns(t, a, 'from_uplink', 'eth0', [...fromClient, ...fromMember]);
     await testRuns(t, a, 'from_host', 'sw-h1', fromPlain);
     await testRuns(t, a, 'from_overlay', 'sw-vx0', fromPlain);
+    await testRuns(t, a, 'from_wireguard', 'sw-vx0', fromPlain);
   });
 
   await t.test('nothing reaches a network it is not meant for', async (t) => {

@@ -4,7 +4,7 @@
  * nothing is left once the actors have ended, also when a test fails.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmdirSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,10 +31,12 @@ export class Actor {
     number,
     { resolve: (value: unknown) => void; reject: (error: Error) => void }
   >();
+  readonly #forked: boolean;
   #next = 1;
 
-  private constructor(child: ChildProcess) {
+  private constructor(child: ChildProcess, forked: boolean) {
     this.#child = child;
+    this.#forked = forked;
     child.on('message', (message) => {
       const { id, result, error } = message as {
         id: number;
@@ -56,7 +58,8 @@ export class Actor {
   static async start(prefix: readonly [string, ...string[]]): Promise<Actor> {
     const [command, ...args] = [...prefix, process.execPath, ACTOR];
     const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
-    const actor = new Actor(child);
+    const forked = prefix.includes('--fork') || prefix.includes('-p');
+    const actor = new Actor(child, forked);
     await new Promise((resolve, reject) => {
       actor.#waiting.set(0, { resolve, reject });
     });
@@ -97,6 +100,8 @@ export class Actor {
   async kill(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const gone = new Promise((resolve) => this.#child.once('exit', resolve));
+    // Behind a command that forks, the actor is its child.
+    if (this.#forked) for (const pid of childrenOf(this.pid)) process.kill(pid, 'SIGKILL');
     this.#child.kill('SIGKILL');
     await gone;
   }
@@ -109,6 +114,7 @@ export class WorldNode {
     readonly directory: string,
     readonly address: string,
     public agent: Actor,
+    readonly ownProcesses = false,
   ) {}
 
   /** Calls a method of the data path. */
@@ -127,17 +133,22 @@ export class WorldNode {
 
   /** Command prefix that enters the node's namespaces. */
   enter(): [string, ...string[]] {
-    return ['nsenter', '-t', String(this.holder.pid), '-n', '-m', '--'];
+    const { pid } = this.holder;
+    if (!this.ownProcesses) return ['nsenter', '-t', String(pid), '-n', '-m', '--'];
+    // unshare has forked: its child is the first process of the namespace.
+    return ['nsenter', '-t', String(childrenOf(pid)[0]), '-n', '-m', '-p', '--'];
   }
 
   run(...command: readonly string[]): string {
-    const [program, ...args] = this.enter();
-    return execFileSync(program, [...args, ...command], { encoding: 'utf8' });
+    const enter = ['-t', String(this.holder.pid), '-n', '-m', '--'];
+    return execFileSync('nsenter', [...enter, ...command], { encoding: 'utf8' });
   }
 }
 
 /** Options of a node's data path beyond the address. */
 export interface NodeOptions {
+  /** The node's processes are in a namespace of their own and end with it; it has its own /run. */
+  readonly ownProcesses?: boolean;
   readonly forceClsact?: boolean;
   readonly forceTunnelDevice?: boolean;
   readonly limits?: Partial<DatapathLimits>;
@@ -164,10 +175,15 @@ export class World {
 
   /** A host on the underlay that `outside` switches, with a data path open on it. */
   async node(outside: Actor, address: string, options: NodeOptions = {}): Promise<WorldNode> {
-    const holder = await this.actor(['unshare', '--net', '--mount', '--propagation', 'private']);
+    // With processes of its own, what its agents leave running ends with the node.
+    const holder = await this.actor([
+      ...(['unshare', '--net', '--mount', '--propagation', 'private'] as const),
+      ...(options.ownProcesses === true ? ['--pid', '--fork', '--kill-child'] : []),
+    ]);
     const directory = mkdtempSync(path.join(tmpdir(), 'skep-datapath-'));
     this.#directories.push(directory);
-    const node = new WorldNode(holder, directory, address, holder);
+    const node = new WorldNode(holder, directory, address, holder, options.ownProcesses === true);
+    if (node.ownProcesses) node.run('mount', '-t', 'tmpfs', 'tmpfs', '/run');
     node.run('mount', '-t', 'bpf', 'bpf', directory);
     node.run('ip', 'link', 'set', 'lo', 'up');
     const port = `port${this.#interfaces++}`;
@@ -199,6 +215,7 @@ export class World {
     node: WorldNode,
     name: string,
     attachments: readonly { readonly vni: number; readonly address: string }[],
+    mtu = 1450,
   ): Promise<Actor> {
     const actor = await this.actor(['unshare', '--net']);
     await actor.call('setName', name);
@@ -207,8 +224,9 @@ export class World {
       const interfaceName = `c${this.#interfaces++}`;
       const mac = macOf(attachment.address);
       const device = `eth${index}`;
-      const peer = ['peer', 'name', `${interfaceName}p`, 'address', mac, 'mtu', '1450'];
-      node.run('ip', 'link', 'add', interfaceName, 'mtu', '1450', 'type', 'veth', ...peer);
+      const size = String(mtu);
+      const peer = ['peer', 'name', `${interfaceName}p`, 'address', mac, 'mtu', size];
+      node.run('ip', 'link', 'add', interfaceName, 'mtu', size, 'type', 'veth', ...peer);
       node.run('ip', 'link', 'set', `${interfaceName}p`, 'netns', String(actor.pid));
       node.run('ip', 'link', 'set', interfaceName, 'up');
       inside(actor, 'ip', 'link', 'set', `${interfaceName}p`, 'name', device);
@@ -227,6 +245,17 @@ export class World {
   async close(): Promise<void> {
     await Promise.all(this.#actors.map(async (actor) => await actor.kill()));
     for (const directory of this.#directories) rmdirSync(directory);
+  }
+}
+
+/** Process ids of the children of a process. */
+function childrenOf(pid: number): readonly number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+    return text === '' ? [] : text.split(' ').map(Number);
+  } catch {
+    // It has just ended.
+    return [];
   }
 }
 

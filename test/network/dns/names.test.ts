@@ -8,7 +8,7 @@ import type { EndpointView } from '../../../src/network/view.js';
 
 function network(id: string, name: string, ingress = false) {
   const info: NetworkInfo = {
-    ...{ id, name, subnets: [], internal: false, attachable: false, ingress },
+    ...{ id, name, subnets: [], internal: false, attachable: false, ingress, encrypted: false },
   };
   return { info, nodeAddresses: [] };
 }

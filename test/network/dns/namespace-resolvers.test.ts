@@ -28,7 +28,7 @@ function namesOf(count: number): readonly NameTable[] {
     ...{ serviceName: 'rr', serviceId: 'r', virtualIp: '', endpointIp: `10.0.1.${index + 2}` },
     ...{ ingressPorts: [], aliases: [], taskAliases: [], disabled: false },
   }));
-  const view = { info: { ...INFO, ingress: false }, nodeAddresses: [] };
+  const view = { info: { ...INFO, ingress: false, encrypted: false }, nodeAddresses: [] };
   return [...buildNameTables([view], endpoints).values()];
 }
 

@@ -21,7 +21,8 @@ import { systemEnvironment } from '../../../src/observe/system-environment.js';
 const { random } = systemEnvironment;
 
 function namesOf(count: number, internal = false): readonly NameTable[] {
-  const info = { id: '1', name: 'front', subnets: [], internal, attachable: false, ingress: false };
+  const flags = { internal, attachable: false, ingress: false, encrypted: false };
+  const info = { id: '1', name: 'front', subnets: [], ...flags };
   const endpoints = Array.from({ length: count }, (_, index) => ({
     ...{ networkId: '1', key: String(index), owner: 'n', name: `rr.${index}.x` },
     ...{ serviceName: 'rr', serviceId: 'r', virtualIp: '', endpointIp: `10.0.1.${index + 2}` },

@@ -12,14 +12,14 @@ import { isEndpointDevice, NetworkDriver } from '../../../src/network/plugin/net
 import { silentLogger } from '../../../src/observe/logger.js';
 
 /** A host with these devices. */
-function hostWith(...names: readonly string[]): Netlink {
+function hostWith(
+  ...names: readonly string[]
+): Pick<Netlink, 'createVethPair' | 'setLinkUp' | 'deleteLink' | 'linkNames'> {
   return {
     createVethPair: () => undefined,
     setLinkUp: () => undefined,
     deleteLink: (name) => names.includes(name),
     linkNames: () => names,
-    addresses: () => [],
-    routeTo: () => ({ interfaceName: 'eth0', source: '192.0.2.1', mtu: 1500 }),
   };
 }
 

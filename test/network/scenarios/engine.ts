@@ -11,6 +11,7 @@ import { SkepError } from '../../../src/model/errors.js';
 import { openNamespaceResolver } from '../../../src/native/namespace-resolver.js';
 import { openNetlink } from '../../../src/native/netlink.js';
 import { RecordingDatapath } from '../../../src/native/recording-datapath.js';
+import { HostWireguardDevices } from '../../../src/network/encryption/host-devices.js';
 import { NodeNetwork } from '../../../src/network/node-network.js';
 import type { AttachmentAllocator, ContainerNetworking } from '../../../src/network/types.js';
 import { createLogger } from '../../../src/observe/logger.js';
@@ -20,6 +21,7 @@ import { WEB_IMAGE } from '../../testbed/layout.js';
 import { GossipHub } from '../support/memory-gossip.js';
 import { PrivateEngine } from '../support/private-engine.js';
 import { attachment, INGRESS, node, overlay, port, webTask } from '../support/swarm-objects.js';
+import { fixedIdentity, TestCluster } from '../support/test-cluster.js';
 
 const ROOT = '/var/tmp/skep-network-test/engine';
 const USER_SERVER = '169.254.77.54';
@@ -28,6 +30,8 @@ const engine = new PrivateEngine(ROOT);
 const datapath = new RecordingDatapath();
 const netlink = openNetlink();
 const hub = new GossipHub();
+const cluster = await TestCluster.create();
+const identity = fixedIdentity(await cluster.identity('n1'));
 const detached: string[] = [];
 const attachedFor: string[] = [];
 
@@ -54,6 +58,8 @@ function makeNetwork(): NodeNetwork {
     startGossip: hub.start,
     engine: engine.docker,
     attachments,
+    identity,
+    wireguard: new HostWireguardDevices(netlink),
     options: {
       stateDirectory: path.join(ROOT, 'state'),
       pluginSocket: '/run/docker/plugins/skep.sock',

@@ -8,11 +8,13 @@ import { openDatapath } from '../../../src/native/datapath.js';
 import { startGossip } from '../../../src/native/gossip.js';
 import { openNamespaceResolver } from '../../../src/native/namespace-resolver.js';
 import { openNetlink } from '../../../src/native/netlink.js';
+import { HostWireguardDevices } from '../../../src/network/encryption/host-devices.js';
 import { NodeNetwork } from '../../../src/network/node-network.js';
 import { createLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
 import { WEB_IMAGE } from '../../testbed/layout.js';
 import { attachment, INGRESS, node, overlay, port, webTask } from '../support/swarm-objects.js';
+import { fixedIdentity, TestCluster } from '../support/test-cluster.js';
 
 /** What the parent may ask. `number` is the host's, addresses derive from it. */
 export type MeshCommand =
@@ -41,10 +43,14 @@ const datapath = openDatapath({
   tunnelPort: 4789,
   dnsAddress: DNS,
 });
+const cluster = await TestCluster.create();
+const netlink = openNetlink();
 const network = new NodeNetwork({
   datapath,
-  netlink: openNetlink(),
+  netlink,
   openNamespaceResolver,
+  identity: fixedIdentity(await cluster.identity('host')),
+  wireguard: new HostWireguardDevices(netlink),
   startGossip,
   engine,
   attachments: {

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file skep/network/v1/tables.proto.
  */
 export const file_skep_network_v1_tables: GenFile = /*@__PURE__*/
-  fileDesc("Chxza2VwL25ldHdvcmsvdjEvdGFibGVzLnByb3RvEg9za2VwLm5ldHdvcmsudjEi5QIKDkVuZHBvaW50UmVjb3JkEgwKBG5hbWUYASABKAkSFAoMc2VydmljZV9uYW1lGAIgASgJEhIKCnNlcnZpY2VfaWQYAyABKAkSEgoKdmlydHVhbF9pcBgEIAEoCRITCgtlbmRwb2ludF9pcBgFIAEoCRIyCg1pbmdyZXNzX3BvcnRzGAYgAygLMhsuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcSDwoHYWxpYXNlcxgHIAMoCRIUCgx0YXNrX2FsaWFzZXMYCCADKAkSGAoQc2VydmljZV9kaXNhYmxlZBgJIAEoCBI5ChByZXN0cmljdGVkX3BvcnRzGGUgAygLMh8uc2tlcC5uZXR3b3JrLnYxLlJlc3RyaWN0ZWRQb3J0EhEKCWxiX3BvbGljeRhmIAEoCRIvCgtwb3J0X3JhbmdlcxhnIAMoCzIaLnNrZXAubmV0d29yay52MS5Qb3J0UmFuZ2UiRgoJUG9ydFJhbmdlEioKBWZpcnN0GAEgASgLMhsuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcSDQoFY291bnQYAiABKA0iWQoOUmVzdHJpY3RlZFBvcnQSKQoEcG9ydBgBIAEoCzIbLnNrZXAubmV0d29yay52MS5Qb3J0Q29uZmlnEg0KBXNjb3BlGAIgASgJEg0KBWFsbG93GAMgAygMIqcBCgpQb3J0Q29uZmlnEgwKBG5hbWUYASABKAkSNgoIcHJvdG9jb2wYAiABKA4yJC5za2VwLm5ldHdvcmsudjEuUG9ydENvbmZpZy5Qcm90b2NvbBITCgt0YXJnZXRfcG9ydBgDIAEoDRIWCg5wdWJsaXNoZWRfcG9ydBgEIAEoDSImCghQcm90b2NvbBIHCgNUQ1AQABIHCgNVRFAQARIICgRTQ1RQEAIiUwoKUGVlclJlY29yZBITCgtlbmRwb2ludF9pcBgBIAEoCRIUCgxlbmRwb2ludF9tYWMYAiABKAkSGgoSdHVubmVsX2VuZHBvaW50X2lwGAMgASgJYgZwcm90bzM");
+  fileDesc("Chxza2VwL25ldHdvcmsvdjEvdGFibGVzLnByb3RvEg9za2VwLm5ldHdvcmsudjEi5QIKDkVuZHBvaW50UmVjb3JkEgwKBG5hbWUYASABKAkSFAoMc2VydmljZV9uYW1lGAIgASgJEhIKCnNlcnZpY2VfaWQYAyABKAkSEgoKdmlydHVhbF9pcBgEIAEoCRITCgtlbmRwb2ludF9pcBgFIAEoCRIyCg1pbmdyZXNzX3BvcnRzGAYgAygLMhsuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcSDwoHYWxpYXNlcxgHIAMoCRIUCgx0YXNrX2FsaWFzZXMYCCADKAkSGAoQc2VydmljZV9kaXNhYmxlZBgJIAEoCBI5ChByZXN0cmljdGVkX3BvcnRzGGUgAygLMh8uc2tlcC5uZXR3b3JrLnYxLlJlc3RyaWN0ZWRQb3J0EhEKCWxiX3BvbGljeRhmIAEoCRIvCgtwb3J0X3JhbmdlcxhnIAMoCzIaLnNrZXAubmV0d29yay52MS5Qb3J0UmFuZ2UiRgoJUG9ydFJhbmdlEioKBWZpcnN0GAEgASgLMhsuc2tlcC5uZXR3b3JrLnYxLlBvcnRDb25maWcSDQoFY291bnQYAiABKA0iWQoOUmVzdHJpY3RlZFBvcnQSKQoEcG9ydBgBIAEoCzIbLnNrZXAubmV0d29yay52MS5Qb3J0Q29uZmlnEg0KBXNjb3BlGAIgASgJEg0KBWFsbG93GAMgAygMIqcBCgpQb3J0Q29uZmlnEgwKBG5hbWUYASABKAkSNgoIcHJvdG9jb2wYAiABKA4yJC5za2VwLm5ldHdvcmsudjEuUG9ydENvbmZpZy5Qcm90b2NvbBITCgt0YXJnZXRfcG9ydBgDIAEoDRIWCg5wdWJsaXNoZWRfcG9ydBgEIAEoDSImCghQcm90b2NvbBIHCgNUQ1AQABIHCgNVRFAQARIICgRTQ1RQEAIiUwoKUGVlclJlY29yZBITCgtlbmRwb2ludF9pcBgBIAEoCRIUCgxlbmRwb2ludF9tYWMYAiABKAkSGgoSdHVubmVsX2VuZHBvaW50X2lwGAMgASgJIksKE0VuY3J5cHRpb25LZXlSZWNvcmQSDAoEa2V5cxgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwSEwoLY2VydGlmaWNhdGUYAyABKAwirQEKDkVuY3J5cHRpb25LZXlzEg8KB25vZGVfaWQYASABKAkSEAoIc2VxdWVuY2UYAiABKAQSEgoKZXhwaXJlc19tcxgDIAEoAxIYChB1bmRlcmxheV9hZGRyZXNzGAQgASgJEg4KBnR1bm5lbBgFIAEoDRI6CgtnZW5lcmF0aW9ucxgGIAMoCzIlLnNrZXAubmV0d29yay52MS5FbmNyeXB0aW9uR2VuZXJhdGlvbiJIChRFbmNyeXB0aW9uR2VuZXJhdGlvbhIOCgZudW1iZXIYASABKAQSEgoKcHVibGljX2tleRgCIAEoDBIMCgRwb3J0GAMgASgNYgZwcm90bzM");
 
 /**
  * Value in `endpoint_table`: one container interface as a name and a load-balancing target.
@@ -244,4 +244,121 @@ export type PeerRecord = Message<"skep.network.v1.PeerRecord"> & {
  */
 export const PeerRecordSchema: GenMessage<PeerRecord> = /*@__PURE__*/
   messageDesc(file_skep_network_v1_tables, 4);
+
+/**
+ * Value in `skep_wgkey`, which stock engines relay and do not read: the keys with which a node takes
+ * part in encrypted networks.
+ *
+ * @generated from message skep.network.v1.EncryptionKeyRecord
+ */
+export type EncryptionKeyRecord = Message<"skep.network.v1.EncryptionKeyRecord"> & {
+  /**
+   * An EncryptionKeys message; exactly these bytes are signed.
+   *
+   * @generated from field: bytes keys = 1;
+   */
+  keys: Uint8Array;
+
+  /**
+   * By the key of `certificate`, over a fixed prefix and `keys`. ECDSA in DER, or RSA PKCS#1 v1.5; SHA-256.
+   *
+   * @generated from field: bytes signature = 2;
+   */
+  signature: Uint8Array;
+
+  /**
+   * The node's TLS certificate, DER.
+   *
+   * @generated from field: bytes certificate = 3;
+   */
+  certificate: Uint8Array;
+};
+
+/**
+ * Describes the message skep.network.v1.EncryptionKeyRecord.
+ * Use `create(EncryptionKeyRecordSchema)` to create a new message.
+ */
+export const EncryptionKeyRecordSchema: GenMessage<EncryptionKeyRecord> = /*@__PURE__*/
+  messageDesc(file_skep_network_v1_tables, 5);
+
+/**
+ * @generated from message skep.network.v1.EncryptionKeys
+ */
+export type EncryptionKeys = Message<"skep.network.v1.EncryptionKeys"> & {
+  /**
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * Rises with every record of a node; a lower one is a replay.
+   *
+   * @generated from field: uint64 sequence = 2;
+   */
+  sequence: bigint;
+
+  /**
+   * Milliseconds since 1970 after which the record is void.
+   *
+   * @generated from field: int64 expires_ms = 3;
+   */
+  expiresMs: bigint;
+
+  /**
+   * Where the node's tunnels are reached.
+   *
+   * @generated from field: string underlay_address = 4;
+   */
+  underlayAddress: string;
+
+  /**
+   * 1 to 2^27 - 1: which pair of addresses in 240.0.0.0/4 is this node's.
+   *
+   * @generated from field: uint32 tunnel = 5;
+   */
+  tunnel: number;
+
+  /**
+   * Oldest first; two while the key changes.
+   *
+   * @generated from field: repeated skep.network.v1.EncryptionGeneration generations = 6;
+   */
+  generations: EncryptionGeneration[];
+};
+
+/**
+ * Describes the message skep.network.v1.EncryptionKeys.
+ * Use `create(EncryptionKeysSchema)` to create a new message.
+ */
+export const EncryptionKeysSchema: GenMessage<EncryptionKeys> = /*@__PURE__*/
+  messageDesc(file_skep_network_v1_tables, 6);
+
+/**
+ * @generated from message skep.network.v1.EncryptionGeneration
+ */
+export type EncryptionGeneration = Message<"skep.network.v1.EncryptionGeneration"> & {
+  /**
+   * @generated from field: uint64 number = 1;
+   */
+  number: bigint;
+
+  /**
+   * X25519, 32 bytes.
+   *
+   * @generated from field: bytes public_key = 2;
+   */
+  publicKey: Uint8Array;
+
+  /**
+   * @generated from field: uint32 port = 3;
+   */
+  port: number;
+};
+
+/**
+ * Describes the message skep.network.v1.EncryptionGeneration.
+ * Use `create(EncryptionGenerationSchema)` to create a new message.
+ */
+export const EncryptionGenerationSchema: GenMessage<EncryptionGeneration> = /*@__PURE__*/
+  messageDesc(file_skep_network_v1_tables, 7);
 

@@ -1,0 +1,30 @@
+/** Encrypted networks need a node that can speak to the others on them. */
+import { create } from '@bufbuild/protobuf';
+import t from 'tap';
+import { explain, admits, admitsStatically } from '../../../src/manager/scheduler/filters.js';
+import { NodeInfo } from '../../../src/manager/scheduler/node-info.js';
+import { TaskSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
+import { AGENT_PLUGIN } from '../../../src/model/agent-kind.js';
+import { AGENT_VERSION_LABEL } from '../../../src/model/labels.js';
+import { makeNode } from '../simulation/objects.js';
+
+function onNetwork(options: Record<string, string>) {
+  const spec = { driverConfig: { name: 'overlay', options } };
+  return create(TaskSchema, { id: 't', networks: [{ network: { id: 'n', spec } }] });
+}
+
+void t.test('stock engines take no task of an encrypted network', async (t) => {
+  const stock = new NodeInfo(makeNode('stock'));
+  const engine = { labels: { [AGENT_VERSION_LABEL]: '1' }, plugins: [AGENT_PLUGIN] };
+  const ours = new NodeInfo(makeNode('ours', { description: { engine } }));
+  const encrypted = onNetwork({ encrypted: '' });
+  t.notOk(admits(stock, encrypted));
+  t.notOk(admitsStatically(stock, encrypted));
+  t.ok(admits(ours, encrypted));
+  t.ok(admitsStatically(ours, encrypted));
+  t.ok(admits(stock, onNetwork({})));
+  t.equal(
+    explain([stock], encrypted),
+    'encrypted network not supported by the stock engine on 1 node',
+  );
+});
