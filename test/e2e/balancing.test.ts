@@ -87,15 +87,15 @@ void t.test('balancing', async (t) => {
       const [old] = await whoAnswers(h2.address, HOST_PORT);
       let missed = 0;
       let asked = 0;
-      let updating = true;
+      const update = { running: true };
       const asking = (async () => {
-        while (updating) {
+        while (update.running) {
           asked += 1;
           if ((await askWho(h2.address, HOST_PORT, 2)) === undefined) missed += 1;
         }
       })();
       await mustDocker(socket, ['service', 'update', '--force', 'pinned']);
-      updating = false;
+      update.running = false;
       await asking;
       t.equal(missed, 0, `of ${asked} questions`);
       const [now] = await whoAnswers(h2.address, HOST_PORT);

@@ -172,7 +172,8 @@ await t.test('paths', async (t) => {
     inside(far, 'ip', 'route', 'add', 'default', 'via', '10.99.0.1', 'advmss', '1400');
     for (const node of [a, b])
       node.run('ip', 'route', 'add', '10.99.0.0/24', 'via', CLIENT_ADDRESS);
-    for (let i = 0; i < 2; i++) {
+    // Enough for both tasks, whichever the client's ports lead to.
+    for (let i = 0; i < 16; i++) {
       const length = await far.call('fetchTcp', a.address, PUBLISHED_PORT, 200_000);
       t.equal(length, 200_000);
     }
@@ -214,13 +215,12 @@ await t.test('paths', async (t) => {
       async () => await client.askUdp({ host: a.address, port: PUBLISHED_PORT, payloadBytes }),
       async () => await plainA.askUdp({ host: VIP, port: TARGET_PORT, payloadBytes }),
     ]) {
-      const found = new Set<string>();
-      for (let i = 0; i < 2; i++) {
-        const { name, bytes } = await ask();
-        t.equal(bytes, payloadBytes);
-        found.add(name);
-      }
-      t.same([...found].sort(), ['web-a', 'web-b']);
+      const whole = async () => {
+        const answer = await ask();
+        t.equal(answer.bytes, payloadBytes);
+        return answer;
+      };
+      t.same(await names(whole), ['web-a', 'web-b']);
     }
   });
 });
