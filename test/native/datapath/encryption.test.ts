@@ -171,7 +171,7 @@ function clearPacket(address: string, text: string): Buffer {
   return Buffer.concat([header, inner]);
 }
 
-t.before(async () => {
+async function setUp(): Promise<void> {
   const cluster = await TestCluster.create();
   wire = await world.outside();
   inside(wire, 'ip', 'link', 'add', 'br0', 'type', 'bridge');
@@ -188,146 +188,149 @@ t.before(async () => {
         busy = false;
       });
   }, 50);
-});
+}
 
-t.teardown(async () => {
-  clearInterval(gossip);
-  await world.close();
-  rmSync(directory, { recursive: true, force: true });
-});
-
-void t.test('the watch sees a plain network', async (t) => {
-  const seen = await watched(async () => {
-    await a.plain.askTcp({ host: '10.0.8.12', port: PORT });
+await t.test('an encrypted network', async (t) => {
+  t.teardown(async () => {
+    clearInterval(gossip);
+    await world.close();
+    rmSync(directory, { recursive: true, force: true });
   });
-  t.ok(seen.hits > 0, 'the text is there in clear');
-  t.equal(seen.lost, 0);
-});
+  await setUp();
 
-void t.test('without keys packets are dropped', async (t) => {
-  const seen = await watched(async () => {
-    await t.rejects(a.secret.askTcp({ host: '10.0.9.12', port: PORT, timeoutMs: 1500 }));
-    await a.secret.call('sendUdp', '10.0.9.12', 9, Buffer.from(MARKER).toString('hex'));
+  await t.test('the watch sees a plain network', async (t) => {
+    const seen = await watched(async () => {
+      await a.plain.askTcp({ host: '10.0.8.12', port: PORT });
+    });
+    t.ok(seen.hits > 0, 'the text is there in clear');
+    t.equal(seen.lost, 0);
   });
-  t.equal(seen.hits, 0);
-  const counters = await a.node.counters();
-  t.ok((counters['drop-no-encryption-key'] ?? 0) > 0, 'and counted');
-});
 
-void t.test('with keys traffic flows, encrypted', async (t) => {
-  await encryption(a, 'require');
-  await encryption(b, 'require');
-  gossiping = true;
-  const seen = await watched(async () => {
-    await reachable();
-    const answer = await a.secret.askTcp({ host: '10.0.9.12', port: PORT });
-    t.match(answer, { name: MARKER, address: '10.0.9.11' });
-    const datagram = await b.secret.askUdp({ host: '10.0.9.11', port: PORT, payloadBytes: 1300 });
-    t.match(datagram, { name: MARKER, bytes: 1300 });
-    const bytes = 2_000_000;
-    t.equal(await a.secret.call('fetchTcp', '10.0.9.12', PORT, bytes), bytes);
+  await t.test('without keys packets are dropped', async (t) => {
+    const seen = await watched(async () => {
+      await t.rejects(a.secret.askTcp({ host: '10.0.9.12', port: PORT, timeoutMs: 1500 }));
+      await a.secret.call('sendUdp', '10.0.9.12', 9, Buffer.from(MARKER).toString('hex'));
+    });
+    t.equal(seen.hits, 0);
+    const counters = await a.node.counters();
+    t.ok((counters['drop-no-encryption-key'] ?? 0) > 0, 'and counted');
   });
-  t.ok(seen.packets > 1000);
-  t.equal(seen.hits, 0);
-  const counters = await a.node.counters();
-  t.ok((counters['encrypted-sent'] ?? 0) > 0);
-  t.ok((counters['encrypted-received'] ?? 0) > 0);
-  t.equal(counters['drop-clear-received'], 0);
-  t.equal(counters['drop-wireguard-content'], 0);
-});
 
-void t.test('clear packets of the network are refused', async (t) => {
-  const before = await b.node.counters();
-  const secret = clearPacket('10.0.9.12', 'clear');
-  for (const checksum of [0, 1]) {
-    // Without a checksum as tunnels send, which the programs take off themselves; and with one.
-    const send =
-      'import socket,sys;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);' +
-      's.setsockopt(socket.SOL_SOCKET,11,int(sys.argv[1]));' +
-      's.sendto(bytes.fromhex(sys.argv[2]),("192.168.77.12",4789))';
-    a.node.run('python3', '-c', send, String(1 - checksum), secret.toString('hex'));
-  }
-  await sleep(100);
-  const after = await b.node.counters();
-  t.equal((after['drop-clear-received'] ?? 0) - (before['drop-clear-received'] ?? 0), 2);
-});
-
-void t.test('a row that would send in clear sends nothing', async (t) => {
-  const row = { vni: SECRET, address: '10.0.9.77', mac: macOf('10.0.9.77') };
-  const seen = await watched(async () => {
-    await a.node.datapath('putRemoteEndpoints', [{ ...row, ...NODES[1] }]);
-    await a.secret.call('sendUdp', '10.0.9.77', 9, Buffer.from(MARKER).toString('hex'));
-    await sleep(200);
-  });
-  t.equal(seen.hits, 0);
-  t.equal((await a.node.counters())['drop-clear-send'], 1);
-  await a.node.datapath('removeRemoteEndpoints', [row]);
-});
-
-void t.test('a killed agent costs nothing, and the next takes over', async (t) => {
-  await a.secret.call('startStream', { host: '10.0.9.12', port: PORT });
-  const devices = userspaceDevices(a.node);
-  t.equal(devices.length, 1);
-  const seen = await watched(async () => {
-    const before = await a.secret.tally();
-    gossiping = false;
-    await a.node.agent.kill();
-    await sleep(1500);
-    const without = await a.secret.tally();
-    t.ok(without.answered > before.answered + 20, 'traffic goes on without an agent');
-    await world.openAgent(a.node, OWN);
-    await a.node.agent.call('openEncryption', a.options);
+  await t.test('with keys traffic flows, encrypted', async (t) => {
+    await encryption(a, 'require');
+    await encryption(b, 'require');
     gossiping = true;
-    await sleep(1500);
-    const after = await a.secret.tally();
-    t.ok(after.answered > without.answered + 20, 'and with the next one');
-    t.equal(after.failure, undefined);
+    const seen = await watched(async () => {
+      await reachable();
+      const answer = await a.secret.askTcp({ host: '10.0.9.12', port: PORT });
+      t.match(answer, { name: MARKER, address: '10.0.9.11' });
+      const datagram = await b.secret.askUdp({ host: '10.0.9.11', port: PORT, payloadBytes: 1300 });
+      t.match(datagram, { name: MARKER, bytes: 1300 });
+      const bytes = 2_000_000;
+      t.equal(await a.secret.call('fetchTcp', '10.0.9.12', PORT, bytes), bytes);
+    });
+    t.ok(seen.packets > 1000);
+    t.equal(seen.hits, 0);
+    const counters = await a.node.counters();
+    t.ok((counters['encrypted-sent'] ?? 0) > 0);
+    t.ok((counters['encrypted-received'] ?? 0) > 0);
+    t.equal(counters['drop-clear-received'], 0);
+    t.equal(counters['drop-wireguard-content'], 0);
   });
-  t.equal(seen.hits, 0);
-  t.same(userspaceDevices(a.node), devices, 'the process is the same');
-});
 
-void t.test('key changes under traffic', { timeout: 400_000 }, async (t) => {
-  const first = [await generation(a), await generation(b)];
-  const done = async () => {
-    const now = [await generation(a), await generation(b)];
-    return now.reduce((sum, each, index) => sum + each - (first[index] ?? 0), 0);
-  };
-  const start = await a.secret.tally();
-  let connections = 0;
-  const seen = await watched(async () => {
-    for (const side of [a, b]) await encryption(side, 'rotate', ROTATION_MS);
-    for (const deadline = Date.now() + 380_000; (await done()) < ROTATIONS; ) {
-      if (Date.now() > deadline) break;
-      await b.secret.askTcp({ host: '10.0.9.11', port: PORT });
-      connections += 1;
-      await sleep(20);
+  await t.test('clear packets of the network are refused', async (t) => {
+    const before = await b.node.counters();
+    const secret = clearPacket('10.0.9.12', 'clear');
+    for (const checksum of [0, 1]) {
+      // Without a checksum as tunnels send, which the programs take off themselves; and with one.
+      const send =
+        'import socket,sys;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);' +
+        's.setsockopt(socket.SOL_SOCKET,11,int(sys.argv[1]));' +
+        's.sendto(bytes.fromhex(sys.argv[2]),("192.168.77.12",4789))';
+      a.node.run('python3', '-c', send, String(1 - checksum), secret.toString('hex'));
     }
-    for (const side of [a, b]) await encryption(side, 'rotate', LONG_MS);
+    await sleep(100);
+    const after = await b.node.counters();
+    t.equal((after['drop-clear-received'] ?? 0) - (before['drop-clear-received'] ?? 0), 2);
   });
-  t.ok((await done()) >= ROTATIONS, `${await done()} key changes`);
-  const end = await a.secret.tally();
-  t.equal(end.failure, undefined, 'the old connection lives');
-  t.ok(end.answered > start.answered + 100);
-  t.ok(connections > 100, `${connections} new connections, none failed`);
-  t.equal(seen.hits, 0);
-});
 
-void t.test('a dead wireguard-go stops traffic and is started again', async (t) => {
-  const seen = await watched(async () => {
-    for (const pid of userspaceDevices(b.node)) execFileSync('kill', ['-9', String(pid)]);
-    await t.rejects(a.secret.askTcp({ host: '10.0.9.12', port: PORT, timeoutMs: 300 }));
-    await reachable();
+  await t.test('a row that would send in clear sends nothing', async (t) => {
+    const row = { vni: SECRET, address: '10.0.9.77', mac: macOf('10.0.9.77') };
+    const seen = await watched(async () => {
+      await a.node.datapath('putRemoteEndpoints', [{ ...row, ...NODES[1] }]);
+      await a.secret.call('sendUdp', '10.0.9.77', 9, Buffer.from(MARKER).toString('hex'));
+      await sleep(200);
+    });
+    t.equal(seen.hits, 0);
+    t.equal((await a.node.counters())['drop-clear-send'], 1);
+    await a.node.datapath('removeRemoteEndpoints', [row]);
   });
-  t.equal(seen.hits, 0);
-});
 
-void t.test('leaving ends devices and keys', async (t) => {
-  gossiping = false;
-  await encryption(a, 'leave');
-  await sleep(500);
-  t.same(userspaceDevices(a.node), []);
-  t.notMatch(a.node.run('ip', 'link'), 'sw-wg');
-  t.same(readdirSync(a.options.stateDirectory), []);
-  await t.rejects(a.secret.askTcp({ host: '10.0.9.12', port: PORT, timeoutMs: 500 }));
+  await t.test('a killed agent costs nothing, and the next takes over', async (t) => {
+    await a.secret.call('startStream', { host: '10.0.9.12', port: PORT });
+    const devices = userspaceDevices(a.node);
+    t.equal(devices.length, 1);
+    const seen = await watched(async () => {
+      const before = await a.secret.tally();
+      gossiping = false;
+      await a.node.agent.kill();
+      await sleep(1500);
+      const without = await a.secret.tally();
+      t.ok(without.answered > before.answered + 20, 'traffic goes on without an agent');
+      await world.openAgent(a.node, OWN);
+      await a.node.agent.call('openEncryption', a.options);
+      gossiping = true;
+      await sleep(1500);
+      const after = await a.secret.tally();
+      t.ok(after.answered > without.answered + 20, 'and with the next one');
+      t.equal(after.failure, undefined);
+    });
+    t.equal(seen.hits, 0);
+    t.same(userspaceDevices(a.node), devices, 'the process is the same');
+  });
+
+  await t.test('key changes under traffic', { timeout: 400_000 }, async (t) => {
+    const first = [await generation(a), await generation(b)];
+    const done = async () => {
+      const now = [await generation(a), await generation(b)];
+      return now.reduce((sum, each, index) => sum + each - (first[index] ?? 0), 0);
+    };
+    const start = await a.secret.tally();
+    let connections = 0;
+    const seen = await watched(async () => {
+      for (const side of [a, b]) await encryption(side, 'rotate', ROTATION_MS);
+      for (const deadline = Date.now() + 380_000; (await done()) < ROTATIONS; ) {
+        if (Date.now() > deadline) break;
+        await b.secret.askTcp({ host: '10.0.9.11', port: PORT });
+        connections += 1;
+        await sleep(20);
+      }
+      for (const side of [a, b]) await encryption(side, 'rotate', LONG_MS);
+    });
+    t.ok((await done()) >= ROTATIONS, `${await done()} key changes`);
+    const end = await a.secret.tally();
+    t.equal(end.failure, undefined, 'the old connection lives');
+    t.ok(end.answered > start.answered + 100);
+    t.ok(connections > 100, `${connections} new connections, none failed`);
+    t.equal(seen.hits, 0);
+  });
+
+  await t.test('a dead wireguard-go stops traffic and is started again', async (t) => {
+    const seen = await watched(async () => {
+      for (const pid of userspaceDevices(b.node)) execFileSync('kill', ['-9', String(pid)]);
+      await t.rejects(a.secret.askTcp({ host: '10.0.9.12', port: PORT, timeoutMs: 300 }));
+      await reachable();
+    });
+    t.equal(seen.hits, 0);
+  });
+
+  await t.test('leaving ends devices and keys', async (t) => {
+    gossiping = false;
+    await encryption(a, 'leave');
+    await sleep(500);
+    t.same(userspaceDevices(a.node), []);
+    t.notMatch(a.node.run('ip', 'link'), 'sw-wg');
+    t.same(readdirSync(a.options.stateDirectory), []);
+    await t.rejects(a.secret.askTcp({ host: '10.0.9.12', port: PORT, timeoutMs: 500 }));
+  });
 });
