@@ -166,7 +166,7 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'unknown skep label',
     { annotations: { name: 'web', labels: { 'skep.reshedule_after': '4s' } } },
     'unknown label skep.reshedule_after: keys starting with skep. are reserved ' +
-      '(skep.publish.<port>.address, skep.publish.<port>.allow)',
+      '(skep.publish.<port>.address, skep.publish.<port>.allow, skep.lb.policy)',
   ],
   [
     'rule of a port that is not published',
