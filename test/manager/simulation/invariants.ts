@@ -14,7 +14,12 @@ import {
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOnNode, isOver, isWanted, observedState } from '../../../src/model/task-state.js';
 import { isInProgress, isPaused } from '../../../src/manager/updater/update-status.js';
-import { isJob, isPerNode, isTaskDirty } from '../../../src/manager/orchestrator/task.js';
+import {
+  isJob,
+  isPerNode,
+  isTaskDirty,
+  placeOfTask,
+} from '../../../src/manager/orchestrator/task.js';
 import type { ReadTransaction, StoreEvent } from '../../../src/store/types.js';
 import { JobInvariants } from './job-invariants.js';
 import type { World } from './world.js';
@@ -199,7 +204,7 @@ export class InvariantChecker {
       this.#violated(`task ${task.id} of ${service.id} is ${state}, desired ${desired} (${err})`);
     }
     if (isPaused(service)) return;
-    if (isTaskDirty(service, task, transaction.get('node', task.nodeId))) {
+    if (isTaskDirty(service, task, ...placeOfTask(transaction, task))) {
       this.#violated(`task ${task.id} of ${service.id} is out of date`);
     }
   }

@@ -17,6 +17,8 @@ type ServiceInit = NonNullable<Parameters<typeof makeService>[1]>;
 
 const NODES = ['n1', 'n2', 'n3', 'n4', 'n5'];
 const OPERATIONS = 40;
+/** At once; raft on one machine; raft between far or busy machines. */
+const COMMIT_LATENCIES_MS = [0, 3, 50];
 /** Long enough for every restart delay, monitoring period and stop to pass several times. */
 const QUIET_MS = 240_000;
 
@@ -35,6 +37,8 @@ export async function runScenario(seed: number): Promise<readonly string[]> {
   );
   await world.start(nodes);
   try {
+    const latencyMs = world.environment.random.pick(COMMIT_LATENCIES_MS);
+    if (latencyMs > 0) world.setCommitLatency(latencyMs);
     await world.put('network', makeNetwork('net'));
     const scenario = new Scenario(world);
     for (let step = 0; step < OPERATIONS; step++) {

@@ -21,12 +21,11 @@ void t.test('a new task starts once the old one is seen stopped', async (t) => {
       most = Math.max(most, running.filter((task) => task.slot === slot).length);
     }
   });
-  const updated = world.updateService('web', (spec) => ({
+  await world.updateService('web', (spec) => ({
     ...spec,
     task: spec.task && { ...spec.task, forceUpdate: 1n },
   }));
   await world.run(30_000);
-  await updated;
   const wanted = world.tasksOf('web').filter(({ spec }) => spec?.forceUpdate === 1n);
   t.same(
     wanted.map(({ status }) => status?.state),
