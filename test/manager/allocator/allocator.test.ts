@@ -239,8 +239,8 @@ void t.test('a container asks for an address on an attachable network', async (t
   const world = await startWorld(t);
   await world.put('network', makeNetwork('net', { attachable: true }));
   await world.run(0);
-  const attach = (id: string, addresses: string[]) =>
-    world.put(
+  const attach = async (id: string, addresses: string[]): Promise<void> => {
+    await world.put(
       'task',
       makeTask(id, {
         nodeId: 'n1',
@@ -251,11 +251,12 @@ void t.test('a container asks for an address on an attachable network', async (t
         },
       }),
     );
+    await world.run(0);
+  };
   await attach('any', []);
   await attach('wish', ['10.0.1.77']);
   await attach('same', ['10.0.1.77']);
   await attach('outside', ['10.0.2.77']);
-  await world.run(0);
   const status = (id: string) => world.get('task', id)?.status;
   t.equal(status('any')?.state, TaskState.ASSIGNED);
   t.equal(world.get('task', 'wish')?.networks[0]?.addresses[0], '10.0.1.77/24');
