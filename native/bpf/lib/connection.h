@@ -19,7 +19,12 @@ static __always_inline __u32 timeout_of(struct skep_connection *connection, __u8
     case SKEP_STATE_ESTABLISHED:
       return SKEP_TIMEOUT_TCP_S;
     case SKEP_STATE_CLOSING:
-      return has_ended(connection) ? SKEP_TIMEOUT_TIME_WAIT_S : SKEP_TIMEOUT_HALF_CLOSED_S;
+      if (!has_ended(connection))
+        return SKEP_TIMEOUT_HALF_CLOSED_S;
+      return connection->ends & SKEP_END_BACKEND_FIRST ? SKEP_TIMEOUT_TIME_WAIT_S
+                                                       : SKEP_TIMEOUT_OVER_S;
+    case SKEP_STATE_RESET:
+      return SKEP_TIMEOUT_OVER_S;
     default:
       return SKEP_TIMEOUT_SYN_S;
     }
@@ -48,19 +53,14 @@ static __always_inline int is_reusable(struct skep_connection *connection, struc
 }
 
 /* True if a reply entry may be given to this packet of another flow, because nothing is left of the
- * old connection at the backend. A backend that ended first is in TIME_WAIT: it compares a new
- * connection's sequence numbers with the old one's, which fits the same flow only. */
+ * old connection at the backend. Having seen it end is not enough: the last ACK is still to come,
+ * and a RST waits while the backend's process holds the socket (Linux drops a SYN that waits behind
+ * it). A backend that ended first is in TIME_WAIT: it compares a new connection's sequence numbers
+ * with the old one's, which fits the same flow only. */
 static __always_inline int is_free(struct skep_connection *reply, struct packet *packet)
 {
-  if (packet->protocol == IPPROTO_TCP) {
-    if (!is_opening(packet))
-      return 0;
-    if (reply->state == SKEP_STATE_RESET)
-      return 1;
-    if (reply->state == SKEP_STATE_CLOSING && has_ended(reply) &&
-        !(reply->ends & SKEP_END_BACKEND_FIRST))
-      return 1;
-  }
+  if (packet->protocol == IPPROTO_TCP && !is_opening(packet))
+    return 0;
   return is_expired(reply, packet->protocol);
 }
 

@@ -22,6 +22,7 @@
 #define SKEP_TIMEOUT_TCP_S 432000
 #define SKEP_TIMEOUT_HALF_CLOSED_S 3600
 #define SKEP_TIMEOUT_TIME_WAIT_S 60
+#define SKEP_TIMEOUT_OVER_S 10 /* reset, or ended by the client first; netfilter's for CLOSE */
 #define SKEP_TIMEOUT_UDP_S 60
 #define SKEP_TIMEOUT_UDP_REPLIED_S 180
 #define SKEP_TIMEOUT_ICMP_S 10
