@@ -41,6 +41,8 @@ constexpr std::pair<uint32_t, const char*> kCalls[] = {
     {SKEP_CALL_OPEN_PUBLISHED, "open_published_flow"},
     {SKEP_CALL_OPEN_VIRTUAL, "open_virtual_flow"},
     {SKEP_CALL_REFUSED, "refused_by_node"},
+    {SKEP_CALL_FILE_PUBLISHED, "file_published_flow"},
+    {SKEP_CALL_REFUSE_CLIENT, "refuse_client"},
 };
 static_assert(std::size(kCalls) == SKEP_CALLS);
 

@@ -58,55 +58,71 @@ static __always_inline int is_choosable(struct skep_service *service, __u32 inde
   return backend && backend->state == SKEP_BACKEND_ACTIVE && key->address_be != avoid_be;
 }
 
-/* The slot with the fewest connections from here, of those from a place that moves on. */
-static __always_inline __u32 least_loaded(struct skep_service *service, __u32 avoid_be)
+/* Where the loops below stand. In the row per CPU and read anew each time: of a number in memory the
+ * verifier remembers nothing, so that every turn looks the same to it, also to that of Linux 6.1. */
+struct search {
+  volatile __u32 index;
+  volatile __u32 best;
+  volatile __u32 least;
+};
+
+static __always_inline void next_index(struct skep_service *service, struct search *search)
 {
-  __u32 active = service->active;
-  __u32 index = __sync_fetch_and_add(&service->next, 1) % active;
-  __u32 best = index;
-  __u32 least = ~0u;
-  for (__u32 i = 0; i < SKEP_LOADS_COMPARED && i < active; i++) {
-    struct skep_endpoint_key key = {};
-    if (is_choosable(service, index, avoid_be, &key)) {
-      __u32 *load = bpf_map_lookup_elem(&sw_load, &key);
-      __u32 is = load ? *load : 0;
-      if (is < least) {
-        best = index;
-        least = is;
-      }
-    }
-    index = index + 1 < active ? index + 1 : 0;
-  }
-  return best;
+  __u32 index = search->index + 1;
+  search->index = index < service->active ? index : 0;
 }
 
-/* The slot the client's hash leads to, or if nobody is to be found there, one of those after it: they
- * are in the order of their addresses, the same on every node. */
-static __always_inline __u32 hashed(struct skep_service *service, struct packet *packet,
-                                    __u32 avoid_be)
+/* Finds the slot with the fewest connections from here, of those from a place that moves on. */
+static __always_inline void find_least_loaded(struct skep_service *service, __u32 avoid_be,
+                                              struct search *search)
 {
-  __u32 index = slot_of(service, client_hash(service, packet));
+  __u32 active = service->active;
+  search->index = __sync_fetch_and_add(&service->next, 1) % active;
+  search->best = search->index;
+  search->least = ~0u;
+  for (__u32 i = 0; i < SKEP_LOADS_COMPARED && i < active; i++) {
+    struct skep_endpoint_key key = {};
+    if (is_choosable(service, search->index, avoid_be, &key)) {
+      __u32 *load = bpf_map_lookup_elem(&sw_load, &key);
+      __u32 is = load ? *load : 0;
+      if (is < search->least) {
+        search->best = search->index;
+        search->least = is;
+      }
+    }
+    next_index(service, search);
+  }
+}
+
+/* Finds the slot the client's hash leads to, or if nobody is to be found there, one of those after
+ * it: they are in the order of their addresses, the same on every node. */
+static __always_inline void find_hashed(struct skep_service *service, struct packet *packet,
+                                        __u32 avoid_be, struct search *search)
+{
+  search->index = slot_of(service, client_hash(service, packet));
   for (__u32 i = 0; i < SKEP_CHOICE_TRIES; i++) {
     struct skep_endpoint_key key = {};
-    if (is_choosable(service, index, avoid_be, &key))
+    if (is_choosable(service, search->index, avoid_be, &key))
       break;
-    index = index + 1 < service->active ? index + 1 : 0;
+    next_index(service, search);
   }
-  return index;
+  search->best = search->index;
 }
 
 /* The backend for a new flow, its key in `chosen`; NULL if no active one is found. `avoid_be` is one
  * that was tried already, or 0. */
 static __always_inline struct skep_backend *choose_backend(struct skep_service *service,
                                                            struct packet *packet, __u32 avoid_be,
+                                                           struct search *search,
                                                            struct skep_endpoint_key *chosen)
 {
   if (service->active == 0)
     return NULL;
-  __u32 index = service->policy == SKEP_POLICY_LEAST_CONN
-                  ? least_loaded(service, avoid_be)
-                  : hashed(service, packet, avoid_be);
-  if (!is_choosable(service, index, avoid_be, chosen))
+  if (service->policy == SKEP_POLICY_LEAST_CONN)
+    find_least_loaded(service, avoid_be, search);
+  else
+    find_hashed(service, packet, avoid_be, search);
+  if (!is_choosable(service, search->best, avoid_be, chosen))
     return NULL;
   return bpf_map_lookup_elem(&sw_backend, chosen);
 }

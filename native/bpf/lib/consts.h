@@ -56,7 +56,9 @@
 #define SKEP_CALL_OPEN_PUBLISHED 0
 #define SKEP_CALL_OPEN_VIRTUAL 1
 #define SKEP_CALL_REFUSED 2
-#define SKEP_CALLS 3
+#define SKEP_CALL_FILE_PUBLISHED 3
+#define SKEP_CALL_REFUSE_CLIENT 4
+#define SKEP_CALLS 5
 
 /* Rows of the trace ring. */
 #define SKEP_TRACE_ROWS 8192

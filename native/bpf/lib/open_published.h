@@ -47,9 +47,9 @@ static __always_inline int file_way_back(struct skep_config *config, struct pack
 /* The host may have the packet, as it came: the port is not the service's any more. */
 #define GIVEN_UP 1
 
-/* Picks a backend for a new flow and files both directions. 0, DROP(reason) or GIVEN_UP. */
-static __always_inline int open_published(struct skep_config *config, struct packet *packet,
-                                          struct entry *entry, struct skep_connection *connection)
+/* Picks the backend of a new flow. 0, DROP(reason) or GIVEN_UP. */
+static __always_inline int choose_published(struct packet *packet, struct entry *entry,
+                                            struct pending *pending)
 {
   struct skep_service *service = published_service(packet);
   if (!service)
@@ -58,15 +58,29 @@ static __always_inline int open_published(struct skep_config *config, struct pac
     return DROP(SKEP_NOT_ALLOWED);
   if (yields(service))
     return GIVEN_UP;
-  struct skep_endpoint_key chosen = {};
-  struct skep_backend *backend = choose_backend(service, packet, entry->avoid_be, &chosen);
-  if (!backend)
+  struct skep_endpoint_key key = {};
+  if (!choose_backend(service, packet, entry->avoid_be, &pending->search, &key))
     return DROP(SKEP_NO_BACKEND);
+  pending->chosen = key;
+  return 0;
+}
+
+/* Files both directions of a new flow to the backend that was chosen. 0 or DROP(reason). */
+static __always_inline int file_published(struct skep_config *config, struct packet *packet,
+                                          struct entry *entry, struct skep_endpoint_key *chosen,
+                                          struct skep_connection *connection)
+{
+  struct skep_service *service = published_service(packet);
+  if (!service)
+    return DROP(SKEP_NO_SERVICE);
+  struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, chosen);
+  if (!backend)
+    return DROP(SKEP_BACKEND_GONE);
   connection->last = now_coarse();
   connection->state = first_state(packet);
-  connection->address_be = chosen.address_be;
+  connection->address_be = chosen->address_be;
   connection->port_be = target_port(service, packet->destination_port_be);
-  connection->vni = chosen.vni;
+  connection->vni = chosen->vni;
   connection->refusals = entry->refusals;
   int bad = file_way_back(config, packet, entry, connection, backend->tunnel != 0);
   if (bad)

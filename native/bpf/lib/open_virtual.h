@@ -6,15 +6,16 @@
 #include "virtual_address.h"
 
 /* Picks a backend for a new flow and files both directions. */
-static __always_inline int open_virtual(struct packet *packet, __u32 vni,
+static __always_inline int open_virtual(struct packet *packet, struct pending *pending,
                                         struct skep_connection *connection)
 {
+  __u32 vni = pending->entry.vni;
   struct skep_service_key service_key = { .vni = vni, .address_be = packet->destination_be };
   struct skep_service *service = bpf_map_lookup_elem(&sw_service, &service_key);
   if (!service)
     return DROP(SKEP_NO_SERVICE);
   struct skep_endpoint_key chosen = {};
-  if (!choose_backend(service, packet, 0, &chosen))
+  if (!choose_backend(service, packet, 0, &pending->search, &chosen))
     return DROP(SKEP_NO_BACKEND);
 
   connection->last = now_coarse();

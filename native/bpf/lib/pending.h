@@ -3,7 +3,7 @@
  * million instructions. A program runs to its end on one CPU, so that a row per CPU is enough. */
 #pragma once
 
-#include "packet.h"
+#include "choice.h"
 
 /* Where the client of a service is, seen from the node that chooses its backend. */
 struct entry {
@@ -22,6 +22,8 @@ struct pending {
   __s32 verdict;    /* 0, or why there is nothing to be chosen */
   __u32 tunnel;     /* of the node that refused the packet */
   __u32 backend_be; /* that it refused */
+  struct skep_endpoint_key chosen; /* backend of a new flow that is to be filed */
+  struct search search;            /* for it */
 };
 
 static __always_inline struct pending *get_pending(void)
@@ -51,4 +53,12 @@ static __always_inline int go_on(struct __sk_buff *skb, __u32 call)
 {
   bpf_tail_call(skb, &sw_calls, call);
   return DROP(SKEP_NOT_CONFIGURED);
+}
+
+/* Has the client refused for the reason in `verdict`, or the packet dropped for it. */
+static __always_inline int go_on_refusing(struct __sk_buff *skb, struct pending *pending,
+                                          int verdict)
+{
+  pending->verdict = verdict;
+  return go_on(skb, SKEP_CALL_REFUSE_CLIENT);
 }

@@ -176,8 +176,17 @@ static __always_inline int make_unreachable(struct __sk_buff *skb, struct packet
   __u32 bytes = ICMP_HEADER_BYTES + quoted;
   struct iphdr ip = answer_header(packet, IPPROTO_ICMP, bytes);
   if (bpf_skb_change_tail(skb, ETH_BYTES + IP_BYTES + bytes, 0) < 0 ||
-      bpf_skb_store_bytes(skb, ETH_BYTES, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM) < 0 ||
-      bpf_skb_store_bytes(skb, ETH_BYTES + IP_BYTES, &error, bytes, BPF_F_RECOMPUTE_CSUM) < 0)
+      bpf_skb_store_bytes(skb, ETH_BYTES, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM) < 0)
+    return -1;
+  /* The verifier of Linux 6.1 forgets the bounds of a number that was put aside: it is told again
+   * where it matters, one bound at a time and unseen by the compiler, which would make both one. */
+  asm volatile("" : "+r"(bytes));
+  if (bytes > sizeof(error))
+    return -1;
+  asm volatile("" : "+r"(bytes));
+  if (bytes < ICMP_HEADER_BYTES)
+    return -1;
+  if (bpf_skb_store_bytes(skb, ETH_BYTES + IP_BYTES, &error, bytes, BPF_F_RECOMPUTE_CSUM) < 0)
     return -1;
   count(skb, SKEP_UNREACHABLE_SENT);
   return 0;
