@@ -23,10 +23,19 @@ static __always_inline __u32 client_hash(struct skep_service *service, struct pa
   return mix(mix(hash + ports) + packet->protocol);
 }
 
-/* A hash as a number below `count`: a multiplication, whose result the verifier can bound. */
+/* A hash as a number below `count`. */
 static __always_inline __u32 scale(__u32 hash, __u32 count)
 {
   return (__u32)(((__u64)hash * count) >> 32);
+}
+
+/* The same for a table whose length is known when this is compiled. Newer verifiers see the bound in
+ * the multiplication; that of Linux 6.1 has to be shown it, behind the compiler's back. */
+static __always_inline __u32 cell_of(__u32 hash, const __u32 cells)
+{
+  __u32 cell = scale(hash, cells);
+  asm volatile("" : "+r"(cell));
+  return cell < cells ? cell : 0;
 }
 
 /* The slot a hash leads to. */
@@ -35,11 +44,11 @@ static __always_inline __u32 slot_of(struct skep_service *service, __u32 hash)
   if (service->cells == SKEP_MAGLEV_SMALL_CELLS) {
     struct skep_maglev *table = bpf_map_lookup_elem(&sw_maglev, &service->table);
     if (table)
-      return table->slot[scale(hash, SKEP_MAGLEV_SMALL_CELLS)];
+      return table->slot[cell_of(hash, SKEP_MAGLEV_SMALL_CELLS)];
   } else if (service->cells == SKEP_MAGLEV_LARGE_CELLS) {
     struct skep_maglev_large *table = bpf_map_lookup_elem(&sw_maglev_large, &service->table);
     if (table)
-      return table->slot[scale(hash, SKEP_MAGLEV_LARGE_CELLS)];
+      return table->slot[cell_of(hash, SKEP_MAGLEV_LARGE_CELLS)];
   }
   return scale(hash, service->active);
 }
