@@ -1,9 +1,16 @@
 /* from_container: ingress of the host side of every container's veth pair. Refuses what the
  * container may not send, then sends it to another container, a virtual address, or the host. */
 #include "lib/arp.h"
+#include "lib/neighbour.h"
 #include "lib/published.h"
 #include "lib/refuse.h"
 #include "lib/virtual_address.h"
+
+/* The host's own address that published ports are reached under is the host's alone. */
+static __always_inline int is_reserved(struct skep_config *config, struct packet *packet)
+{
+  return is_frontend(config, &packet->destination) || is_link_local(&packet->destination);
+}
 
 /* A destination on no network of this container: DNS, a published port of this node, or outside. */
 static __always_inline int leave_network(struct __sk_buff *skb, struct skep_config *config,
@@ -12,9 +19,9 @@ static __always_inline int leave_network(struct __sk_buff *skb, struct skep_conf
   struct skep_network *network = bpf_map_lookup_elem(&sw_network, &link->vni);
   if (!network)
     return DROP(SKEP_NOT_CONFIGURED);
-  if ((packet->destination_be & network->mask_be) == network->subnet_be)
+  if (is_in_subnet(&network->subnets, &packet->destination, packet->is_v6))
     return DROP(SKEP_UNKNOWN_DESTINATION);
-  if (packet->destination_be == config->dns_address_be) {
+  if (!packet->is_v6 && packet->destination.word_be[3] == config->dns_address_be) {
     int bad = read_ports(skb, packet, link->vni);
     if (bad)
       return bad;
@@ -24,7 +31,7 @@ static __always_inline int leave_network(struct __sk_buff *skb, struct skep_conf
   }
   if (network->flags & SKEP_NETWORK_INTERNAL)
     return DROP(SKEP_INTERNAL_NETWORK);
-  if (packet->destination_be == config->frontend_be)
+  if (is_reserved(config, packet))
     return DROP(SKEP_ISOLATION);
   if (is_publishable(packet)) {
     int bad = read_ports(skb, packet, link->vni);
@@ -34,12 +41,12 @@ static __always_inline int leave_network(struct __sk_buff *skb, struct skep_conf
     if (packet->protocol == IPPROTO_UDP && packet->destination_port_be == config->tunnel_port_be)
       return DROP(SKEP_CONTAINER_TUNNEL);
     struct skep_service *service = published_service(packet);
-    if (service && bpf_map_lookup_elem(&sw_local, &packet->destination_be)) {
+    if (service && bpf_map_lookup_elem(&sw_local, &packet->destination)) {
       struct entry entry = { .route = SKEP_ROUTE_ENDPOINT, .vni = link->vni };
       return to_published(skb, config, packet, service, &entry);
     }
   }
-  struct skep_subnet_key subnet = { 32, packet->destination_be };
+  struct skep_subnet_key subnet = { 128, packet->destination };
   if (bpf_map_lookup_elem(&sw_subnet, &subnet))
     return DROP(SKEP_ISOLATION);
   return to_host(skb, config);
@@ -69,6 +76,32 @@ static __always_inline int has_own_mac(struct __sk_buff *skb, struct skep_link *
   return is[0] == must[0] && is[1] == must[1] && is[2] == must[2];
 }
 
+/* True for destinations that have no place on these networks: multicast, and IPv4 broadcast. */
+static __always_inline int is_multicast(struct packet *packet)
+{
+  if (packet->is_v6)
+    return (packet->destination.word_be[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+  return (packet->destination.word_be[3] & bpf_htonl(0xe0000000)) == bpf_htonl(0xe0000000);
+}
+
+/* An IPv6 packet that does not come from the container's own address: the container's stack asks
+ * for neighbours and routers, and reports its groups, under link-local addresses or none. */
+static __always_inline int from_stranger6(struct packet *packet)
+{
+  if (is_multicast(packet) && (!is_given(&packet->source) || is_link_local(&packet->source)))
+    return DROP(SKEP_MULTICAST);
+  return DROP(SKEP_SPOOFED_ADDRESS);
+}
+
+/* A destination that is no member of the container's network. */
+static __always_inline int to_nobody(struct __sk_buff *skb, struct skep_config *config,
+                                     struct packet *packet, struct skep_link *link)
+{
+  if (is_multicast(packet))
+    return DROP(SKEP_MULTICAST);
+  return leave_network(skb, config, packet, link);
+}
+
 static __always_inline int handle_container(struct __sk_buff *skb)
 {
   __u32 ifindex = skb->ifindex;
@@ -80,37 +113,38 @@ static __always_inline int handle_container(struct __sk_buff *skb)
     return DROP(SKEP_SPOOFED_MAC);
   if (skb->protocol == bpf_htons(ETH_P_ARP))
     return answer_arp(skb, config, link);
-  if (skb->protocol != bpf_htons(ETH_P_IP))
-    return DROP(SKEP_NOT_IPV4);
-  struct packet packet = {};
-  int bad = read_addresses(skb, &packet);
+  struct skep_scratch *scratch = get_scratch();
+  if (!scratch)
+    return DROP(SKEP_NOT_CONFIGURED);
+  struct packet *packet = &scratch->packet;
+  int bad = read_addresses(skb, packet);
   if (bad)
     return bad;
-  if (packet.source_be != link->address_be)
-    return DROP(SKEP_SPOOFED_ADDRESS);
+  if (is_solicitation(skb, packet))
+    return answer_solicitation(skb, packet, link);
   __u32 vni = link->vni;
+  struct skep_address own = member_address(&link->subnets, link->address_be, packet->is_v6);
+  if (!same_address(&packet->source, &own))
+    return packet->is_v6 ? from_stranger6(packet) : DROP(SKEP_SPOOFED_ADDRESS);
   if (link->replies) {
-    int verdict = try_reply(skb, config, &packet, vni);
+    int verdict = try_reply(skb, config, packet, vni);
     if (verdict)
       return verdict;
   }
-  struct skep_endpoint_key key = { vni, packet.destination_be };
+  __u32 member_be = member_of(&link->subnets, &packet->destination, packet->is_v6);
+  struct skep_endpoint_key key = { vni, member_be };
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
-  if (!endpoint) {
-    /* 224.0.0.0 and above: multicast and broadcast have no place on these networks. */
-    if ((packet.destination_be & bpf_htonl(0xe0000000)) == bpf_htonl(0xe0000000))
-      return DROP(SKEP_MULTICAST);
-    return leave_network(skb, config, &packet, link);
-  }
+  if (!endpoint)
+    return to_nobody(skb, config, packet, link);
   if (is_behind_tunnel(endpoint))
-    return to_tunnel(skb, config, vni, endpoint->tunnel);
+    return to_tunnel(skb, config, vni, &endpoint->tunnel);
   if (endpoint->kind == SKEP_ENDPOINT_VIP) {
-    int verdict = to_virtual(skb, config, &packet, vni);
-    if (is_refusal(verdict) && make_reset(skb, &packet) == 0)
+    int verdict = to_virtual(skb, config, packet, vni, member_be);
+    if (is_refusal(verdict) && make_reset(skb, packet) == 0)
       return turn_round(skb, link);
     return verdict;
   }
-  return deliver(skb, config, &packet, vni, endpoint);
+  return deliver(skb, config, packet, vni, endpoint);
 }
 
 SEC("tc/from_container")

@@ -2,30 +2,50 @@
  * container traffic from published-port traffic. */
 #include "lib/mesh.h"
 
-static __always_inline int handle_overlay(struct __sk_buff *skb)
+/* Who sent the tunnel packet, and its VNI in `vni`. */
+static __always_inline int read_tunnel(struct __sk_buff *skb, struct skep_address *tunnel,
+                                       __u32 *vni)
 {
   struct bpf_tunnel_key key = {};
-  if (bpf_skb_get_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, local_ipv4), 0) < 0)
+  __u32 size = offsetof(struct bpf_tunnel_key, local_ipv4);
+  if (bpf_skb_get_tunnel_key(skb, &key, size, 0) == 0)
+    *tunnel = from_v4(bpf_htonl(key.remote_ipv4));
+  else if (bpf_skb_get_tunnel_key(skb, &key, size, BPF_F_TUNINFO_IPV6) == 0)
+    __builtin_memcpy(tunnel, key.remote_ipv6, sizeof(*tunnel));
+  else
     return DROP(SKEP_TUNNEL_KEY);
-  __u32 tunnel = key.remote_ipv4;
+  *vni = key.tunnel_id;
+  return 0;
+}
+
+static __always_inline int handle_overlay(struct __sk_buff *skb)
+{
+  struct skep_address tunnel = {};
+  struct skep_scratch *scratch = get_scratch();
+  if (!scratch)
+    return DROP(SKEP_NOT_CONFIGURED);
+  struct packet *packet = &scratch->packet;
+  __u32 vni = 0;
+  int bad = read_tunnel(skb, &tunnel, &vni);
+  if (bad)
+    return bad;
   if (!bpf_map_lookup_elem(&sw_node, &tunnel))
     return DROP(SKEP_FOREIGN_TUNNEL);
   struct skep_config *config = get_config();
   if (!config)
     return DROP(SKEP_NOT_CONFIGURED);
-  if (key.tunnel_id == SKEP_MESH_VNI)
-    return from_mesh(skb, config, tunnel);
-  if (skb->protocol != bpf_htons(ETH_P_IP))
-    return DROP(SKEP_NOT_IPV4);
-  struct packet packet = {};
-  int bad = read_addresses(skb, &packet);
+  if (vni == SKEP_MESH_VNI)
+    return from_mesh(skb, config, &tunnel, packet);
+  bad = read_addresses(skb, packet);
   if (bad)
     return bad;
-  struct skep_endpoint_key destination = { key.tunnel_id, packet.destination_be };
+  struct skep_endpoint_key destination = {
+    vni, find_member(vni, &packet->destination, packet->is_v6)
+  };
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &destination);
   if (!endpoint)
     return DROP(SKEP_UNKNOWN_DESTINATION);
-  return deliver(skb, config, &packet, key.tunnel_id, endpoint);
+  return deliver(skb, config, packet, vni, endpoint);
 }
 
 SEC("tc/from_overlay")

@@ -4,8 +4,6 @@
  * other network namespaces are left alone. */
 #include "lib/service.h"
 
-#define V4_MAPPED bpf_htonl(0xffff)
-
 static __always_inline struct skep_config *config_for(struct bpf_sock_addr *context)
 {
   struct skep_config *config = get_config();
@@ -14,9 +12,13 @@ static __always_inline struct skep_config *config_for(struct bpf_sock_addr *cont
   return config;
 }
 
-static __always_inline int is_loopback(__u32 address_be)
+/* 127.0.0.0/8 or ::1. */
+static __always_inline int is_loopback(struct skep_address *address)
 {
-  return (address_be & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+  if (is_v4(address))
+    return (address->word_be[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+  return (address->word_be[0] | address->word_be[1] | address->word_be[2]) == 0 &&
+         address->word_be[3] == bpf_htonl(1);
 }
 
 static __always_inline struct skep_socket_key socket_key(struct bpf_sock_addr *context)
@@ -29,118 +31,158 @@ static __always_inline struct skep_socket_key socket_key(struct bpf_sock_addr *c
   return key;
 }
 
-/* The address to go to instead of `address_be`, or 0 to leave it. */
-static __always_inline __u32 front_for(struct bpf_sock_addr *context, __u32 address_be,
-                                       __u32 bound_be)
+/* The address that stands for published ports in the family of `address`; NULL if there is none. */
+static __always_inline struct skep_address *front_of(struct skep_config *config,
+                                                     struct skep_address *address)
+{
+  if (is_v4(address))
+    return &config->frontend;
+  return is_given(&config->frontend6) ? &config->frontend6 : NULL;
+}
+
+/* The address to go to instead of `address`, or NULL to leave it. */
+static __always_inline struct skep_address *front_for(struct bpf_sock_addr *context,
+                                                      struct skep_address *address,
+                                                      struct skep_address *bound)
 {
   struct skep_config *config = config_for(context);
   if (!config)
-    return 0;
-  if (!is_loopback(address_be) && !bpf_map_lookup_elem(&sw_local, &address_be))
-    return 0;
+    return NULL;
+  if (!is_loopback(address) && !bpf_map_lookup_elem(&sw_local, address))
+    return NULL;
   /* A socket bound to 127.0.0.1 cannot leave by another interface: the kernel refuses it. */
-  if (is_loopback(bound_be))
-    return 0;
+  if (is_loopback(bound))
+    return NULL;
   struct skep_service_key key = {
     .port_be = (__u16)context->user_port,
     .protocol = (__u8)context->protocol,
   };
-  if (!bpf_map_lookup_elem(&sw_service, &key))
-    return 0;
+  struct skep_address *front = front_of(config, address);
+  if (!front || !bpf_map_lookup_elem(&sw_service, &key))
+    return NULL;
   struct skep_socket_key socket = socket_key(context);
-  bpf_map_update_elem(&sw_socket, &socket, &address_be, BPF_ANY);
-  return config->frontend_be;
+  bpf_map_update_elem(&sw_socket, &socket, address, BPF_ANY);
+  return front;
 }
 
-/* The address the socket meant, if its peer is the front; or 0. */
-static __always_inline __u32 meant_by(struct bpf_sock_addr *context, __u32 address_be)
+/* The address the socket meant, if its peer is the front; or NULL. */
+static __always_inline struct skep_address *meant_by(struct bpf_sock_addr *context,
+                                                     struct skep_address *address)
 {
   struct skep_config *config = config_for(context);
-  if (!config || address_be != config->frontend_be)
-    return 0;
+  struct skep_address *front = config ? front_of(config, address) : NULL;
+  if (!front || !same_address(front, address))
+    return NULL;
   struct skep_socket_key socket = socket_key(context);
-  __u32 *meant_be = bpf_map_lookup_elem(&sw_socket, &socket);
-  return meant_be ? *meant_be : 0;
+  return bpf_map_lookup_elem(&sw_socket, &socket);
 }
 
-static __always_inline int replace4(struct bpf_sock_addr *context, __u32 address_be)
+static __always_inline struct skep_address asked4(struct bpf_sock_addr *context)
 {
-  if (address_be)
-    context->user_ip4 = address_be;
+  return from_v4(context->user_ip4);
+}
+
+static __always_inline struct skep_address asked6(struct bpf_sock_addr *context)
+{
+  struct skep_address address = { { context->user_ip6[0], context->user_ip6[1],
+                                    context->user_ip6[2], context->user_ip6[3] } };
+  return address;
+}
+
+static __always_inline int replace4(struct bpf_sock_addr *context, struct skep_address *address)
+{
+  if (address)
+    context->user_ip4 = address->word_be[3];
   return 1;
 }
 
-static __always_inline int is_mapped(struct bpf_sock_addr *context)
+static __always_inline int replace6(struct bpf_sock_addr *context, struct skep_address *address)
 {
-  return context->user_ip6[0] == 0 && context->user_ip6[1] == 0 &&
-         context->user_ip6[2] == V4_MAPPED;
-}
-
-static __always_inline int replace6(struct bpf_sock_addr *context, __u32 address_be)
-{
-  if (address_be)
-    context->user_ip6[3] = address_be;
+  if (address) {
+    context->user_ip6[0] = address->word_be[0];
+    context->user_ip6[1] = address->word_be[1];
+    context->user_ip6[2] = address->word_be[2];
+    context->user_ip6[3] = address->word_be[3];
+  }
   return 1;
 }
 
-static __always_inline __u32 bound_to(struct bpf_sock_addr *context)
+static __always_inline struct skep_address bound4(struct bpf_sock_addr *context)
 {
   struct bpf_sock *socket = context->sk;
-  return socket ? socket->src_ip4 : 0;
+  return from_v4(socket ? socket->src_ip4 : 0);
+}
+
+static __always_inline struct skep_address bound6(struct bpf_sock_addr *context)
+{
+  struct skep_address address = {};
+  struct bpf_sock *socket = context->sk;
+  if (socket) {
+    address.word_be[0] = socket->src_ip6[0];
+    address.word_be[1] = socket->src_ip6[1];
+    address.word_be[2] = socket->src_ip6[2];
+    address.word_be[3] = socket->src_ip6[3];
+  }
+  return address;
 }
 
 SEC("cgroup/connect4")
 int socket_connect4(struct bpf_sock_addr *context)
 {
-  return replace4(context, front_for(context, context->user_ip4, bound_to(context)));
+  struct skep_address asked = asked4(context);
+  struct skep_address bound = bound4(context);
+  return replace4(context, front_for(context, &asked, &bound));
 }
 
 SEC("cgroup/sendmsg4")
 int socket_sendmsg4(struct bpf_sock_addr *context)
 {
-  return replace4(context, front_for(context, context->user_ip4, context->msg_src_ip4));
+  struct skep_address asked = asked4(context);
+  struct skep_address bound = from_v4(context->msg_src_ip4);
+  return replace4(context, front_for(context, &asked, &bound));
 }
 
 SEC("cgroup/recvmsg4")
 int socket_recvmsg4(struct bpf_sock_addr *context)
 {
-  return replace4(context, meant_by(context, context->user_ip4));
+  struct skep_address asked = asked4(context);
+  return replace4(context, meant_by(context, &asked));
 }
 
 SEC("cgroup/getpeername4")
 int socket_getpeername4(struct bpf_sock_addr *context)
 {
-  return replace4(context, meant_by(context, context->user_ip4));
+  struct skep_address asked = asked4(context);
+  return replace4(context, meant_by(context, &asked));
 }
 
 SEC("cgroup/connect6")
 int socket_connect6(struct bpf_sock_addr *context)
 {
-  if (!is_mapped(context))
-    return 1;
-  return replace6(context, front_for(context, context->user_ip6[3], bound_to(context)));
+  struct skep_address asked = asked6(context);
+  struct skep_address bound = bound6(context);
+  return replace6(context, front_for(context, &asked, &bound));
 }
 
 SEC("cgroup/sendmsg6")
 int socket_sendmsg6(struct bpf_sock_addr *context)
 {
-  if (!is_mapped(context))
-    return 1;
-  return replace6(context, front_for(context, context->user_ip6[3], context->msg_src_ip6[3]));
+  struct skep_address asked = asked6(context);
+  struct skep_address bound = { { context->msg_src_ip6[0], context->msg_src_ip6[1],
+                                  context->msg_src_ip6[2], context->msg_src_ip6[3] } };
+  return replace6(context, front_for(context, &asked, &bound));
 }
 
 SEC("cgroup/recvmsg6")
 int socket_recvmsg6(struct bpf_sock_addr *context)
 {
-  if (!is_mapped(context))
-    return 1;
-  return replace6(context, meant_by(context, context->user_ip6[3]));
+  struct skep_address asked = asked6(context);
+  return replace6(context, meant_by(context, &asked));
 }
 
 SEC("cgroup/getpeername6")
 int socket_getpeername6(struct bpf_sock_addr *context)
 {
-  if (!is_mapped(context))
-    return 1;
-  return replace6(context, meant_by(context, context->user_ip6[3]));
+  struct skep_address asked = asked6(context);
+  return replace6(context, meant_by(context, &asked));
 }

@@ -4,23 +4,24 @@
 
 static __always_inline int handle_uplink(struct __sk_buff *skb)
 {
-  if (skb->protocol != bpf_htons(ETH_P_IP))
-    return NEXT;
-  struct packet packet = {};
+  struct skep_scratch *scratch = get_scratch();
+  if (!scratch)
+    return DROP(SKEP_NOT_CONFIGURED);
+  struct packet *packet = &scratch->packet;
   struct skep_config *config = get_config();
-  if (!config || read_addresses(skb, &packet))
+  if (!config || read_addresses(skb, packet))
     return NEXT;
-  if (packet.protocol == IPPROTO_ICMP)
-    return to_published_error(skb, config, &packet);
-  if (!is_publishable(&packet) || read_ports(skb, &packet, 0))
+  if (packet->protocol == icmp_of(packet))
+    return to_published_error(skb, config, packet);
+  if (!is_publishable(packet) || read_ports(skb, packet, 0))
     return NEXT;
-  if (packet.protocol == IPPROTO_UDP && packet.destination_port_be == config->tunnel_port_be)
-    return from_tunnel_directly(skb, config, &packet);
-  struct skep_service *service = published_service(&packet);
-  if (!service || !bpf_map_lookup_elem(&sw_local, &packet.destination_be))
+  if (packet->protocol == IPPROTO_UDP && packet->destination_port_be == config->tunnel_port_be)
+    return from_tunnel_directly(skb, config, packet);
+  struct skep_service *service = published_service(packet);
+  if (!service || !bpf_map_lookup_elem(&sw_local, &packet->destination))
     return NEXT;
   struct entry entry = { .route = SKEP_ROUTE_UPLINK, .target = skb->ifindex };
-  int verdict = to_published(skb, config, &packet, service, &entry);
+  int verdict = to_published(skb, config, packet, service, &entry);
   if (verdict == DROP(SKEP_NO_BACKEND) || verdict == DROP(SKEP_BACKEND_GONE)) {
     /* Nobody listens on the host, so its stack refuses: better than silence. */
     count(skb, SKEP_REFUSED);

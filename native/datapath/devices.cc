@@ -21,12 +21,23 @@ void WriteSysctl(const std::string& family, const std::string& device, const std
   file << value;
 }
 
+std::string ReadSysctl(const std::string& family, const std::string& device,
+                       const std::string& name) {
+  std::ifstream file("/proc/sys/net/" + family + "/conf/" + device + "/" + name);
+  std::string value;
+  file >> value;
+  return value;
+}
+
 void TuneRouted(const std::string& device) { WriteSysctl("ipv4", device, "forwarding", "1"); }
 
 void TuneOwn(const std::string& device) {
   WriteSysctl("ipv4", device, "rp_filter", "0");
   WriteSysctl("ipv4", device, "send_redirects", "0");
-  WriteSysctl("ipv6", device, "disable_ipv6", "1");
+  // Addresses and routes there are ours alone: no link-local ones, nothing from routers.
+  WriteSysctl("ipv6", device, "addr_gen_mode", "1");
+  WriteSysctl("ipv6", device, "disable_ipv6", "0");
+  WriteSysctl("ipv6", device, "accept_ra", "0");
   TuneRouted(device);
 }
 
@@ -49,10 +60,13 @@ Devices::Devices(const Options& options) {
     TuneRouted(name);
   }
   if (underlay_.empty()) mtu = 1500;
-  container_mtu_ = std::max(mtu, kMtuMin + kTunnelOverheadBytes) - kTunnelOverheadBytes;
+  const uint32_t overhead =
+      options.tunnel_over_ipv6 ? kTunnelOverhead6Bytes : kTunnelOverheadBytes;
+  container_mtu_ = std::max(mtu, kMtuMin + overhead) - overhead;
   EnsureTunnel(options);
   EnsureHostLeg();
-  AddHostAddress(options.dns_address);
+  has_ipv6_ = ReadSysctl("ipv6", kHostDevice, "disable_ipv6") == "0";
+  AddHostAddress(IpAddress::V4(options.dns_address));
 }
 
 void Devices::EnsureTunnel(const Options& options) {
@@ -106,21 +120,34 @@ void Devices::EnsureHostLeg() {
   host_far_ = rtnetlink_.GetLink(kHostFarDevice);
 }
 
-void Devices::AddHostAddress(uint32_t address) { rtnetlink_.AddAddress({host_.index, address, 32}); }
-
-void Devices::RemoveHostAddress(uint32_t address) {
-  rtnetlink_.RemoveAddress({host_.index, address, 32});
+void Devices::AddHostAddress(const IpAddress& address) {
+  rtnetlink_.AddAddress({host_.index, address, address.bits()});
 }
 
-void Devices::AddHostRoute(uint32_t destination, uint8_t prefix_length, uint32_t source) {
-  rtnetlink_.ReplaceRoute({destination, prefix_length, host_.index, 0, source});
+void Devices::RemoveHostAddress(const IpAddress& address) {
+  rtnetlink_.RemoveAddress({host_.index, address, address.bits()});
 }
 
-void Devices::RemoveHostRoute(uint32_t destination, uint8_t prefix_length) {
-  rtnetlink_.RemoveRoute({destination, prefix_length, host_.index, 0, 0});
+void Devices::AddHostRoute(const IpAddress& destination, uint8_t prefix_length,
+                           const IpAddress& source) {
+  rtnetlink_.ReplaceRoute({destination, prefix_length, host_.index, {}, source});
 }
 
-int Devices::UnderlayOf(uint32_t address) {
+void Devices::RemoveHostRoute(const IpAddress& destination, uint8_t prefix_length) {
+  rtnetlink_.RemoveRoute({destination, prefix_length, host_.index, {}, {}});
+}
+
+void Devices::ForwardIpv6() {
+  // A host that forwards ignores routers' advertisements where accept_ra is 1.
+  for (const netlink::Link& link : underlay_) {
+    if (ReadSysctl("ipv6", link.name, "accept_ra") == "1") {
+      WriteSysctl("ipv6", link.name, "accept_ra", "2");
+    }
+  }
+  if (ReadSysctl("ipv6", "all", "forwarding") == "0") WriteSysctl("ipv6", "all", "forwarding", "1");
+}
+
+int Devices::UnderlayOf(const IpAddress& address) {
   for (const netlink::Address& each : rtnetlink_.Addresses()) {
     if (each.address != address) continue;
     for (const netlink::Link& link : underlay_) {

@@ -14,8 +14,9 @@ inline constexpr char kTunnelDevice[] = "sw-vx0";
 inline constexpr char kHostDevice[] = "sw-h0";
 inline constexpr char kHostFarDevice[] = "sw-h1";
 
-/// Bytes a frame grows by in the tunnel: outer IPv4, UDP, VXLAN, inner Ethernet.
+/// Bytes a frame grows by in the tunnel: outer IP, UDP, VXLAN, inner Ethernet.
 inline constexpr uint32_t kTunnelOverheadBytes = 50;
+inline constexpr uint32_t kTunnelOverhead6Bytes = 70;
 
 class Devices {
  public:
@@ -23,6 +24,7 @@ class Devices {
     std::vector<std::string> underlay_interfaces;
     uint16_t tunnel_port = 4789;
     uint32_t dns_address = 0;  // network byte order
+    bool tunnel_over_ipv6 = false;
     bool new_tunnel = false;   // the tunnel that may be there has another port
   };
 
@@ -36,14 +38,18 @@ class Devices {
   const std::vector<netlink::Link>& underlay() const { return underlay_; }
 
   /// Puts an address on the host's leg.
-  void AddHostAddress(uint32_t address);
-  void RemoveHostAddress(uint32_t address);
-  /// Sends a prefix over the host's leg; `source` 0 lets the kernel choose.
-  void AddHostRoute(uint32_t destination, uint8_t prefix_length, uint32_t source);
-  void RemoveHostRoute(uint32_t destination, uint8_t prefix_length);
+  void AddHostAddress(const IpAddress& address);
+  void RemoveHostAddress(const IpAddress& address);
+  /// Sends a prefix over the host's leg; with no `source` the kernel chooses.
+  void AddHostRoute(const IpAddress& destination, uint8_t prefix_length, const IpAddress& source);
+  void RemoveHostRoute(const IpAddress& destination, uint8_t prefix_length);
+  /// False if IPv6 is switched off on this host: no addresses and routes of it then.
+  bool has_ipv6() const { return has_ipv6_; }
+  /// Lets the host forward IPv6; its interfaces go on taking their own addresses from routers.
+  void ForwardIpv6();
 
   /// Interface index of the underlay device that owns an address, or 0.
-  int UnderlayOf(uint32_t address);
+  int UnderlayOf(const IpAddress& address);
 
   /// Removes the devices. No error if they are gone.
   static void Remove();
@@ -60,6 +66,7 @@ class Devices {
   netlink::Link host_;
   netlink::Link host_far_;
   uint32_t container_mtu_ = 1450;
+  bool has_ipv6_ = false;
 };
 
 }  // namespace skep::datapath

@@ -18,7 +18,7 @@ namespace skep::datapath {
 struct EngineOptions {
   std::string pin_directory;
   Devices::Options devices;
-  uint32_t tunnel_address = 0;  // network byte order
+  IpAddress tunnel_address;
   MapSet::Entries entries;
   bool force_clsact = false;
   bool force_tunnel_device = false;
@@ -36,13 +36,13 @@ class Engine {
   bool uses_tcx() const { return attachments_->mode() == AttachMode::kTcx; }
 
   void SetNodeId(uint32_t node_id);
-  void SetLocalAddresses(const std::vector<uint32_t>& addresses);
+  void SetLocalAddresses(const std::vector<IpAddress>& addresses);
   void PutNetwork(const NetworkRow& row);
   void RemoveNetwork(uint32_t vni);
   void AttachLink(LinkRow row);
   void DetachLink(const std::string& name);
-  /// One echo to each tunnel address (network byte order). Unreachable peers are no error.
-  void SendEchoes(const std::vector<uint32_t>& tunnels);
+  /// One echo to each tunnel address. Unreachable peers are no error.
+  void SendEchoes(const std::vector<IpAddress>& tunnels);
 
   /// Detaches everything and removes pins and devices.
   void Destroy();
@@ -51,6 +51,9 @@ class Engine {
   void Configure(const EngineOptions& options);
   void AttachAll();
   void AttachSockets();
+  /// Routes of a network's IPv6 subnet and the node's own address there.
+  void AddHostSide6(const NetworkRow& row);
+  void RemoveHostSide6(const NetworkRow& row);
 
   EngineOptions options_;
   std::string maps_directory_;

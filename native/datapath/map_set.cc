@@ -19,21 +19,21 @@ constexpr bpf::MapSpec kMaps[] = {
 #undef SKEP_MAP
 
 // The kernel hashes whole keys: a byte of hidden padding would make lookups miss.
-static_assert(sizeof(skep_config) == 56);
+static_assert(sizeof(skep_config) == 96);
 static_assert(sizeof(skep_node) == 4);
-static_assert(sizeof(skep_network) == 20);
-static_assert(sizeof(skep_subnet_key) == 8);
-static_assert(sizeof(skep_link) == 36);
+static_assert(sizeof(skep_network) == 40);
+static_assert(sizeof(skep_subnet_key) == 20);
+static_assert(sizeof(skep_link) == 60);
 static_assert(sizeof(skep_endpoint_key) == 8);
-static_assert(sizeof(skep_endpoint) == 20);
-static_assert(sizeof(skep_backend) == 8);
+static_assert(sizeof(skep_endpoint) == 32);
+static_assert(sizeof(skep_backend) == 20);
 static_assert(sizeof(skep_service_key) == 12);
 static_assert(sizeof(skep_service) == 20);
 static_assert(sizeof(skep_slot_key) == 8);
 static_assert(sizeof(skep_local) == 4);
-static_assert(sizeof(skep_flow) == 20);
-static_assert(sizeof(skep_connection) == 28);
-static_assert(sizeof(skep_fragment_key) == 16);
+static_assert(sizeof(skep_flow) == 44);
+static_assert(sizeof(skep_connection) == 68);
+static_assert(sizeof(skep_fragment_key) == 44);
 static_assert(sizeof(skep_ports) == 4);
 static_assert(sizeof(skep_socket_key) == 16);
 static_assert(sizeof(skep_counter) == 16);

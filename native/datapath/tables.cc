@@ -12,6 +12,9 @@
 namespace skep::datapath {
 namespace {
 
+/// Bits before an IPv4 address in its IPv6 form.
+constexpr uint32_t kMappedBits = 96;
+
 uint32_t MaskOf(uint8_t prefix_length) {
   return prefix_length == 0 ? 0 : htonl(~uint32_t{0} << (32 - prefix_length));
 }
@@ -26,7 +29,44 @@ skep_service_key KeyOf(const ServiceKey& key) {
   return {key.vni, key.address, key.port, key.protocol, 0};
 }
 
+skep_subnet_key SubnetKey(const IpAddress& subnet, uint8_t prefix_length) {
+  const uint32_t mapped = subnet.is_v4() ? kMappedBits : 0;
+  return {mapped + prefix_length, ToMap(subnet)};
+}
+
+/// Where host sockets reach published ports over IPv6: outside what members' addresses can be.
+IpAddress FrontendIn(const NetworkRow& network) {
+  IpAddress address = network.subnet6;
+  if (!address.given() || network.prefix6_length > 64) return {};
+  address.word[2] = htonl(1);
+  address.word[3] = htonl(1);
+  return address;
+}
+
+skep_subnets SubnetsOf(const NetworkRow& row) {
+  const uint32_t mask = MaskOf(row.prefix_length);
+  return {row.subnet & mask, mask, ToMap(row.subnet6)};
+}
+
 }  // namespace
+
+skep_address ToMap(const IpAddress& address) {
+  skep_address mapped{};
+  std::memcpy(mapped.word_be, address.word.data(), sizeof mapped.word_be);
+  return mapped;
+}
+
+IpAddress FromMap(const skep_address& address) {
+  IpAddress plain;
+  std::memcpy(plain.word.data(), address.word_be, sizeof address.word_be);
+  return plain;
+}
+
+IpAddress NetworkRow::Derive6(uint32_t member) const {
+  IpAddress address = subnet6;
+  if (address.given()) address.word[3] |= member & ~MaskOf(prefix_length);
+  return address;
+}
 
 Tables::Tables(const MapSet& maps) : maps_(maps) {
   for (const auto& [key, service] : maps_.sw_service().Rows()) {
@@ -63,45 +103,48 @@ void Tables::SetNodeId(uint32_t node_id) {
 void Tables::UpdateIngressNetwork() {
   skep_config config = Config();
   uint32_t vni = 0;
+  IpAddress frontend;
   for (const NetworkRow& network : Networks()) {
     const uint32_t mask = MaskOf(network.prefix_length);
     if (config.node_id_be != 0 && (config.node_id_be & mask) == (network.subnet & mask)) {
       vni = network.vni;
+      frontend = FrontendIn(network);
     }
   }
   // Before the node's own address is known, the published backends tell.
   for (const auto& [key, row] : services_) {
     if (vni == 0 && key.published() && !row.backends.empty()) vni = row.backends.front().first;
   }
-  if (vni != 0 && vni != config.ingress_vni) {
+  if (vni != 0 && (vni != config.ingress_vni || FromMap(config.frontend6) != frontend)) {
     config.ingress_vni = vni;
+    config.frontend6 = ToMap(frontend);
     SetConfig(config);
   }
   for (const NodeRow& node : Nodes()) PutPeer(config, node.node_id, node.tunnel);
 }
 
-void Tables::PutPeer(const skep_config& config, uint32_t node_id, uint32_t tunnel) {
+void Tables::PutPeer(const skep_config& config, uint32_t node_id, const IpAddress& tunnel) {
   if (config.ingress_vni == 0 || node_id == config.node_id_be) return;
   skep_endpoint peer{};
   peer.kind = SKEP_ENDPOINT_PEER;
-  peer.tunnel = ntohl(tunnel);
+  peer.tunnel = ToMap(tunnel);
   PutEndpoint({config.ingress_vni, node_id}, peer);
 }
 
-void Tables::SetLocalAddresses(const std::map<uint32_t, uint32_t>& addresses) {
-  for (const auto& [address, ifindex] : addresses) maps_.sw_local().Put(address, {ifindex});
+void Tables::SetLocalAddresses(const std::map<IpAddress, uint32_t>& addresses) {
+  for (const auto& [address, ifindex] : addresses) maps_.sw_local().Put(ToMap(address), {ifindex});
   for (const auto& [address, row] : maps_.sw_local().Rows()) {
-    if (!addresses.contains(address)) maps_.sw_local().Remove(address);
+    if (!addresses.contains(FromMap(address))) maps_.sw_local().Remove(address);
   }
 }
 
 void Tables::PutNode(const NodeRow& row) {
   for (const auto& [tunnel, node] : maps_.sw_node().Rows()) {
-    if (node.node_id_be == row.node_id && tunnel != ntohl(row.tunnel)) {
+    if (node.node_id_be == row.node_id && FromMap(tunnel) != row.tunnel) {
       maps_.sw_node().Remove(tunnel);
     }
   }
-  maps_.sw_node().Put(ntohl(row.tunnel), {row.node_id});
+  maps_.sw_node().Put(ToMap(row.tunnel), {row.node_id});
   PutPeer(Config(), row.node_id, row.tunnel);
 }
 
@@ -119,19 +162,28 @@ void Tables::RemoveNode(uint32_t node_id) {
 void Tables::PutNetwork(const NetworkRow& row) {
   const auto former = FindNetwork(row.vni);
   if (former && (former->subnet != row.subnet || former->prefix_length != row.prefix_length)) {
-    maps_.sw_subnet().Remove({former->prefix_length, former->subnet});
+    maps_.sw_subnet().Remove(SubnetKey(IpAddress::V4(former->subnet), former->prefix_length));
+  }
+  if (former && former->subnet6.given() &&
+      (former->subnet6 != row.subnet6 || former->prefix6_length != row.prefix6_length)) {
+    maps_.sw_subnet().Remove(SubnetKey(former->subnet6, former->prefix6_length));
   }
   if (former && former->node_address != 0 && former->node_address != row.node_address) {
     RemoveEndpoint({row.vni, former->node_address}, SKEP_ENDPOINT_NODE);
   }
   skep_network network{};
-  network.mask_be = MaskOf(row.prefix_length);
-  network.subnet_be = row.subnet & network.mask_be;
+  network.subnets = SubnetsOf(row);
   network.gateway_be = row.gateway;
   network.node_address_be = row.node_address;
   network.flags = row.internal ? SKEP_NETWORK_INTERNAL : 0;
+  network.prefix6_length = row.prefix6_length;
   maps_.sw_network().Put(row.vni, network);
-  maps_.sw_subnet().Put({row.prefix_length, network.subnet_be}, row.vni);
+  const IpAddress subnet = IpAddress::V4(network.subnets.subnet_be);
+  maps_.sw_subnet().Put(SubnetKey(subnet, row.prefix_length), row.vni);
+  if (row.subnet6.given()) {
+    maps_.sw_subnet().Put(SubnetKey(row.subnet6, row.prefix6_length), row.vni);
+  }
+  UpdateLinksOf(row.vni, network.subnets);
   // Services that call themselves get an answer through one of these two.
   skep_endpoint own{};
   own.kind = SKEP_ENDPOINT_NODE;
@@ -145,11 +197,28 @@ std::optional<NetworkRow> Tables::FindNetwork(uint32_t vni) const {
   skep_network network{};
   if (!maps_.sw_network().Get(vni, &network)) return std::nullopt;
   return NetworkRow{vni,
-                    network.subnet_be,
-                    PrefixOf(network.mask_be),
+                    network.subnets.subnet_be,
+                    PrefixOf(network.subnets.mask_be),
                     network.gateway_be,
                     network.node_address_be,
-                    (network.flags & SKEP_NETWORK_INTERNAL) != 0};
+                    (network.flags & SKEP_NETWORK_INTERNAL) != 0,
+                    FromMap(network.subnets.subnet6),
+                    static_cast<uint8_t>(network.prefix6_length)};
+}
+
+void Tables::UpdateLinksOf(uint32_t vni, const skep_subnets& subnets) {
+  for (const auto& [ifindex, row] : maps_.sw_link().Rows()) {
+    if (row.vni != vni || std::memcmp(&row.subnets, &subnets, sizeof subnets) == 0) continue;
+    skep_link link = row;
+    link.subnets = subnets;
+    maps_.sw_link().Put(ifindex, link);
+  }
+}
+
+void Tables::RemoveSubnet(const IpAddress& subnet, uint8_t prefix_length, uint32_t vni) {
+  uint32_t owner = 0;
+  const skep_subnet_key key = SubnetKey(subnet, prefix_length);
+  if (maps_.sw_subnet().Get(key, &owner) && owner == vni) maps_.sw_subnet().Remove(key);
 }
 
 void Tables::RemoveNetwork(uint32_t vni) {
@@ -157,9 +226,8 @@ void Tables::RemoveNetwork(uint32_t vni) {
   if (!row) return;
   const uint32_t own = row->node_address != 0 ? row->node_address : row->gateway;
   RemoveEndpoint({vni, own}, SKEP_ENDPOINT_NODE);
-  uint32_t mapped = 0;
-  const skep_subnet_key subnet{row->prefix_length, row->subnet};
-  if (maps_.sw_subnet().Get(subnet, &mapped) && mapped == vni) maps_.sw_subnet().Remove(subnet);
+  RemoveSubnet(IpAddress::V4(row->subnet), row->prefix_length, vni);
+  if (row->subnet6.given()) RemoveSubnet(row->subnet6, row->prefix6_length, vni);
   maps_.sw_network().Remove(vni);
 }
 
@@ -181,6 +249,7 @@ void Tables::PutLink(const LinkRow& row) {
   skep_link former{};
   link.vni = row.vni;
   link.address_be = row.address;
+  if (const auto network = FindNetwork(row.vni)) link.subnets = SubnetsOf(*network);
   std::memcpy(link.mac, row.mac.data(), sizeof link.mac);
   std::strncpy(link.name, row.name.c_str(), sizeof link.name - 1);
   if (maps_.sw_link().Get(row.ifindex, &former)) {
@@ -220,7 +289,7 @@ void Tables::PutRemoteEndpoint(const EndpointRow& row) {
   if (maps_.sw_endpoint().Get(KeyOf(place), &former) && former.kind == SKEP_ENDPOINT_NODE) return;
   skep_endpoint endpoint{};
   endpoint.kind = SKEP_ENDPOINT_REMOTE;
-  endpoint.tunnel = ntohl(row.tunnel);
+  endpoint.tunnel = ToMap(row.tunnel);
   std::memcpy(endpoint.mac, row.mac.data(), sizeof endpoint.mac);
   PutEndpoint(place, endpoint);
 }
@@ -238,7 +307,7 @@ void Tables::PutBackends(const std::vector<BackendRow>& rows) {
     if (!maps_.sw_backend().Get(key, &former) || former.state != state) {
       changed.emplace_back(row.vni, row.address);
     }
-    maps_.sw_backend().Put(key, {ntohl(row.tunnel), state});
+    maps_.sw_backend().Put(key, {ToMap(row.tunnel), state});
   }
   RebuildUsersOf(changed);
 }
@@ -326,7 +395,7 @@ void Tables::RemoveService(const ServiceKey& key) {
 std::vector<NodeRow> Tables::Nodes() const {
   std::vector<NodeRow> rows;
   for (const auto& [tunnel, node] : maps_.sw_node().Rows()) {
-    rows.push_back({node.node_id_be, htonl(tunnel)});
+    rows.push_back({node.node_id_be, FromMap(tunnel)});
   }
   return rows;
 }
@@ -354,7 +423,7 @@ std::vector<EndpointRow> Tables::RemoteEndpoints() const {
   std::vector<EndpointRow> rows;
   for (const auto& [key, endpoint] : maps_.sw_endpoint().Rows()) {
     if (endpoint.kind != SKEP_ENDPOINT_REMOTE) continue;
-    EndpointRow row{key.vni, key.address_be, {}, htonl(endpoint.tunnel)};
+    EndpointRow row{key.vni, key.address_be, {}, FromMap(endpoint.tunnel)};
     std::memcpy(row.mac.data(), endpoint.mac, sizeof endpoint.mac);
     rows.push_back(row);
   }
@@ -364,7 +433,7 @@ std::vector<EndpointRow> Tables::RemoteEndpoints() const {
 std::vector<BackendRow> Tables::Backends() const {
   std::vector<BackendRow> rows;
   for (const auto& [key, backend] : maps_.sw_backend().Rows()) {
-    rows.push_back({key.vni, key.address_be, htonl(backend.tunnel),
+    rows.push_back({key.vni, key.address_be, FromMap(backend.tunnel),
                     backend.state == SKEP_BACKEND_DRAINING});
   }
   return rows;

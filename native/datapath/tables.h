@@ -1,7 +1,7 @@
 // The rows of the data path: turns what the control plane says about nodes, networks, links,
 // endpoints, backends and services into map entries, in an order that never shows a packet half a
-// change. Addresses are in network byte order, as in the maps; tunnel addresses too (the maps' host
-// order is this class's business).
+// change. Members of networks are known by their IPv4 address (network byte order); their IPv6
+// addresses follow from the network's subnets.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,13 @@
 #include <vector>
 
 #include "datapath/map_set.h"
+#include "netlink/ip_address.h"
 
 namespace skep::datapath {
 
 struct NodeRow {
   uint32_t node_id;
-  uint32_t tunnel;
+  IpAddress tunnel;
 };
 
 struct NetworkRow {
@@ -28,6 +29,11 @@ struct NetworkRow {
   uint32_t gateway;
   uint32_t node_address;  // 0: none
   bool internal;
+  IpAddress subnet6;  // none: IPv4 only
+  uint8_t prefix6_length = 0;
+
+  /// A member's IPv6 address; none if the network has no IPv6.
+  IpAddress Derive6(uint32_t member) const;
 };
 
 struct LinkRow {
@@ -42,13 +48,13 @@ struct EndpointRow {
   uint32_t vni;
   uint32_t address;
   std::array<uint8_t, 6> mac;
-  uint32_t tunnel;
+  IpAddress tunnel;
 };
 
 struct BackendRow {
   uint32_t vni;
   uint32_t address;
-  uint32_t tunnel;  // 0: here
+  IpAddress tunnel;  // none: here
   bool draining;
 };
 
@@ -71,6 +77,10 @@ struct ServiceRow {
   std::vector<Place> backends;
 };
 
+/// Addresses as the maps hold them.
+skep_address ToMap(const IpAddress& address);
+IpAddress FromMap(const skep_address& address);
+
 class Tables {
  public:
   /// Reads what the maps already hold (after a take-over).
@@ -80,7 +90,7 @@ class Tables {
   void SetConfig(const skep_config& config);
   void SetNodeId(uint32_t node_id);
   /// Own addresses with the uplink that owns each (0: none); replaces the former set.
-  void SetLocalAddresses(const std::map<uint32_t, uint32_t>& addresses);
+  void SetLocalAddresses(const std::map<IpAddress, uint32_t>& addresses);
 
   void PutNode(const NodeRow& row);
   void RemoveNode(uint32_t node_id);
@@ -112,10 +122,13 @@ class Tables {
   void Rebuild(const ServiceRow& row);
   void RebuildUsersOf(const std::vector<Place>& places);
   void RemoveSlots(const skep_service& service);
+  void RemoveSubnet(const IpAddress& subnet, uint8_t prefix_length, uint32_t vni);
+  /// Tells the links of a network what its addresses look like.
+  void UpdateLinksOf(uint32_t vni, const skep_subnets& subnets);
   bool IsActive(const Place& place) const;
   /// Works out which network carries published backends, and who else has an address there.
   void UpdateIngressNetwork();
-  void PutPeer(const skep_config& config, uint32_t node_id, uint32_t tunnel);
+  void PutPeer(const skep_config& config, uint32_t node_id, const IpAddress& tunnel);
 
   const MapSet& maps_;
   std::map<ServiceKey, ServiceRow> services_;

@@ -3,7 +3,7 @@
  * native/bpf/lib/drop_reasons.h; a test compares the two. A number is never given another meaning.
  */
 export const DATAPATH_REASONS = {
-  'drop-not-ipv4': 1,
+  'drop-not-ip': 1,
   'drop-malformed': 2,
   'drop-spoofed-mac': 3,
   'drop-spoofed-address': 4,
@@ -28,6 +28,7 @@ export const DATAPATH_REASONS = {
   'drop-not-configured': 23,
   'drop-connection-table': 24,
   'drop-tunnel-from-container': 25,
+  'drop-neighbour-discovery': 26,
   'forward-container': 40,
   'forward-tunnel': 41,
   'forward-host': 42,
@@ -42,6 +43,7 @@ export const DATAPATH_REASONS = {
   'refused-by-host': 51,
   'reset-sent': 52,
   'icmp-error-rewritten': 53,
+  'neighbour-answered': 54,
 } as const;
 
 /** One counter's name. */

@@ -4,6 +4,9 @@
 import type { Datapath, Netlink } from '../native/datapath-types.js';
 import { OWN_DEVICE_PREFIX } from './limits.js';
 
+/** Loopback is the socket hooks' business; a link-local address means another host on each link. */
+const NOT_PUBLISHED_ON = /^(127\.|::1$|fe[89ab])/;
+
 /** Tells the data path when the addresses changed. */
 export class HostAddresses {
   private readonly netlink: Pick<Netlink, 'addresses'>;
@@ -19,7 +22,7 @@ export class HostAddresses {
   refresh(): void {
     const addresses = this.netlink
       .addresses()
-      .filter(({ address }) => !address.startsWith('127.'))
+      .filter(({ address }) => !NOT_PUBLISHED_ON.test(address))
       .filter(({ interfaceName }) => !interfaceName.startsWith(OWN_DEVICE_PREFIX))
       .map(({ address }) => address);
     const wanted = [...new Set(addresses)].sort();

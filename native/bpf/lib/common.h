@@ -8,11 +8,13 @@
 #include <linux/if_packet.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include <stddef.h>
 
+#include "address.h"
 #include "consts.h"
 #include "drop_reasons.h"
 #include "maps.h"
@@ -24,10 +26,14 @@
 
 #define ETH_BYTES 14
 #define IP_BYTES 20
+#define IP6_BYTES 40
 #define IP_TTL_AT (ETH_BYTES + 8)
 #define IP_CHECK_AT (ETH_BYTES + 10)
 #define IP_SOURCE_AT (ETH_BYTES + 12)
 #define IP_DESTINATION_AT (ETH_BYTES + 16)
+#define IP6_HOP_LIMIT_AT (ETH_BYTES + 7)
+#define IP6_SOURCE_AT (ETH_BYTES + 8)
+#define IP6_DESTINATION_AT (ETH_BYTES + 24)
 
 static __always_inline void count_bytes(__u32 reason, __u32 bytes)
 {
@@ -55,6 +61,13 @@ static __always_inline struct skep_config *get_config(void)
 {
   __u32 zero = 0;
   return bpf_map_lookup_elem(&sw_config, &zero);
+}
+
+/* This CPU's room for one decision; what an earlier one left there is still in it. */
+static __always_inline struct skep_scratch *get_scratch(void)
+{
+  __u32 zero = 0;
+  return bpf_map_lookup_elem(&sw_scratch, &zero);
 }
 
 /* Seconds that nearly are seconds (2^30 ns), cheap and good enough for timeouts. */

@@ -4,7 +4,7 @@
 #pragma once
 
 #define SKEP_REASONS(SKEP_REASON)                                       \
-  SKEP_REASON(1, NOT_IPV4, "drop-not-ipv4")                             \
+  SKEP_REASON(1, NOT_IP, "drop-not-ip")                                 \
   SKEP_REASON(2, MALFORMED, "drop-malformed")                           \
   SKEP_REASON(3, SPOOFED_MAC, "drop-spoofed-mac")                       \
   SKEP_REASON(4, SPOOFED_ADDRESS, "drop-spoofed-address")               \
@@ -29,6 +29,7 @@
   SKEP_REASON(23, NOT_CONFIGURED, "drop-not-configured")                \
   SKEP_REASON(24, CONNECTION_TABLE, "drop-connection-table")            \
   SKEP_REASON(25, CONTAINER_TUNNEL, "drop-tunnel-from-container")       \
+  SKEP_REASON(26, NEIGHBOUR, "drop-neighbour-discovery")                \
   SKEP_REASON(40, TO_CONTAINER, "forward-container")                    \
   SKEP_REASON(41, TO_TUNNEL, "forward-tunnel")                          \
   SKEP_REASON(42, TO_HOST, "forward-host")                              \
@@ -42,7 +43,8 @@
   SKEP_REASON(50, PORT_BORROWED, "service-port-borrowed")               \
   SKEP_REASON(51, REFUSED, "refused-by-host")                           \
   SKEP_REASON(52, RESET_SENT, "reset-sent")                             \
-  SKEP_REASON(53, ICMP_ERROR, "icmp-error-rewritten")
+  SKEP_REASON(53, ICMP_ERROR, "icmp-error-rewritten")                   \
+  SKEP_REASON(54, NEIGHBOUR_ANSWERED, "neighbour-answered")
 
 #define SKEP_REASON_ENUM(number, name, text) SKEP_##name = number,
 enum skep_reason { SKEP_REASONS(SKEP_REASON_ENUM) };

@@ -5,6 +5,13 @@
 #include "packet.h"
 #include "vxlan.h"
 
+/* True for the addresses host sockets reach published ports under. */
+static __always_inline int is_frontend(struct skep_config *config, struct skep_address *address)
+{
+  return same_address(address, &config->frontend) ||
+         (is_given(&config->frontend6) && same_address(address, &config->frontend6));
+}
+
 static __always_inline int to_container(struct __sk_buff *skb, struct skep_endpoint *endpoint)
 {
   __u8 mac[6];
@@ -36,7 +43,7 @@ static __always_inline int to_uplink(struct __sk_buff *skb, __u32 ifindex)
 
 /* A frame for the mesh: destination kind and id, and our own node id as source. */
 static __always_inline int to_mesh(struct __sk_buff *skb, struct skep_config *config, __u8 kind,
-                                   __u32 id_be, __u32 tunnel)
+                                   __u32 id_be, struct skep_address *tunnel)
 {
   __u8 macs[12] = { SKEP_MAC_LOCAL, kind, 0, 0, 0, 0, SKEP_MAC_LOCAL, SKEP_MAC_NODE };
   __u32 node_be = config->node_id_be;

@@ -5,7 +5,7 @@
 /* Settings of this node. */
 SKEP_MAP(sw_config, ARRAY, __u32, struct skep_config, 1, 0)
 /* Members of the cluster by tunnel address; VXLAN from anybody else is dropped. */
-SKEP_MAP(sw_node, HASH, __u32, struct skep_node, 16384, 0)
+SKEP_MAP(sw_node, HASH, struct skep_address, struct skep_node, 16384, 0)
 /* Overlay networks by VNI. */
 SKEP_MAP(sw_network, HASH, __u32, struct skep_network, 4096, BPF_F_NO_PREALLOC)
 /* Subnet to VNI: what comes from the host, and what must not leave a container. */
@@ -21,14 +21,16 @@ SKEP_MAP(sw_service, HASH, struct skep_service_key, struct skep_service, 16384, 
 /* Backends of a service; a table is written whole before the service row names it. */
 SKEP_MAP(sw_slot, HASH, struct skep_slot_key, struct skep_endpoint_key, 524288, BPF_F_NO_PREALLOC)
 /* Own addresses published ports answer on. */
-SKEP_MAP(sw_local, HASH, __u32, struct skep_local, 1024, BPF_F_NO_PREALLOC)
+SKEP_MAP(sw_local, HASH, struct skep_address, struct skep_local, 1024, BPF_F_NO_PREALLOC)
 /* Flows that go through a service, both directions. */
 SKEP_MAP(sw_connection, LRU_HASH, struct skep_flow, struct skep_connection, 262144, 0)
 /* Ports of IP fragments after the first. */
 SKEP_MAP(sw_fragment, LRU_HASH, struct skep_fragment_key, struct skep_ports, 8192, 0)
 /* Where a host socket meant to go before its published address was replaced. */
-SKEP_MAP(sw_socket, LRU_HASH, struct skep_socket_key, __u32, 16384, 0)
+SKEP_MAP(sw_socket, LRU_HASH, struct skep_socket_key, struct skep_address, 16384, 0)
 /* Monotonic nanoseconds of the last echo reply, by tunnel address. */
-SKEP_MAP(sw_echo, HASH, __u32, __u64, 16384, BPF_F_NO_PREALLOC)
+SKEP_MAP(sw_echo, HASH, struct skep_address, __u64, 16384, BPF_F_NO_PREALLOC)
 /* Drop reasons and forwarding counters (drop_reasons.h). */
 SKEP_MAP(sw_counter, PERCPU_ARRAY, __u32, struct skep_counter, SKEP_COUNTERS, 0)
+/* One packet at a time per CPU. */
+SKEP_MAP(sw_scratch, PERCPU_ARRAY, __u32, struct skep_scratch, 1, 0)

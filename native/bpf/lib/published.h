@@ -16,76 +16,97 @@ struct entry {
 
 /* True if the client's own address would not lead the reply back through this node. */
 static __always_inline int must_borrow(struct skep_config *config, struct packet *packet,
-                                       struct entry *entry, __u32 backend_be)
+                                       struct entry *entry, struct skep_address *backend)
 {
   if (entry->route != SKEP_ROUTE_ENDPOINT)
     return 0;
-  return entry->vni != config->ingress_vni || packet->source_be == backend_be;
+  return entry->vni != config->ingress_vni || same_address(&packet->source, backend);
 }
 
-/* Picks a backend for a new flow and files what the way back needs. */
+/* Files the way back of a new flow whose reply comes to this node as a packet of the backend, or
+ * for a borrowed source. `client` is the address the backend sees. */
+static __always_inline int file_published(struct skep_scratch *scratch, struct packet *packet,
+                                          struct skep_endpoint_key *chosen, __u16 target_port_be,
+                                          int remote, struct skep_address *client)
+{
+  struct skep_connection *connection = &scratch->connection;
+  struct skep_flow *back = &scratch->back;
+  /* Replies of a remote backend come back with the front as source already. */
+  back->source = remote ? packet->destination : connection->address;
+  back->destination = *client;
+  back->vni = remote ? 0 : chosen->vni;
+  back->source_port_be = remote ? packet->destination_port_be : target_port_be;
+  back->destination_port_be = packet->source_port_be;
+  back->protocol = packet->protocol;
+  back->kind = remote ? SKEP_FLOW_BORROWED : SKEP_FLOW_REPLY;
+  back->pad = 0;
+  __u16 port_be = file_reply(back, &scratch->reply, packet, client);
+  if (port_be == 0)
+    return DROP(SKEP_NO_PORT);
+  if (port_be != packet->source_port_be) {
+    connection->other_address = *client;
+    connection->other_port_be = port_be;
+  }
+  if (!remote) {
+    struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, chosen);
+    if (!endpoint)
+      return DROP(SKEP_BACKEND_GONE);
+    expect_replies_from(endpoint->ifindex);
+  }
+  return 0;
+}
+
+/* Picks a backend for a new flow and files what the way back needs. The flow is in the scratch, and
+ * so is then its connection. */
 static __always_inline int open_published(struct skep_config *config, struct packet *packet,
                                           struct skep_service *service, struct entry *entry,
-                                          struct skep_flow *flow,
-                                          struct skep_connection *connection)
+                                          struct skep_scratch *scratch)
 {
+  struct skep_connection *connection = &scratch->connection;
+  struct skep_connection *reply = &scratch->reply;
   struct skep_endpoint_key chosen = {};
   struct skep_backend *backend = choose_backend(service, &chosen);
   if (!backend)
     return DROP(SKEP_NO_BACKEND);
+  struct skep_network *network = bpf_map_lookup_elem(&sw_network, &chosen.vni);
+  if (!network)
+    return DROP(SKEP_NOT_CONFIGURED);
+  __builtin_memset(connection, 0, sizeof(*connection));
   connection->last = now_coarse();
   connection->state = first_state(packet);
-  connection->address_be = chosen.address_be;
+  connection->backend_be = chosen.address_be;
+  connection->address = member_address(&network->subnets, chosen.address_be, packet->is_v6);
   connection->port_be = service->target_port_be;
   connection->vni = chosen.vni;
+  if (!is_given(&connection->address))
+    return DROP(SKEP_NO_BACKEND);
 
-  __u32 client_be = packet->source_be;
-  struct skep_connection reply = {
-    .last = connection->last,
-    .state = connection->state,
-    .route = entry->route,
-    .address_be = packet->destination_be,
-    .port_be = packet->destination_port_be,
-    .vni = entry->vni,
-    .target = entry->target,
-  };
-  int borrow = must_borrow(config, packet, entry, chosen.address_be);
+  __builtin_memset(reply, 0, sizeof(*reply));
+  reply->last = connection->last;
+  reply->state = connection->state;
+  reply->route = entry->route;
+  reply->address = packet->destination;
+  reply->port_be = packet->destination_port_be;
+  reply->vni = entry->vni;
+  reply->target.ifindex = entry->target;
+  struct skep_address client = packet->source;
+  int borrow = must_borrow(config, packet, entry, &connection->address);
   if (borrow) {
     if (!config->node_id_be)
       return DROP(SKEP_NOT_CONFIGURED);
-    reply.other_address_be = client_be;
-    reply.other_port_be = packet->source_port_be;
-    client_be = config->node_id_be;
-    connection->other_address_be = client_be;
+    reply->other_address = client;
+    reply->other_port_be = packet->source_port_be;
+    client = member_address(&network->subnets, config->node_id_be, packet->is_v6);
+    connection->other_address = client;
     connection->other_port_be = packet->source_port_be;
   }
-  if (!backend->tunnel || borrow) {
-    /* Replies of a remote backend come back with the front as source already. */
-    int remote = backend->tunnel != 0;
-    struct skep_flow back = {
-      .source_be = remote ? packet->destination_be : chosen.address_be,
-      .destination_be = client_be,
-      .vni = remote ? 0 : chosen.vni,
-      .source_port_be = remote ? packet->destination_port_be : service->target_port_be,
-      .destination_port_be = packet->source_port_be,
-      .protocol = packet->protocol,
-      .kind = remote ? SKEP_FLOW_BORROWED : SKEP_FLOW_REPLY,
-    };
-    __u16 port_be = file_reply(&back, &reply, packet, client_be);
-    if (port_be == 0)
-      return DROP(SKEP_NO_PORT);
-    if (port_be != packet->source_port_be) {
-      connection->other_address_be = client_be;
-      connection->other_port_be = port_be;
-    }
-    if (!remote) {
-      struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &chosen);
-      if (!endpoint)
-        return DROP(SKEP_BACKEND_GONE);
-      expect_replies_from(endpoint->ifindex);
-    }
+  int remote = is_given(&backend->tunnel);
+  if (!remote || borrow) {
+    int bad = file_published(scratch, packet, &chosen, service->target_port_be, remote, &client);
+    if (bad)
+      return bad;
   }
-  if (bpf_map_update_elem(&sw_connection, flow, connection, BPF_ANY) < 0)
+  if (bpf_map_update_elem(&sw_connection, &scratch->flow, connection, BPF_ANY) < 0)
     return DROP(SKEP_CONNECTION_TABLE);
   count_bytes(SKEP_SERVICE_CHOSEN, 0);
   return 0;
@@ -93,23 +114,41 @@ static __always_inline int open_published(struct skep_config *config, struct pac
 
 /* Tells the reply entry of a flow, if this node has it, what the client does (see track_reply). */
 static __always_inline int track_published(struct skep_connection *connection,
-                                           struct packet *packet, struct skep_backend *backend)
+                                           struct packet *packet, struct skep_backend *backend,
+                                           struct skep_flow *back)
 {
-  struct skep_flow back = {
-    .source_be = connection->address_be,
-    .vni = connection->vni,
-    .source_port_be = connection->port_be,
-    .kind = SKEP_FLOW_REPLY,
-  };
-  if (backend->tunnel) {
-    if (!connection->other_address_be)
+  if (is_given(&backend->tunnel)) {
+    if (!is_given(&connection->other_address))
       return 1;
-    back.source_be = packet->destination_be;
-    back.vni = 0;
-    back.source_port_be = packet->destination_port_be;
-    back.kind = SKEP_FLOW_BORROWED;
+    back->source = packet->destination;
+    back->vni = 0;
+    back->source_port_be = packet->destination_port_be;
+    back->kind = SKEP_FLOW_BORROWED;
+  } else {
+    back->source = connection->address;
+    back->vni = connection->vni;
+    back->source_port_be = connection->port_be;
+    back->kind = SKEP_FLOW_REPLY;
   }
-  return track_reply(connection, packet, &back);
+  back->pad = 0;
+  return track_reply(connection, packet, back);
+}
+
+/* The connection of the flow in the scratch if it may go on as it is: 1, and it is copied into the
+ * scratch; 0: it needs a backend; else a verdict. */
+static __always_inline int continue_published(struct packet *packet, struct skep_scratch *scratch)
+{
+  struct skep_connection *connection = bpf_map_lookup_elem(&sw_connection, &scratch->flow);
+  if (!connection)
+    return 0;
+  struct skep_backend *kept = keep_backend(connection, packet);
+  if (!kept)
+    return packet->protocol == IPPROTO_TCP && !is_opening(packet) ? DROP(SKEP_BACKEND_GONE) : 0;
+  if (!track_published(connection, packet, kept, &scratch->back) && is_opening(packet))
+    return 0;
+  track(connection, packet, SKEP_END_CLIENT);
+  scratch->connection = *connection;
+  return 1;
 }
 
 /* Entry node: a client's packet for a published port. Ports have been read. */
@@ -117,46 +156,33 @@ static __always_inline int to_published(struct __sk_buff *skb, struct skep_confi
                                         struct packet *packet, struct skep_service *service,
                                         struct entry *entry)
 {
-  struct skep_flow flow = flow_of(packet, entry->vni, SKEP_FLOW_SERVICE);
-  struct skep_connection fresh = {};
-  struct skep_connection *connection = bpf_map_lookup_elem(&sw_connection, &flow);
-  if (connection) {
-    struct skep_backend *kept = keep_backend(connection, packet);
-    if (!kept && packet->protocol == IPPROTO_TCP && !is_opening(packet))
-      return DROP(SKEP_BACKEND_GONE);
-    if (!kept || (!track_published(connection, packet, kept) && is_opening(packet)))
-      connection = NULL;
-  }
-  int bad;
-  if (connection) {
-    track(connection, packet, SKEP_END_CLIENT);
-  } else {
-    bad = open_published(config, packet, service, entry, &flow, &fresh);
-    if (bad)
-      return bad;
-    connection = &fresh;
-  }
-  struct skep_endpoint_key key = { connection->vni, connection->address_be };
-  __u16 target_port_be = connection->port_be;
-  __u32 source_be = connection->other_address_be;
-  __u16 source_port_be = connection->other_port_be;
+  struct skep_scratch *scratch = get_scratch();
+  if (!scratch)
+    return DROP(SKEP_NOT_CONFIGURED);
+  flow_of(packet, entry->vni, SKEP_FLOW_SERVICE, &scratch->flow);
+  int bad = continue_published(packet, scratch);
+  if (bad == 0)
+    bad = open_published(config, packet, service, entry, scratch);
+  if (bad < 0)
+    return bad;
+  struct skep_connection *connection = &scratch->connection;
+  struct skep_endpoint_key key = { connection->vni, connection->backend_be };
   struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, &key);
   if (!backend)
     return DROP(SKEP_BACKEND_GONE);
-  __u32 tunnel = backend->tunnel;
   bad = decrement_ttl(skb, packet);
   if (bad)
     return bad;
-  if (source_be) {
-    bad = rewrite_source(skb, packet, source_be, source_port_be);
+  if (is_given(&connection->other_address)) {
+    bad = rewrite_source(skb, packet, &connection->other_address, connection->other_port_be);
     if (bad)
       return bad;
   }
-  if (tunnel) {
+  if (is_given(&backend->tunnel)) {
     count(skb, SKEP_MESH_SENT);
-    return to_mesh(skb, config, SKEP_MAC_BACKEND, key.address_be, tunnel);
+    return to_mesh(skb, config, SKEP_MAC_BACKEND, key.address_be, &backend->tunnel);
   }
-  bad = rewrite_destination(skb, packet, key.address_be, target_port_be);
+  bad = rewrite_destination(skb, packet, &connection->address, connection->port_be);
   if (bad)
     return bad;
   return to_endpoint(skb, config, key.vni, key.address_be);
@@ -165,12 +191,13 @@ static __always_inline int to_published(struct __sk_buff *skb, struct skep_confi
 /* Gives an ICMP error from the client's side to the backend of the quoted flow, with the addresses
  * the backend knows. */
 static __always_inline int give_error(struct __sk_buff *skb, struct skep_config *config,
-                                      struct packet *packet, struct quote *quote,
-                                      struct skep_endpoint_key *backend, __u16 target_port_be)
+                                      struct packet *packet, struct skep_quote *quote,
+                                      struct skep_endpoint_key *backend,
+                                      struct skep_address *address, __u16 target_port_be)
 {
-  int bad = rewrite_quoted_source(skb, packet, quote, backend->address_be, target_port_be);
+  int bad = rewrite_quote(skb, packet, quote, 1, address, target_port_be);
   if (!bad)
-    bad = rewrite_destination(skb, packet, backend->address_be, 0);
+    bad = rewrite_destination(skb, packet, address, 0);
   if (bad)
     return bad;
   count(skb, SKEP_ICMP_ERROR);
@@ -182,19 +209,23 @@ static __always_inline int give_error(struct __sk_buff *skb, struct skep_config 
 static __always_inline int to_published_error(struct __sk_buff *skb, struct skep_config *config,
                                               struct packet *packet)
 {
-  struct quote quote = {};
-  if (read_quote(skb, packet, &quote) || quote.ip.saddr != packet->destination_be)
+  struct skep_scratch *scratch = get_scratch();
+  if (!scratch)
     return NEXT;
-  struct skep_flow flow = quoted_flow(&quote, 0, SKEP_FLOW_SERVICE, 1);
-  struct skep_connection *connection = bpf_map_lookup_elem(&sw_connection, &flow);
+  struct skep_quote *quote = &scratch->quote;
+  if (read_quote(skb, packet, quote) || !same_address(&quote->source, &packet->destination))
+    return NEXT;
+  quoted_flow(quote, 0, SKEP_FLOW_SERVICE, 1, &scratch->flow);
+  struct skep_connection *connection = bpf_map_lookup_elem(&sw_connection, &scratch->flow);
   if (!connection || connection->other_port_be)
     return NEXT;
-  struct skep_endpoint_key key = { connection->vni, connection->address_be };
+  struct skep_endpoint_key key = { connection->vni, connection->backend_be };
+  scratch->connection.address = connection->address;
   __u16 target_port_be = connection->port_be;
   struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, &key);
   if (!backend)
     return NEXT;
-  if (backend->tunnel)
-    return to_mesh(skb, config, SKEP_MAC_BACKEND, key.address_be, backend->tunnel);
-  return give_error(skb, config, packet, &quote, &key, target_port_be);
+  if (is_given(&backend->tunnel))
+    return to_mesh(skb, config, SKEP_MAC_BACKEND, key.address_be, &backend->tunnel);
+  return give_error(skb, config, packet, quote, &key, &scratch->connection.address, target_port_be);
 }

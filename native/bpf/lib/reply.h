@@ -12,18 +12,27 @@ static __always_inline int is_behind_tunnel(struct skep_endpoint *endpoint)
   return endpoint->kind == SKEP_ENDPOINT_REMOTE || endpoint->kind == SKEP_ENDPOINT_PEER;
 }
 
-/* Sends a packet to an address of network `vni` without looking at services or replies any more. */
-static __always_inline int to_endpoint(struct __sk_buff *skb, struct skep_config *config,
-                                       __u32 vni, __u32 address_be)
+/* What network `vni` knows the owner of an address by; 0 if it is nobody's. */
+static __always_inline __u32 find_member(__u32 vni, struct skep_address *address, int is_v6)
 {
-  struct skep_endpoint_key key = { vni, address_be };
+  if (!is_v6)
+    return address->word_be[3];
+  struct skep_network *network = bpf_map_lookup_elem(&sw_network, &vni);
+  return network ? member_of(&network->subnets, address, is_v6) : 0;
+}
+
+/* Sends a packet to a member of network `vni` without looking at services or replies any more. */
+static __always_inline int to_endpoint(struct __sk_buff *skb, struct skep_config *config,
+                                       __u32 vni, __u32 member_be)
+{
+  struct skep_endpoint_key key = { vni, member_be };
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
   if (!endpoint)
     return DROP(SKEP_UNKNOWN_DESTINATION);
   if (endpoint->kind == SKEP_ENDPOINT_LOCAL)
     return to_container(skb, endpoint);
   if (is_behind_tunnel(endpoint))
-    return to_tunnel(skb, config, vni, endpoint->tunnel);
+    return to_tunnel(skb, config, vni, &endpoint->tunnel);
   if (endpoint->kind == SKEP_ENDPOINT_NODE && endpoint->ifindex)
     return to_host(skb, config);
   return DROP(SKEP_UNKNOWN_DESTINATION);
@@ -33,15 +42,19 @@ static __always_inline int to_endpoint(struct __sk_buff *skb, struct skep_config
  * an ICMP error about the flow. */
 static __always_inline int send_reply(struct __sk_buff *skb, struct skep_config *config,
                                       struct packet *packet, struct skep_connection *reply,
-                                      struct quote *quote)
+                                      struct skep_quote *quote)
 {
+  struct skep_scratch *scratch = get_scratch();
+  if (!scratch)
+    return DROP(SKEP_NOT_CONFIGURED);
+  /* A copy: the row may be given to another flow while it is being used. */
+  scratch->reply = *reply;
+  reply = &scratch->reply;
   __u8 route = reply->route;
-  __u32 target = reply->target;
   __u32 vni = reply->vni;
-  __u32 front_be = reply->address_be;
   __u16 front_port_be = reply->port_be;
-  __u32 client_be = reply->other_address_be;
   __u16 client_port_be = reply->other_port_be;
+  int has_client = is_given(&reply->other_address);
   if (route == SKEP_ROUTE_UPLINK || route == SKEP_ROUTE_MESH) {
     int late = decrement_ttl(skb, packet);
     if (late)
@@ -49,31 +62,32 @@ static __always_inline int send_reply(struct __sk_buff *skb, struct skep_config 
   }
   int bad;
   if (quote) {
-    bad = rewrite_quoted_destination(skb, packet, quote, front_be, front_port_be);
-    if (!bad && client_be)
-      bad = rewrite_quoted_source(skb, packet, quote, client_be, client_port_be);
+    bad = rewrite_quote(skb, packet, quote, 0, &reply->address, front_port_be);
+    if (!bad && has_client)
+      bad = rewrite_quote(skb, packet, quote, 1, &reply->other_address, client_port_be);
     if (bad)
       return bad;
     count(skb, SKEP_ICMP_ERROR);
   }
-  bad = rewrite_source(skb, packet, front_be, front_port_be);
+  bad = rewrite_source(skb, packet, &reply->address, front_port_be);
   if (bad)
     return bad;
-  if (client_be) {
-    bad = rewrite_destination(skb, packet, client_be, client_port_be);
+  if (has_client) {
+    bad = rewrite_destination(skb, packet, &reply->other_address, client_port_be);
     if (bad)
       return bad;
   }
   switch (route) {
   case SKEP_ROUTE_UPLINK:
-    return to_uplink(skb, target);
+    return to_uplink(skb, reply->target.ifindex);
   case SKEP_ROUTE_MESH:
     count(skb, SKEP_MESH_RETURNED);
-    return to_mesh(skb, config, SKEP_MAC_RETURN, config->node_id_be, target);
+    return to_mesh(skb, config, SKEP_MAC_RETURN, config->node_id_be, &reply->target.tunnel);
   case SKEP_ROUTE_HOST:
     return to_host(skb, config);
   default:
-    return to_endpoint(skb, config, vni, packet->destination_be);
+    return to_endpoint(skb, config, vni,
+                       find_member(vni, &packet->destination, packet->is_v6));
   }
 }
 
@@ -84,16 +98,21 @@ static __always_inline int try_reply(struct __sk_buff *skb, struct skep_config *
   int bad = read_ports(skb, packet, vni);
   if (bad)
     return bad == DROP(SKEP_FRAGMENT) ? 0 : bad;
-  struct quote quote = {};
-  int is_error = read_quote(skb, packet, &quote) == 0;
-  struct skep_flow flow = is_error ? quoted_flow(&quote, vni, SKEP_FLOW_REPLY, 1)
-                                   : flow_of(packet, vni, SKEP_FLOW_REPLY);
-  struct skep_connection *reply = bpf_map_lookup_elem(&sw_connection, &flow);
+  struct skep_scratch *scratch = get_scratch();
+  if (!scratch)
+    return DROP(SKEP_NOT_CONFIGURED);
+  struct skep_flow *flow = &scratch->flow;
+  int is_error = read_quote(skb, packet, &scratch->quote) == 0;
+  if (is_error)
+    quoted_flow(&scratch->quote, vni, SKEP_FLOW_REPLY, 1, flow);
+  else
+    flow_of(packet, vni, SKEP_FLOW_REPLY, flow);
+  struct skep_connection *reply = bpf_map_lookup_elem(&sw_connection, flow);
   if (!reply)
     return 0;
   if (is_error) {
     /* Routers on the way may complain too: only the quote tells whose flow it is. */
-    return send_reply(skb, config, packet, reply, &quote);
+    return send_reply(skb, config, packet, reply, &scratch->quote);
   }
   track(reply, packet, SKEP_END_BACKEND);
   if (!reply->replied)
@@ -120,9 +139,9 @@ static __always_inline int deliver(struct __sk_buff *skb, struct skep_config *co
 }
 
 /* From now on, packets to this address are looked up as replies. */
-static __always_inline void expect_replies_to(__u32 vni, __u32 address_be)
+static __always_inline void expect_replies_to(__u32 vni, __u32 member_be)
 {
-  struct skep_endpoint_key key = { vni, address_be };
+  struct skep_endpoint_key key = { vni, member_be };
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
   if (endpoint && !endpoint->replies)
     endpoint->replies = 1;

@@ -29,7 +29,7 @@ static __always_inline struct skep_backend *choose_backend(struct skep_service *
 static __always_inline struct skep_backend *keep_backend(struct skep_connection *connection,
                                                          struct packet *packet)
 {
-  struct skep_endpoint_key key = { connection->vni, connection->address_be };
+  struct skep_endpoint_key key = { connection->vni, connection->backend_be };
   struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, &key);
   if (!backend)
     return NULL;

@@ -1,9 +1,18 @@
 /* Keys and values of the maps, shared by the BPF programs and the C++ side. Every struct has
- * explicit padding that must be zero. Names ending in _be hold network byte order. Tunnel addresses
- * are in host byte order, because that is what bpf_tunnel_key wants. */
+ * explicit padding that must be zero. Names ending in _be hold network byte order.
+ *
+ * Two kinds of address. What stands in packets is a skep_address, of either family. What a network
+ * knows its members by (endpoints, backends, virtual addresses, node ids) is the member's IPv4
+ * address alone: its IPv6 address is derived from that one (see skep_network), so both families
+ * share one row each. */
 #pragma once
 
 #include <linux/types.h>
+
+/* An IPv6 address, or an IPv4 address in the form ::ffff:a.b.c.d. All zero: none. */
+struct skep_address {
+  __u32 word_be[4];
+};
 
 /* The one row of sw_config. */
 struct skep_config {
@@ -12,11 +21,13 @@ struct skep_config {
   __u32 host_ifindex;   /* sw-h0 */
   __u32 node_id_be;     /* own address on the ingress network, 0 while unknown */
   __u32 dns_address_be; /* service DNS, on sw-h0 */
-  __u32 frontend_be;    /* address that host sockets reach published ports under, over sw-h0 */
   __u32 ingress_vni;    /* network of the published backends, 0 while unknown */
+  /* Where host sockets reach published ports, over sw-h0. */
+  struct skep_address frontend;
+  struct skep_address frontend6; /* all zero while the ingress network has no IPv6 subnet */
+  struct skep_address tunnel_address;
   __u16 tunnel_port_be;
-  __u8 host_mac[6]; /* of sw-h0 */
-  __u32 tunnel_address_be;
+  __u8 host_mac[6];      /* of sw-h0 */
   __u32 uplink_ifindex;  /* the one underlay interface; 0: several, take the tunnel device */
   __u32 frame_bytes_max; /* longest frame that fits the underlay after encapsulation */
   __u32 pad;
@@ -26,23 +37,32 @@ struct skep_node {
   __u32 node_id_be;
 };
 
-#define SKEP_NETWORK_INTERNAL 1
-struct skep_network {
+/* How the two addresses of a network's member belong together: the IPv6 address is the IPv6 subnet
+ * with the host part of the IPv4 address in its last bits. */
+struct skep_subnets {
   __u32 subnet_be;
   __u32 mask_be;
+  struct skep_address subnet6; /* all zero if the network has none */
+};
+
+#define SKEP_NETWORK_INTERNAL 1
+struct skep_network {
+  struct skep_subnets subnets;
   __u32 gateway_be;
   __u32 node_address_be; /* own address there, 0 if none */
   __u32 flags;
+  __u32 prefix6_length;
 };
 
 struct skep_subnet_key {
-  __u32 prefix_length;
-  __u32 address_be;
+  __u32 prefix_length; /* IPv4: 96 more than its own */
+  struct skep_address address;
 };
 
 struct skep_link {
   __u32 vni;
   __u32 address_be;
+  struct skep_subnets subnets;
   __u8 mac[6];
   __u16 pad;
   __u32 replies; /* 1 once a published flow ends here: look for its replies */
@@ -64,7 +84,7 @@ enum skep_endpoint_kind {
 
 struct skep_endpoint {
   __u32 ifindex; /* LOCAL: host side of its veth; NODE: 1 if the host itself has the address */
-  __u32 tunnel;
+  struct skep_address tunnel;
   __u8 mac[6];
   __u8 kind;
   __u8 pad;
@@ -74,7 +94,7 @@ struct skep_endpoint {
 #define SKEP_BACKEND_ACTIVE 1
 #define SKEP_BACKEND_DRAINING 2
 struct skep_backend {
-  __u32 tunnel; /* 0: here */
+  struct skep_address tunnel; /* all zero: here */
   __u32 state;
 };
 
@@ -111,8 +131,8 @@ enum skep_flow_kind {
 };
 
 struct skep_flow {
-  __u32 source_be;
-  __u32 destination_be;
+  struct skep_address source;
+  struct skep_address destination;
   __u32 vni;
   __u16 source_port_be;
   __u16 destination_port_be;
@@ -142,27 +162,34 @@ enum skep_route {
   SKEP_ROUTE_ENDPOINT = 4, /* a container here or elsewhere on network `vni` */
 };
 
+/* See skep_route. */
+union skep_target {
+  __u32 ifindex;
+  struct skep_address tunnel;
+};
+
 struct skep_connection {
   __u32 last; /* coarse seconds of the last packet */
   __u8 state;
   __u8 route;
   __u16 port_be;
-  __u32 address_be;      /* service flow: backend; reply flow: the front */
-  __u32 vni;             /* of the backend, or of the client for SKEP_ROUTE_ENDPOINT */
-  __u32 target;          /* see skep_route */
-  __u32 other_address_be; /* service flow: source to borrow; reply flow: the real client */
-  __u16 other_port_be;    /* the same; 0: the other end is left as it is */
-  __u8 replied;           /* 1 once the other direction has been seen */
-  __u8 ends;              /* reply flow: SKEP_END_*, which sides have sent FIN */
+  struct skep_address address; /* service flow: backend; reply flow: the front */
+  __u32 vni;                   /* of the backend, or of the client for SKEP_ROUTE_ENDPOINT */
+  __u32 backend_be;            /* service flow: what the network knows the backend by */
+  union skep_target target;
+  struct skep_address other_address; /* service flow: source to borrow; reply flow: real client */
+  __u16 other_port_be;               /* the same; 0: the other end is left as it is */
+  __u8 replied;                      /* 1 once the other direction has been seen */
+  __u8 ends;                         /* reply flow: SKEP_END_*, which sides have sent FIN */
 };
 
 struct skep_fragment_key {
-  __u32 source_be;
-  __u32 destination_be;
+  struct skep_address source;
+  struct skep_address destination;
   __u32 vni;
-  __u16 id;
+  __u32 id;
   __u8 protocol;
-  __u8 pad;
+  __u8 pad[3];
 };
 
 struct skep_ports {
@@ -175,6 +202,45 @@ struct skep_socket_key {
   __u16 port_be;
   __u16 protocol;
   __u32 pad;
+};
+
+/* The packet an ICMP error quotes. */
+struct skep_quote {
+  struct skep_address source;
+  struct skep_address destination;
+  __u16 source_port_be;
+  __u16 destination_port_be;
+  __u32 protocol;
+};
+
+/* What is known of a packet; lib/packet.h fills it in. */
+struct packet {
+  struct skep_address source;
+  struct skep_address destination;
+  __u16 source_port_be;
+  __u16 destination_port_be;
+  __u32 id;
+  __u16 fragment; /* flags and offset as in an IPv4 header, host order */
+  __u8 protocol;
+  __u8 ttl;
+  __u8 tcp_flags;
+  __u8 has_ports; /* the layer-4 header is in this packet (0: a later fragment) */
+  __u8 is_v6;
+  __u8 pad;
+  __u32 l4_at;
+};
+
+/* Room for one decision. The stack of a program is too small for it, and what is on the stack the
+ * verifier follows through every branch, where it only trusts what is in a map to be a number. */
+struct skep_scratch {
+  struct packet packet;
+  struct skep_flow flow;
+  struct skep_flow back;
+  struct skep_flow forward;
+  struct skep_connection connection;
+  struct skep_connection reply;
+  struct skep_fragment_key fragment;
+  struct skep_quote quote;
 };
 
 struct skep_counter {

@@ -2,6 +2,7 @@
  * and its netfilter hooks. What does not fit (several uplinks, oversized frames) takes the device. */
 #pragma once
 
+#include "checksum.h"
 #include "common.h"
 
 #define VXLAN_FLAGS 0x08000000
@@ -30,42 +31,50 @@ static __always_inline __u8 outer_ecn(__u8 inner_tos)
   return ecn == ECN_CE ? ECN_ECT_0 : ecn;
 }
 
-static __always_inline __u16 header_check(struct iphdr *ip)
-{
-  __u64 sum = (__u32)bpf_csum_diff(NULL, 0, (__be32 *)ip, sizeof(*ip), 0);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return (__u16)~sum;
-}
-
 /* Through the tunnel device. */
 static __always_inline int to_tunnel_device(struct __sk_buff *skb, struct skep_config *config,
-                                            __u32 vni, __u32 tunnel)
+                                            __u32 vni, struct skep_address *tunnel)
 {
   struct bpf_tunnel_key key = {};
   key.tunnel_id = vni;
-  key.remote_ipv4 = tunnel;
   key.tunnel_ttl = 64;
+  __u64 flags = BPF_F_ZERO_CSUM_TX;
+  if (is_v4(tunnel)) {
+    key.remote_ipv4 = bpf_ntohl(tunnel->word_be[3]);
+  } else {
+    /* Over IPv6 a checksum of zero is an exception receivers need not make (RFC 6935). */
+    flags = BPF_F_TUNINFO_IPV6;
+    __builtin_memcpy(key.remote_ipv6, tunnel, sizeof(key.remote_ipv6));
+  }
   /* Cut off before local_ipv4: the kernel picks the outer source by route. */
-  if (bpf_skb_set_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, local_ipv4),
-                             BPF_F_ZERO_CSUM_TX) < 0)
+  if (bpf_skb_set_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, local_ipv4), flags) < 0)
     return DROP(SKEP_TUNNEL_SEND);
   count(skb, SKEP_TO_TUNNEL);
   return bpf_redirect(config->vxlan_ifindex, 0);
 }
 
-/* To a node, straight out of the uplink where that is possible. */
+/* The TOS byte or traffic class of the packet in the frame. */
+static __always_inline __u8 inner_tos(struct __sk_buff *skb, __u8 *start)
+{
+  return skb->protocol == bpf_htons(ETH_P_IPV6) ? (__u8)(start[0] << 4) | (start[1] >> 4)
+                                                : start[1];
+}
+
+/* To a node, straight out of the uplink where that is possible: not over IPv6, where the outer
+ * checksum covers the whole packet and only the device can have it made. */
 static __always_inline int to_tunnel(struct __sk_buff *skb, struct skep_config *config, __u32 vni,
-                                     __u32 tunnel)
+                                     struct skep_address *tunnel)
 {
   __u32 length = skb->len;
-  if (!config->uplink_ifindex || (!skb->gso_size && length > config->frame_bytes_max))
+  if (!config->uplink_ifindex || !is_v4(tunnel) ||
+      (!skb->gso_size && length > config->frame_bytes_max))
     return to_tunnel_device(skb, config, vni, tunnel);
   struct tunnel_headers headers = {};
-  __u8 tos;
+  __u8 start[2];
   if (bpf_skb_load_bytes(skb, 0, headers.ethernet, ETH_BYTES) < 0 ||
-      bpf_skb_load_bytes(skb, ETH_BYTES + 1, &tos, 1) < 0)
+      bpf_skb_load_bytes(skb, ETH_BYTES, start, sizeof(start)) < 0)
     return DROP(SKEP_MALFORMED);
+  __u8 tos = inner_tos(skb, start);
   __u32 hash = bpf_get_hash_recalc(skb);
   if (bpf_skb_adjust_room(skb, TUNNEL_BYTES, BPF_ADJ_ROOM_MAC,
                           BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
@@ -80,10 +89,10 @@ static __always_inline int to_tunnel(struct __sk_buff *skb, struct skep_config *
     .id = (__u16)bpf_get_prandom_u32(),
     .ttl = 64,
     .protocol = IPPROTO_UDP,
-    .saddr = config->tunnel_address_be,
-    .daddr = bpf_htonl(tunnel),
+    .saddr = config->tunnel_address.word_be[3],
+    .daddr = tunnel->word_be[3],
   };
-  ip.check = header_check(&ip);
+  ip.check = fold(bpf_csum_diff(NULL, 0, (__be32 *)&ip, sizeof(ip), 0));
   headers.ip = ip;
   headers.source_port_be = bpf_htons((__u16)(32768 + ((hash ^ (hash >> 16)) & 0x6fff)));
   headers.destination_port_be = config->tunnel_port_be;
