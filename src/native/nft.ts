@@ -9,6 +9,9 @@ import { SkepError } from '../model/errors.js';
 const TABLE = 'inet skep';
 const HOST_DEVICE = 'sw-h0';
 const COMMAND_TIMEOUT_MS = 10_000;
+/** One command a family; an engine that does IPv6 restricts forwarding of it in the same way. */
+const COMMANDS = ['iptables', 'ip6tables'] as const;
+type Iptables = (typeof COMMANDS)[number];
 
 /** The table for a tunnel port, as nft reads it. Exported for the test that shows it to an operator. */
 export function ruleset(tunnelPort: number): string {
@@ -30,7 +33,7 @@ export function ruleset(tunnelPort: number): string {
     '  }',
     '  chain outgoing {',
     '    type nat hook postrouting priority srcnat; policy accept;',
-    `    meta nfproto ipv4 iifname "${HOST_DEVICE}" oifname != "${HOST_DEVICE}" masquerade`,
+    `    iifname "${HOST_DEVICE}" oifname != "${HOST_DEVICE}" masquerade`,
     '  }',
     '}',
   ].join('\n');
@@ -39,17 +42,22 @@ export function ruleset(tunnelPort: number): string {
 /** Puts the table in force, replacing a former one in one transaction. @throws SkepError */
 export function installRules(tunnelPort: number): void {
   nft(`table ${TABLE}\ndelete table ${TABLE}\n${ruleset(tunnelPort)}\n`);
-  if (!forwardingIsRestricted()) return;
-  for (const rule of FORWARD_RULES) {
-    if (!iptables('-C', rule) && !iptables('-I', rule)) {
-      throw new SkepError('failed_precondition', 'iptables refused a rule in its FORWARD chain');
+  for (const command of COMMANDS) {
+    if (!forwardingIsRestricted(command)) continue;
+    for (const rule of FORWARD_RULES) {
+      if (!iptables(command, '-C', rule) && !iptables(command, '-I', rule)) {
+        throw new SkepError(
+          'failed_precondition',
+          `${command} refused a rule in its FORWARD chain`,
+        );
+      }
     }
   }
 }
 
 /** True if iptables' FORWARD chain holds anything; without iptables nobody's policy is in our way. */
-function forwardingIsRestricted(): boolean {
-  const result = spawnSync('iptables', ['-w', '5', '-S', 'FORWARD'], {
+function forwardingIsRestricted(command: Iptables): boolean {
+  const result = spawnSync(command, ['-w', '5', '-S', 'FORWARD'], {
     encoding: 'utf8',
     timeout: COMMAND_TIMEOUT_MS,
   });
@@ -60,9 +68,11 @@ function forwardingIsRestricted(): boolean {
 /** Takes the table and the iptables rules out. No error if they are gone. @throws SkepError */
 export function removeRules(): void {
   nft(`table ${TABLE}\ndelete table ${TABLE}\n`);
-  if (!forwardingIsRestricted()) return;
-  for (const rule of FORWARD_RULES) {
-    while (iptables('-C', rule)) if (!iptables('-D', rule)) break;
+  for (const command of COMMANDS) {
+    if (!forwardingIsRestricted(command)) continue;
+    for (const rule of FORWARD_RULES) {
+      while (iptables(command, '-C', rule)) if (!iptables(command, '-D', rule)) break;
+    }
   }
 }
 
@@ -73,8 +83,8 @@ const FORWARD_RULES: readonly (readonly string[])[] = [
 ];
 
 /** Runs one iptables command on FORWARD; true if it succeeded. */
-function iptables(verb: '-C' | '-I' | '-D', rule: readonly string[]): boolean {
-  const result = spawnSync('iptables', ['-w', '5', verb, 'FORWARD', ...rule], {
+function iptables(command: Iptables, verb: '-C' | '-I' | '-D', rule: readonly string[]): boolean {
+  const result = spawnSync(command, ['-w', '5', verb, 'FORWARD', ...rule], {
     stdio: 'ignore',
     timeout: COMMAND_TIMEOUT_MS,
   });

@@ -43,10 +43,20 @@ let name = hostname();
 let datapath: KernelDatapath | undefined;
 let stream: { socket: net.Socket; answered: number; failure: string | undefined } | undefined;
 
+function familyOf(host: string): 'udp4' | 'udp6' {
+  return net.isIPv6(host) ? 'udp6' : 'udp4';
+}
+
+/** The address that means all of the host's own, in the family of `host`. */
+function anyOf(host: string): string {
+  return net.isIPv6(host) ? '::' : '0.0.0.0';
+}
+
 async function listening(server: net.Server, port: number, host: string): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, host, resolve);
+    // IPv6 sockets alone: an IPv4 client would else show up in its IPv6 form.
+    server.listen({ port, host, ipv6Only: net.isIPv6(host) }, resolve);
   });
 }
 
@@ -76,7 +86,7 @@ async function serveFarewell(port: number): Promise<void> {
 
 /** Answers each datagram with what it saw of its peer, padded to the datagram's length. */
 async function serveUdp(port: number, host = '0.0.0.0'): Promise<void> {
-  const socket = dgram.createSocket('udp4');
+  const socket = dgram.createSocket({ type: familyOf(host), ipv6Only: net.isIPv6(host) });
   socket.on('message', (message, peer) => {
     const seen: Seen = { name, address: peer.address, port: peer.port };
     socket.send(JSON.stringify(seen).padEnd(message.length), peer.port, peer.address);
@@ -111,7 +121,7 @@ async function askTcp(target: Target): Promise<Seen & { readonly peer: string }>
 }
 
 async function askUdp(target: Target): Promise<Seen & { readonly peer: string; bytes: number }> {
-  const socket = dgram.createSocket('udp4');
+  const socket = dgram.createSocket(familyOf(target.host));
   try {
     return await new Promise((resolve, reject) => {
       const timer = setTimeout(
@@ -127,7 +137,7 @@ async function askUdp(target: Target): Promise<Seen & { readonly peer: string; b
         const seen = JSON.parse(message.toString()) as Seen;
         resolve({ ...seen, peer: `${from.address}:${from.port}`, bytes: message.length });
       });
-      socket.bind(target.localPort ?? 0, target.localAddress ?? '0.0.0.0', () => {
+      socket.bind(target.localPort ?? 0, target.localAddress ?? anyOf(target.host), () => {
         const payload = Buffer.alloc(target.payloadBytes ?? 100, 0x20);
         socket.send(payload, target.port, target.host);
       });
@@ -139,7 +149,7 @@ async function askUdp(target: Target): Promise<Seen & { readonly peer: string; b
 
 /** Sends datagrams from a connected socket until an error comes back; its code, or `silence`. */
 async function probeUdp(host: string, port: number): Promise<string> {
-  const socket = dgram.createSocket('udp4');
+  const socket = dgram.createSocket(familyOf(host));
   try {
     await new Promise<void>((resolve) => socket.connect(port, host, resolve));
     return await new Promise((resolve) => {

@@ -9,12 +9,15 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Seen, Tally, Target } from './actor.js';
+import { deriveIpv6 } from '../../../src/model/derived-addresses.js';
 import type { DatapathLimits, DatapathState, LinkRow } from '../../../src/native/datapath-types.js';
 
 const ACTOR = path.join(path.dirname(fileURLToPath(import.meta.url)), 'actor.js');
 /** Address of the service DNS in these tests. */
 export const DNS_ADDRESS = '169.254.75.2';
 export const TUNNEL_PORT = 4789;
+/** Start of IPv6 addresses on the underlay; the last part of the IPv4 address follows. */
+export const UNDERLAY6 = 'fd00:77::';
 const LIMITS = {
   services: 256,
   backends: 1024,
@@ -75,9 +78,9 @@ export class Actor {
     });
   }
 
-  async serve(port: number): Promise<void> {
-    await this.call('serveTcp', port);
-    await this.call('serveUdp', port);
+  async serve(port: number, host = '0.0.0.0'): Promise<void> {
+    await this.call('serveTcp', port, host);
+    await this.call('serveUdp', port, host);
   }
 
   async askTcp(target: Target): Promise<Seen & { readonly peer: string }> {
@@ -136,6 +139,13 @@ export class WorldNode {
   }
 }
 
+/** A container's interface on one network; with `subnet6` it has the derived IPv6 address too. */
+export interface Attachment {
+  readonly vni: number;
+  readonly address: string;
+  readonly subnet6?: string;
+}
+
 /** Options of a node's data path beyond the address. */
 export interface NodeOptions {
   readonly forceClsact?: boolean;
@@ -174,6 +184,8 @@ export class World {
     node.run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', port);
     node.run('ip', 'link', 'set', port, 'netns', String(outside.pid));
     node.run('ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0');
+    const address6 = `${UNDERLAY6}${address.split('.').at(-1)}`;
+    node.run('ip', '-6', 'addr', 'add', `${address6}/64`, 'dev', 'eth0', 'nodad');
     node.run('ip', 'link', 'set', 'eth0', 'up');
     inside(outside, 'ip', 'link', 'set', port, 'master', 'br0', 'up');
     await this.openAgent(node, options);
@@ -198,7 +210,7 @@ export class World {
   async container(
     node: WorldNode,
     name: string,
-    attachments: readonly { readonly vni: number; readonly address: string }[],
+    attachments: readonly Attachment[],
   ): Promise<Actor> {
     const actor = await this.actor(['unshare', '--net']);
     await actor.call('setName', name);
@@ -217,8 +229,18 @@ export class World {
       if (index === 0) {
         inside(actor, 'ip', 'route', 'add', 'default', 'via', gatewayOf(attachment.address));
       }
-      const row: LinkRow = { interfaceName, mac, ...attachment };
+      const { vni, address, subnet6 } = attachment;
+      const row: LinkRow = { interfaceName, mac, vni, address };
       await node.datapath('attachLink', row);
+      if (subnet6 !== undefined) {
+        const subnets = { subnet: `${address}/24`, subnet6 };
+        const own = `${deriveIpv6(subnets, address)}/64`;
+        inside(actor, 'ip', '-6', 'addr', 'add', own, 'dev', device, 'nodad');
+        if (index === 0) {
+          const gateway = deriveIpv6(subnets, gatewayOf(address));
+          inside(actor, 'ip', '-6', 'route', 'add', 'default', 'via', gateway);
+        }
+      }
     }
     return actor;
   }
