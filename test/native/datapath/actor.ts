@@ -232,7 +232,7 @@ async function visitInTurn(
 
 /** Sends one datagram with raw bytes, given as hex. */
 async function sendUdp(host: string, port: number, hex: string): Promise<void> {
-  const socket = dgram.createSocket('udp4');
+  const socket = dgram.createSocket(familyOf(host));
   await new Promise<void>((resolve, reject) => {
     socket.send(Buffer.from(hex, 'hex'), port, host, (error) => {
       if (error === null) resolve();

@@ -40,12 +40,16 @@ export interface Cluster {
 }
 
 const NODES = [
-  { nodeId: '10.0.0.2', tunnelAddress: '192.168.77.11' },
-  { nodeId: '10.0.0.3', tunnelAddress: '192.168.77.12' },
+  { nodeId: '10.0.0.2', address: '192.168.77.11' },
+  { nodeId: '10.0.0.3', address: '192.168.77.12' },
 ] as const;
 
-async function configure(node: WorldNode, index: 0 | 1): Promise<void> {
-  await node.datapath('putNodes', NODES);
+async function configure(nodes: readonly WorldNode[], index: 0 | 1): Promise<void> {
+  const node = nodes[index] as WorldNode;
+  await node.datapath(
+    'putNodes',
+    NODES.map(({ nodeId }, each) => ({ nodeId, tunnelAddress: nodes[each]?.tunnelAddress })),
+  );
   await node.datapath('putNetworks', [
     {
       vni: INGRESS,
@@ -65,7 +69,7 @@ async function configure(node: WorldNode, index: 0 | 1): Promise<void> {
     },
   ]);
   await node.datapath('setNodeId', NODES[index].nodeId);
-  await node.datapath('setLocalAddresses', [NODES[index].tunnelAddress, address6Of(node)]);
+  await node.datapath('setLocalAddresses', [node.address, address6Of(node)]);
 }
 
 /** Rows of what runs on the other node. */
@@ -117,10 +121,10 @@ export async function startCluster(world: World, options: NodeOptions = {}): Pro
   inside(client, 'ip', 'link', 'set', 'br0', 'up');
   inside(client, 'ip', 'addr', 'add', `${CLIENT_ADDRESS}/24`, 'dev', 'br0');
   inside(client, 'ip', '-6', 'addr', 'add', `${CLIENT_ADDRESS6}/64`, 'dev', 'br0', 'nodad');
-  const a = await world.node(client, NODES[0].tunnelAddress, options);
-  const b = await world.node(client, NODES[1].tunnelAddress, options);
-  await configure(a, 0);
-  await configure(b, 1);
+  const a = await world.node(client, NODES[0].address, options);
+  const b = await world.node(client, NODES[1].address, options);
+  await configure([a, b], 0);
+  await configure([a, b], 1);
   const [webA, webB, plainA] = await Promise.all([
     world.container(a, 'web-a', [
       { vni: INGRESS, address: '10.0.0.11', subnet6: INGRESS6 },
@@ -132,10 +136,10 @@ export async function startCluster(world: World, options: NodeOptions = {}): Pro
     ]),
     world.container(a, 'plain-a', [{ vni: OVERLAY, address: '10.0.1.21', subnet6: OVERLAY6 }]),
   ]);
-  await putRemote(a, ['10.0.0.12', '10.0.1.12', '10.0.1.3'], NODES[1].tunnelAddress);
-  await putRemote(b, ['10.0.0.11', '10.0.1.11', '10.0.1.21', '10.0.1.2'], NODES[0].tunnelAddress);
-  await a.datapath('putBackends', backendRows(11, NODES[1].tunnelAddress));
-  await b.datapath('putBackends', backendRows(12, NODES[0].tunnelAddress));
+  await putRemote(a, ['10.0.0.12', '10.0.1.12', '10.0.1.3'], b.tunnelAddress);
+  await putRemote(b, ['10.0.0.11', '10.0.1.11', '10.0.1.21', '10.0.1.2'], a.tunnelAddress);
+  await a.datapath('putBackends', backendRows(11, b.tunnelAddress));
+  await b.datapath('putBackends', backendRows(12, a.tunnelAddress));
   for (const node of [a, b]) await node.datapath('putServices', serviceRows([11, 12]));
   for (const web of [webA, webB])
     for (const host of ['0.0.0.0', '::']) await web.serve(TARGET_PORT, host);

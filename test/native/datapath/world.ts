@@ -112,7 +112,12 @@ export class WorldNode {
     readonly directory: string,
     readonly address: string,
     public agent: Actor,
+    /** Outer address of its tunnel: `address`, or its IPv6 one. */
+    readonly tunnelAddress: string,
   ) {}
+
+  /** MTU of the containers' interfaces, as its data path says. */
+  containerMtu = 0;
 
   /** Calls a method of the data path. */
   async datapath(method: string, ...args: readonly unknown[]): Promise<unknown> {
@@ -150,6 +155,8 @@ export interface Attachment {
 export interface NodeOptions {
   readonly forceClsact?: boolean;
   readonly forceTunnelDevice?: boolean;
+  /** The nodes' tunnels use their IPv6 addresses. */
+  readonly tunnelOverIpv6?: boolean;
   readonly limits?: Partial<DatapathLimits>;
 }
 
@@ -177,14 +184,15 @@ export class World {
     const holder = await this.actor(['unshare', '--net', '--mount', '--propagation', 'private']);
     const directory = mkdtempSync(path.join(tmpdir(), 'skep-datapath-'));
     this.#directories.push(directory);
-    const node = new WorldNode(holder, directory, address, holder);
+    const address6 = `${UNDERLAY6}${address.split('.').at(-1)}`;
+    const tunnelAddress = options.tunnelOverIpv6 === true ? address6 : address;
+    const node = new WorldNode(holder, directory, address, holder, tunnelAddress);
     node.run('mount', '-t', 'bpf', 'bpf', directory);
     node.run('ip', 'link', 'set', 'lo', 'up');
     const port = `port${this.#interfaces++}`;
     node.run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', port);
     node.run('ip', 'link', 'set', port, 'netns', String(outside.pid));
     node.run('ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0');
-    const address6 = `${UNDERLAY6}${address.split('.').at(-1)}`;
     node.run('ip', '-6', 'addr', 'add', `${address6}/64`, 'dev', 'eth0', 'nodad');
     node.run('ip', 'link', 'set', 'eth0', 'up');
     inside(outside, 'ip', 'link', 'set', port, 'master', 'br0', 'up');
@@ -195,15 +203,16 @@ export class World {
   /** Starts a process that opens (or takes over) the node's data path. */
   async openAgent(node: WorldNode, options: NodeOptions = {}): Promise<void> {
     node.agent = await this.actor(node.enter());
-    await node.agent.call('open', {
+    const mtu = await node.agent.call('open', {
       pinDirectory: `${node.directory}/skep`,
       underlayInterfaces: ['eth0'],
-      tunnelAddress: node.address,
+      tunnelAddress: node.tunnelAddress,
       tunnelPort: TUNNEL_PORT,
       dnsAddress: DNS_ADDRESS,
       ...options,
       limits: { ...LIMITS, ...options.limits },
     });
+    node.containerMtu = mtu as number;
   }
 
   /** A container on a node, with one interface per attachment; the first is the default route. */
@@ -219,8 +228,9 @@ export class World {
       const interfaceName = `c${this.#interfaces++}`;
       const mac = macOf(attachment.address);
       const device = `eth${index}`;
-      const peer = ['peer', 'name', `${interfaceName}p`, 'address', mac, 'mtu', '1450'];
-      node.run('ip', 'link', 'add', interfaceName, 'mtu', '1450', 'type', 'veth', ...peer);
+      const mtu = String(node.containerMtu);
+      const peer = ['peer', 'name', `${interfaceName}p`, 'address', mac, 'mtu', mtu];
+      node.run('ip', 'link', 'add', interfaceName, 'mtu', mtu, 'type', 'veth', ...peer);
       node.run('ip', 'link', 'set', `${interfaceName}p`, 'netns', String(actor.pid));
       node.run('ip', 'link', 'set', interfaceName, 'up');
       inside(actor, 'ip', 'link', 'set', `${interfaceName}p`, 'name', device);
