@@ -33,6 +33,7 @@
             "native/bpf/lib/structs.h",
             "native/bpf/lib/virtual_address.h",
             "native/bpf/lib/decapsulate.h",
+            "native/bpf/lib/too_long.h",
             "native/bpf/lib/vxlan.h",
             "native/bpf/lib/refuse.h",
             "native/bpf/lib/icmp_error.h",

@@ -29,6 +29,7 @@ export const DATAPATH_REASONS = {
   'drop-connection-table': 24,
   'drop-tunnel-from-container': 25,
   'drop-neighbour-discovery': 26,
+  'drop-too-long': 27,
   'forward-container': 40,
   'forward-tunnel': 41,
   'forward-host': 42,
@@ -44,6 +45,7 @@ export const DATAPATH_REASONS = {
   'reset-sent': 52,
   'icmp-error-rewritten': 53,
   'neighbour-answered': 54,
+  'too-long-answered': 55,
 } as const;
 
 /** One counter's name. */

@@ -33,4 +33,7 @@
 /* Slots looked at before a service counts as having no active backend. */
 #define SKEP_CHOICE_TRIES 4
 
+/* ICMP errors about too long packets a CPU sends in a second. */
+#define SKEP_COMPLAINTS_PER_SECOND 100
+
 #define SKEP_COUNTERS 64

@@ -30,6 +30,7 @@
   SKEP_REASON(24, CONNECTION_TABLE, "drop-connection-table")            \
   SKEP_REASON(25, CONTAINER_TUNNEL, "drop-tunnel-from-container")       \
   SKEP_REASON(26, NEIGHBOUR, "drop-neighbour-discovery")                \
+  SKEP_REASON(27, TOO_LONG, "drop-too-long")                            \
   SKEP_REASON(40, TO_CONTAINER, "forward-container")                    \
   SKEP_REASON(41, TO_TUNNEL, "forward-tunnel")                          \
   SKEP_REASON(42, TO_HOST, "forward-host")                              \
@@ -44,7 +45,8 @@
   SKEP_REASON(51, REFUSED, "refused-by-host")                           \
   SKEP_REASON(52, RESET_SENT, "reset-sent")                             \
   SKEP_REASON(53, ICMP_ERROR, "icmp-error-rewritten")                   \
-  SKEP_REASON(54, NEIGHBOUR_ANSWERED, "neighbour-answered")
+  SKEP_REASON(54, NEIGHBOUR_ANSWERED, "neighbour-answered")             \
+  SKEP_REASON(55, TOO_LONG_ANSWERED, "too-long-answered")
 
 #define SKEP_REASON_ENUM(number, name, text) SKEP_##name = number,
 enum skep_reason { SKEP_REASONS(SKEP_REASON_ENUM) };

@@ -6,6 +6,7 @@
 
 #include "reply.h"
 #include "service.h"
+#include "too_long.h"
 
 /* Where the client of a published port is, seen from the entry node. */
 struct entry {
@@ -170,6 +171,9 @@ static __always_inline int to_published(struct __sk_buff *skb, struct skep_confi
   struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, &key);
   if (!backend)
     return DROP(SKEP_BACKEND_GONE);
+  if (entry->route == SKEP_ROUTE_UPLINK && is_given(&backend->tunnel) &&
+      is_too_long(skb, config, packet, &backend->tunnel))
+    return answer_too_long(skb, config, packet, scratch, entry->target);
   bad = decrement_ttl(skb, packet);
   if (bad)
     return bad;

@@ -230,6 +230,16 @@ struct packet {
   __u32 l4_at;
 };
 
+/* An ICMP error made here: the header of both families, and the start of the packet it is about. */
+#define SKEP_QUOTE_BYTES 128
+struct skep_complaint {
+  __u8 type;
+  __u8 code;
+  __u16 check;
+  __u32 mtu_be;
+  __u8 quote[SKEP_QUOTE_BYTES];
+};
+
 /* Room for one decision. The stack of a program is too small for it, and what is on the stack the
  * verifier follows through every branch, where it only trusts what is in a map to be a number. */
 struct skep_scratch {
@@ -241,6 +251,9 @@ struct skep_scratch {
   struct skep_connection reply;
   struct skep_fragment_key fragment;
   struct skep_quote quote;
+  struct skep_complaint complaint;
+  __u32 complaint_second; /* when the last ICMP errors were sent, and how many */
+  __u32 complaints;
 };
 
 struct skep_counter {

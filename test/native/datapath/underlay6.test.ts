@@ -72,6 +72,9 @@ await t.test('IPv6 underlay', async (t) => {
       [...backends].sort((x, y) => x.address.localeCompare(y.address)),
       backendRows(11, b.tunnelAddress).sort((x, y) => x.address.localeCompare(y.address)),
     );
-    t.same(networks.map(({ subnet6 }) => subnet6).sort(), ['fd00:10:0:1::/64', 'fd00:10:0:2::/64']);
+    t.same(
+      networks.map(({ subnet6 = '' }) => subnet6).sort((x, y) => x.localeCompare(y)),
+      ['fd00:10:0:1::/64', 'fd00:10:0:2::/64'],
+    );
   });
 });
