@@ -2,7 +2,7 @@
  * Where the IPv6 addresses of overlay networks come from. Nobody allocates them: a member's IPv6
  * address is the network's IPv6 subnet with the host number of the member's IPv4 address as
  * interface id, so every node computes the same one out of records that only carry IPv4. The ingress
- * network's IPv6 subnet is derived from the cluster's id. Pure functions; the BPF programs do the
+ * network's IPv6 subnet is derived from the network's id, which is random and known to every node. Pure functions; the BPF programs do the
  * same arithmetic (native/bpf/lib/address.h).
  */
 import { createHash } from 'node:crypto';
@@ -31,6 +31,11 @@ export function hasRoom({ subnet, subnet6 }: DualSubnets): boolean {
   return prefixOf(subnet6, 6).length + hostBits <= V6_BITS;
 }
 
+/** What to say where {@link hasRoom} is false. */
+export function tooSmall({ subnet, subnet6 }: DualSubnets): string {
+  return `IPv6 subnet ${subnet6} has fewer addresses than ${subnet}`;
+}
+
 /**
  * The IPv6 address that belongs to a member's IPv4 address (plain addresses, no prefix length).
  * @throws SkepError invalid_argument: not addresses of these families
@@ -43,12 +48,17 @@ export function deriveIpv6(subnets: DualSubnets, address: string): string {
   return formatIpv6(firstAddress(prefixOf(subnets.subnet6, 6)) | (member & hostMask));
 }
 
+/** True for two texts of one IPv6 address. */
+export function sameIpv6(a: string, b: string): boolean {
+  return parseIpPrefix(`${a}/${V6_BITS}`)?.address === parseIpPrefix(`${b}/${V6_BITS}`)?.address;
+}
+
 /**
  * The ingress network's IPv6 subnet: a unique local /64 (RFC 4193) whose global id and subnet id are
- * the first 56 bits of the SHA-256 of the cluster's id.
+ * the first 56 bits of the SHA-256 of the network's id.
  */
-export function ingressSubnet6(clusterId: string): string {
-  const hash = createHash('sha256').update(clusterId).digest();
+export function ingressSubnet6(networkId: string): string {
+  const hash = createHash('sha256').update(networkId).digest();
   const head = (0xfdn << 56n) | (hash.readBigUInt64BE(0) >> 8n);
   return `${formatIpv6(head << 64n)}/64`;
 }

@@ -108,7 +108,8 @@ function tablesOf(rows: Rows): Tables {
     networks: table(
       rows.networks,
       (row) => String(row.vni),
-      (row) => `${row.subnet} ${row.gateway} ${row.internal} ${row.nodeAddress ?? ''}`,
+      ({ subnet, subnet6 = '', gateway, internal, nodeAddress = '' }) =>
+        [subnet, subnet6, gateway, internal, nodeAddress].join(' '),
     ),
     remoteEndpoints: table(
       rows.remoteEndpoints,

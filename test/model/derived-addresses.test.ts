@@ -27,7 +27,7 @@ void t.test('room for every host number', (t) => {
   t.end();
 });
 
-void t.test('the ingress subnet is unique local, stable, and differs between clusters', (t) => {
+void t.test('the ingress subnet is unique local, stable, and differs between networks', (t) => {
   const subnet = ingressSubnet6('q2c1s5b8o0m3x7v9');
   t.match(subnet, /^fd[0-9a-f]{2}:[0-9a-f:]+::\/64$/);
   t.equal(ingressSubnet6('q2c1s5b8o0m3x7v9'), subnet);

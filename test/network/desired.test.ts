@@ -190,3 +190,13 @@ void t.test('host mode', async (t) => {
   t.same(services(both), ['8000/tcp>80: 10.0.0.5'], 'goes before the mesh');
   t.same(services({ ...view, hostPorts: [{ ...host, draining: true }] }), ['8000/tcp>80:']);
 });
+
+void t.test('an IPv6 subnet goes with its IPv4 one', async (t) => {
+  const subnets = INGRESS.info.subnets.map((subnet) => ({ ...subnet, subnet6: 'fd00::/64' }));
+  const dual: NetworkView = { ...INGRESS, info: { ...INGRESS.info, subnets } };
+  const { networks } = desired({ networks: [dual, FRONT] });
+  t.same(
+    networks.map(({ subnet6 }) => subnet6),
+    ['fd00::/64', undefined],
+  );
+});

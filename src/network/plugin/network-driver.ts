@@ -7,7 +7,13 @@ import type { Datapath, Netlink } from '../../native/datapath-types.js';
 import type { Logger } from '../../observe/logger.js';
 import { isMac, macOf, parseAddressWithPrefix } from '../addresses.js';
 import { type LocalEndpoint, type LocalState, type LocalTask, placeKey } from '../local-state.js';
-import { NETWORK_ID_LABEL, type NetworkInfo, subnetOf } from '../network-info.js';
+import {
+  ipv6Of,
+  NETWORK_ID_LABEL,
+  type NetworkInfo,
+  type SubnetInfo,
+  subnetOf,
+} from '../network-info.js';
 import { object, type PluginHandler, type PluginRequest, requiredText, text } from './messages.js';
 
 /** Where libnetwork puts driver options. */
@@ -152,7 +158,11 @@ export class NetworkDriver {
     });
     await state.save();
     // A field the engine has set must not be answered.
-    return askedMac === '' ? { Interface: { MacAddress: mac } } : {};
+    const own = {
+      ...(askedMac === '' ? { MacAddress: mac } : {}),
+      ...(text(asked, 'AddressIPv6') === '' ? addressIpv6(subnet, parsed.address) : {}),
+    };
+    return Object.keys(own).length === 0 ? {} : { Interface: own };
   }
 
   private async join(request: PluginRequest): Promise<Record<string, unknown>> {
@@ -186,7 +196,7 @@ export class NetworkDriver {
     onChange(joined);
     return {
       InterfaceName: { SrcName: containerSide, DstPrefix: 'eth' },
-      ...(joined.defaultRoute ? { Gateway: subnet?.gateway ?? '' } : {}),
+      ...(joined.defaultRoute && subnet !== undefined ? gatewaysOf(subnet) : {}),
       ...(joined.nameRoute ? { StaticRoutes: [nameRoute(this.parts.dnsAddress)] } : {}),
       // The engine would otherwise add a leg on docker_gwbridge.
       DisableGatewayService: true,
@@ -266,6 +276,18 @@ export class NetworkDriver {
     if (endpoint === undefined) throw new SkepError('not_found', 'unknown endpoint');
     return endpoint;
   }
+}
+
+/** The derived address with its prefix length, as the protocol names it. */
+function addressIpv6(subnet: SubnetInfo, address: string): Record<string, unknown> {
+  const own = ipv6Of(subnet, address);
+  return own === undefined ? {} : { AddressIPv6: `${own}/${subnet.subnet6?.split('/')[1] ?? ''}` };
+}
+
+/** Where the default routes of both families go. */
+function gatewaysOf(subnet: SubnetInfo): Record<string, unknown> {
+  const GatewayIPv6 = ipv6Of(subnet, subnet.gateway);
+  return { Gateway: subnet.gateway, ...(GatewayIPv6 === undefined ? {} : { GatewayIPv6 }) };
 }
 
 function hasPlace(task: LocalTask, place: string): boolean {
