@@ -121,3 +121,6 @@ export const REJOIN_PERIOD_MS = 5000;
 
 /** The swarm's data path addresses are IPv4; names of own devices start with this. */
 export const OWN_DEVICE_PREFIX = 'sw-';
+
+/** Bytes a packet grows by in a tunnel: inner Ethernet, VXLAN, UDP and the outer IP header. */
+export const TUNNEL_OVERHEAD_BYTES = { 4: 50, 6: 70 } as const;

@@ -37,6 +37,7 @@ import {
   LEAVE_TIMEOUT_MS,
   RECONCILE_DELAY_MS,
   RECONCILE_RETRY_MS,
+  TUNNEL_OVERHEAD_BYTES,
 } from './limits.js';
 import { Liveness } from './liveness.js';
 import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
@@ -147,6 +148,7 @@ export class NodeNetwork implements NodeNetworking {
     this.sweeper = new TwinSweeper({ networks, state, clock, logger });
     this.driver = new NetworkDriver({
       ...{ state, datapath, netlink, logger, dnsAddress: options.dnsAddress },
+      tunnelOverheadBytes: TUNNEL_OVERHEAD_BYTES[options.tunnelAddress.includes(':') ? 6 : 4],
       onChange: (endpoint) => this.onEndpoint(endpoint),
     });
     const containerWaitingFor = containers.containerWaitingFor.bind(containers);

@@ -22,8 +22,6 @@ const GENERIC_OPTIONS = 'com.docker.network.generic';
 const HOST_SIDE_PREFIX = 'skv';
 const CONTAINER_SIDE_PREFIX = 'skp';
 const ID_LENGTH_IN_NAME = 10;
-/** VXLAN over IPv4. */
-const TUNNEL_OVERHEAD_BYTES = 50;
 
 /** What the driver works with. */
 export interface NetworkDriverParts {
@@ -33,6 +31,8 @@ export interface NetworkDriverParts {
   /** Of the name server, for containers that have no default route. */
   readonly dnsAddress: string;
   readonly logger: Logger;
+  /** Bytes a packet grows by on the underlay. */
+  readonly tunnelOverheadBytes: number;
   /** An endpoint joined or left its container. */
   readonly onChange: (endpoint: LocalEndpoint) => void;
 }
@@ -173,7 +173,7 @@ export class NetworkDriver {
     const sandbox = requiredText(request, 'SandboxKey');
     const { hostSide, containerSide } = deviceNames(endpoint.id);
     netlink.deleteLink(hostSide);
-    const mtu = containerMtu(info, datapath.containerMtu);
+    const mtu = containerMtu(info, datapath.containerMtu, this.parts.tunnelOverheadBytes);
     netlink.createVethPair({ name: hostSide, peer: containerSide, peerMac: endpoint.mac, mtu });
     const joined: LocalEndpoint = {
       ...endpoint,
@@ -316,8 +316,6 @@ function deviceNames(id: string): { readonly hostSide: string; readonly containe
 }
 
 /** `com.docker.network.driver.mtu` speaks of the underlay, as in stock Swarm; it can only lower ours. */
-function containerMtu(info: NetworkInfo, datapathMtu: number): number {
-  return info.mtu === undefined
-    ? datapathMtu
-    : Math.min(datapathMtu, info.mtu - TUNNEL_OVERHEAD_BYTES);
+function containerMtu(info: NetworkInfo, datapathMtu: number, overheadBytes: number): number {
+  return info.mtu === undefined ? datapathMtu : Math.min(datapathMtu, info.mtu - overheadBytes);
 }
