@@ -31,6 +31,17 @@ function namesOf(count: number, internal = false): readonly NameTable[] {
   return [...buildNameTables([{ info, nodeAddresses: [] }], endpoints).values()];
 }
 
+/** Tries until the port that was free for UDP is free for TCP too. */
+async function onFreePort<T>(start: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await start();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || attempt === 20) throw error;
+    }
+  }
+}
+
 /** An upstream that answers every A question with 203.0.113.7, over UDP and TCP. */
 async function startUpstream(reply: (query: Packet) => Buffer | undefined) {
   const udp = createSocket('udp4');
@@ -49,7 +60,15 @@ async function startUpstream(reply: (query: Packet) => Buffer | undefined) {
       if (answer !== undefined) socket.end(framed(answer));
     });
   });
-  await new Promise<void>((resolve) => tcp.listen(port, '127.0.0.1', resolve));
+  try {
+    await new Promise<void>((resolve, reject) => {
+      tcp.once('error', reject);
+      tcp.listen(port, '127.0.0.1', resolve);
+    });
+  } catch (error) {
+    udp.close();
+    throw error;
+  }
   const close = async () => {
     await new Promise<void>((resolve) => udp.close(() => resolve()));
     await new Promise<void>((resolve) => tcp.close(() => resolve()));
@@ -70,7 +89,7 @@ interface Setup {
 }
 
 async function setUp(t: Test, setup: Setup = {}) {
-  const upstream = await startUpstream(setup.reply ?? honest);
+  const upstream = await onFreePort(() => startUpstream(setup.reply ?? honest));
   const upstreams = Array.from({ length: setup.upstreams ?? 1 }, () => upstream.upstream);
   const server = new DnsServer({
     sockets: { kind: 'address', address: '127.0.0.1', port: 0 },
@@ -80,11 +99,11 @@ async function setUp(t: Test, setup: Setup = {}) {
     random,
     logger: silentLogger,
   });
-  await server.start();
   t.teardown(async () => {
     await server.stop();
     await upstream.close();
   });
+  await onFreePort(() => server.start());
   return { server, asked: upstream.asked };
 }
 
