@@ -11,6 +11,7 @@ import net from 'node:net';
 
 const EXCHANGE_PERIOD_MS = 20;
 const ANSWER_LIMIT_MS = 10_000;
+const FAILURES_KEPT = 1000;
 
 /** Of one kind of connection. */
 export interface ConnectionTally {
@@ -20,6 +21,8 @@ export interface ConnectionTally {
   /** Slowest exchange. */
   readonly slowestMs: number;
   readonly errors: Readonly<Record<string, number>>;
+  /** When the first thousand failed, in milliseconds since the epoch. */
+  readonly failedAtMs: readonly number[];
 }
 
 /** What the client met. */
@@ -35,10 +38,12 @@ class Counter {
   failed = 0;
   slowestMs = 0;
   readonly errors: Record<string, number> = {};
+  readonly failedAtMs: number[] = [];
 
   fail(reason: string): void {
     this.failed += 1;
     this.errors[reason] = (this.errors[reason] ?? 0) + 1;
+    if (this.failedAtMs.length < FAILURES_KEPT) this.failedAtMs.push(Date.now());
   }
 
   exchanged(sinceMs: number): void {
@@ -132,10 +137,8 @@ process.stdin.on('end', () => {
   // New connections under way may still end well.
   setTimeout(() => {
     ending = true;
-    const tally = ({ opened, exchanges, failed, slowestMs, errors }: Counter): ConnectionTally => ({
-      ...{ opened, exchanges, failed, slowestMs, errors },
-    });
-    console.log(JSON.stringify({ held: tally(held), fresh: tally(fresh) }));
+    const result: ConnectionResult = { held, fresh };
+    console.log(JSON.stringify(result));
     process.exit(0);
   }, 1000);
 });
