@@ -1,7 +1,7 @@
 /**
  * A published port: host mode, ingress with a local and with a remote backend, each against the
  * container's own address on the same host, asked from the outside client (the container's own
- * address from the host that runs it).
+ * address from the host that runs it, and over the overlay from a container of the other host).
  *   node dist/bench/publish.js [SECONDS] [ROUNDS]
  */
 import { type BenchCase, printTables } from './support/table.js';
@@ -22,6 +22,7 @@ import { type Host, down, mustDocker, up } from '../test/testbed/testbed.js';
 const PORT = 5000;
 const INGRESS_PORT = 6000;
 const HOST_MODE_PORT = 7000;
+const NETWORK = 'bench';
 const KINDS: readonly LoadKind[] = ['rr', 'crr', 'stream'];
 const seconds = Number(process.argv[2] ?? 2);
 const rounds = Number(process.argv[3] ?? 3);
@@ -30,7 +31,8 @@ type CaseName =
   | 'container address, same host'
   | 'host mode'
   | 'ingress, local backend'
-  | 'ingress, remote backend';
+  | 'ingress, remote backend'
+  | 'overlay to that container';
 
 /** Publishes both ports of the generator: the stream port is the next one. */
 function publish(mode: 'host' | 'ingress', port: number): string[] {
@@ -40,13 +42,21 @@ function publish(mode: 'host' | 'ingress', port: number): string[] {
   ]);
 }
 
-async function createServices(socket: string, server: Host): Promise<void> {
+async function createServices(socket: string, manager: Host, server: Host): Promise<void> {
+  await mustDocker(socket, ['network', 'create', '-d', 'overlay', NETWORK]);
+  await mustDocker(socket, [
+    ...['service', 'create', '--detach', '--no-resolve-image', '--name', 'client'],
+    ...['--constraint', `node.hostname==${manager.name}`, '--network', NETWORK],
+    ...[LOAD_IMAGE, '/load', 'server', String(PORT)],
+  ]);
+  await waitForReplicas(socket, 'client', 1, 30_000);
   for (const [name, mode, port] of [
     ['ingress', 'ingress', INGRESS_PORT],
     ['hostmode', 'host', HOST_MODE_PORT],
   ] as const) {
     await mustDocker(socket, [
-      ...['service', 'create', '--detach', '--name', name],
+      ...['service', 'create', '--detach', '--no-resolve-image', '--name', name],
+      ...['--network', NETWORK],
       ...['--constraint', `node.hostname==${server.name}`, ...publish(mode, port)],
       ...[LOAD_IMAGE, '/load', 'server', String(PORT)],
     ]);
@@ -59,6 +69,7 @@ const runs: Record<CaseName, Measurement[]> = {
   'host mode': [],
   'ingress, local backend': [],
   'ingress, remote backend': [],
+  'overlay to that container': [],
 };
 
 const hosts = await up(2);
@@ -69,9 +80,15 @@ try {
   const manager = managerOf(hosts);
   const server = hosts[1];
   if (server === undefined) throw new Error('two hosts are needed');
-  await createServices(socketOf(manager, 'skep'), server);
-  const address = (await containerOn(server, 'ingress')).addresses['ingress'];
-  if (address === undefined) throw new Error('the server has no address on ingress');
+  await createServices(socketOf(manager, 'skep'), manager, server);
+  const { addresses } = await containerOn(server, 'ingress');
+  const address = addresses['ingress'];
+  const overlayAddress = addresses[NETWORK];
+  if (address === undefined || overlayAddress === undefined)
+    throw new Error(`the server has no address on ingress or on ${NETWORK}`);
+  const client = await containerOn(manager, 'client');
+  const fromContainer = async (args: readonly string[]): Promise<string> =>
+    mustDocker(manager.dockerSocket, ['exec', client.id, '/load', ...args]);
   const fromHost = async (args: readonly string[]): Promise<string> =>
     must('nsenter', [...insideHost(server.holderPid), load, ...args]);
   const fromClient = async (args: readonly string[]): Promise<string> =>
@@ -89,6 +106,9 @@ try {
       );
       runs['ingress, remote backend'].push(
         await measure(kind, manager.address, INGRESS_PORT, seconds, fromClient),
+      );
+      runs['overlay to that container'].push(
+        await measure(kind, overlayAddress, PORT, seconds, fromContainer),
       );
     }
 } finally {

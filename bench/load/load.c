@@ -1,10 +1,12 @@
 // Load generator of the benches, linked statically so that it runs in an image without a libc.
-//   load server PORT                      echoes on PORT; discards on PORT+1
+//   load server PORT                      echoes on PORT; discards on PORT+1; counts datagrams on PORT
 //   load rr ADDRESS PORT SECONDS          one-byte request and response on one connection
 //   load crr ADDRESS PORT SECONDS         connect, one request and response, close
 //   load stream ADDRESS PORT SECONDS      one connection, as fast as it goes, to PORT+1
+//   load datagrams ADDRESS PORT SECONDS   64-byte packets as fast as they go; counts those that arrived
 // Each client prints one line of JSON: {"count":N,"seconds":S,"p50_us":X,"p99_us":Y} or
 // {"bytes":N,"seconds":S}.
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -22,6 +24,10 @@
 #define SAMPLES_MAX 4000000
 #define STREAM_BUFFER_BYTES (128 * 1024)
 #define CONNECT_TIMEOUT_SECONDS 5
+// A UDP packet of 64 bytes with its IPv4 and UDP headers.
+#define DATAGRAM_BYTES (64 - 20 - 8)
+#define DATAGRAMS_A_CALL 32
+#define COUNT_TRIES 20
 
 static double samples[SAMPLES_MAX];
 
@@ -59,6 +65,50 @@ static void *serve_discard(void *argument) {
   return NULL;
 }
 
+// What a datagram carries: those of a run are counted, a question is answered with the count so far.
+struct datagram {
+  uint64_t run;
+  uint32_t is_question;
+  uint32_t count;
+  char padding[DATAGRAM_BYTES - 16];
+};
+
+static void *count_datagrams(void *argument) {
+  int port = (int)(intptr_t)argument, size = 4 << 20;
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+  int counter = socket(AF_INET, SOCK_DGRAM, 0);
+  setsockopt(counter, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  if (bind(counter, (struct sockaddr *)&address, sizeof address) < 0) fail("bind");
+  uint64_t run = 0;
+  uint32_t count = 0;
+  for (;;) {
+    struct datagram datagrams[DATAGRAMS_A_CALL];
+    struct sockaddr_in sender;
+    struct iovec vectors[DATAGRAMS_A_CALL];
+    struct mmsghdr messages[DATAGRAMS_A_CALL] = {0};
+    for (int i = 0; i < DATAGRAMS_A_CALL; i++) {
+      vectors[i] = (struct iovec){&datagrams[i], sizeof datagrams[i]};
+      messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
+      messages[i].msg_hdr.msg_name = i == 0 ? &sender : NULL;
+      messages[i].msg_hdr.msg_namelen = i == 0 ? sizeof sender : 0;
+    }
+    int received = recvmmsg(counter, messages, DATAGRAMS_A_CALL, MSG_WAITFORONE, NULL);
+    if (received < 0 && errno != EINTR) return NULL;
+    for (int i = 0; i < received; i++) {
+      if (messages[i].msg_len != sizeof(struct datagram)) continue;
+      if (datagrams[i].run != run) run = datagrams[i].run, count = 0;
+      if (!datagrams[i].is_question) {
+        count++;
+      } else if (i == 0) {
+        // A question behind others has no sender here; the client asks again.
+        datagrams[i].count = count;
+        sendto(counter, &datagrams[i], sizeof datagrams[i], 0, (struct sockaddr *)&sender,
+               sizeof sender);
+      }
+    }
+  }
+}
+
 static int listen_on(int port) {
   int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -71,6 +121,8 @@ static int listen_on(int port) {
 static void serve(int port) {
   struct pollfd listeners[2] = {{.fd = listen_on(port), .events = POLLIN},
                                 {.fd = listen_on(port + 1), .events = POLLIN}};
+  pthread_t counter;
+  if (pthread_create(&counter, NULL, count_datagrams, (void *)(intptr_t)port) != 0) fail("thread");
   for (;;) {
     if (poll(listeners, 2, -1) < 0) continue;
     for (int i = 0; i < 2; i++) {
@@ -152,6 +204,34 @@ static void stream(const char *host, int port, double seconds) {
   free(buffer);
 }
 
+static void datagrams(const char *host, int port, double seconds) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+  struct timeval timeout = {.tv_usec = 200000};
+  struct datagram datagram = {.run = (uint64_t)(now_seconds() * 1e9)}, answer;
+  struct iovec vector = {&datagram, sizeof datagram};
+  struct mmsghdr messages[DATAGRAMS_A_CALL] = {0};
+  for (int i = 0; i < DATAGRAMS_A_CALL; i++)
+    messages[i].msg_hdr = (struct msghdr){.msg_iov = &vector, .msg_iovlen = 1};
+  int sender = socket(AF_INET, SOCK_DGRAM, 0);
+  if (inet_aton(host, &address.sin_addr) == 0) fail("address");
+  setsockopt(sender, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+  if (connect(sender, (struct sockaddr *)&address, sizeof address) < 0) fail("connect");
+  double start = now_seconds(), end = start + seconds;
+  while (now_seconds() < end)
+    if (sendmmsg(sender, messages, DATAGRAMS_A_CALL, 0) < 0 && errno != ENOBUFS) fail("send");
+  double spent = now_seconds() - start;
+  datagram.is_question = 1;
+  for (int tries = 0; tries < COUNT_TRIES; tries++) {
+    send(sender, &datagram, sizeof datagram, 0);
+    if (recv(sender, &answer, sizeof answer, 0) == sizeof answer && answer.run == datagram.run) {
+      printf("{\"count\":%u,\"seconds\":%.6f}\n", answer.count, spent);
+      return;
+    }
+  }
+  errno = ETIMEDOUT;
+  fail("count");
+}
+
 int main(int count, char **arguments) {
   signal(SIGPIPE, SIG_IGN);
   if (count == 3 && strcmp(arguments[1], "server") == 0) {
@@ -159,7 +239,7 @@ int main(int count, char **arguments) {
     return 0;
   }
   if (count != 5) {
-    fprintf(stderr, "usage: load server PORT | load rr|crr|stream ADDRESS PORT SECONDS\n");
+    fprintf(stderr, "usage: load server PORT | load rr|crr|stream|datagrams ADDRESS PORT SECONDS\n");
     return 2;
   }
   const char *host = arguments[2];
@@ -169,6 +249,8 @@ int main(int count, char **arguments) {
     transactions(host, port, seconds, 0);
   else if (strcmp(arguments[1], "crr") == 0)
     transactions(host, port, seconds, 1);
+  else if (strcmp(arguments[1], "datagrams") == 0)
+    datagrams(host, port, seconds);
   else
     stream(host, port, seconds);
   return 0;

@@ -8,16 +8,16 @@ import { must } from '../../test/testbed/commands.js';
 import { packageRoot } from '../../test/testbed/layout.js';
 
 /** What is measured. */
-export type LoadKind = 'rr' | 'crr' | 'stream';
+export type LoadKind = 'rr' | 'crr' | 'stream' | 'datagrams';
 
-/** One measurement. `rate` is transactions a second, or gigabits a second for a stream. */
+/** One measurement. `rate` is transactions or received packets a second, for a stream gigabits a second. */
 export interface Measurement {
   readonly kind: LoadKind;
   readonly rate: number;
-  /** Median and 99th percentile of a transaction in microseconds; NaN for a stream. */
+  /** Median and 99th percentile of a transaction in microseconds; NaN for a stream and datagrams. */
   readonly p50Us: number;
   readonly p99Us: number;
-  /** CPU seconds of the whole machine per 100,000 transactions, or per gigabyte. */
+  /** CPU seconds of the whole machine per 100,000 transactions or packets, or per gigabyte. */
   readonly cpuSeconds: number;
 }
 

@@ -22,11 +22,12 @@ const TITLES: Readonly<Record<LoadKind, string>> = {
   rr: 'request/response on one connection, transactions/s',
   crr: 'connect, request/response, close, transactions/s',
   stream: 'stream, Gbit/s',
+  datagrams: 'UDP packets of 64 bytes that arrived, packets/s',
 };
 
 /** Prints one table a kind; `baseline` names the case ratios refer to. */
 export function printTables(cases: readonly BenchCase[], baseline: string): void {
-  for (const kind of ['rr', 'crr', 'stream'] as const) {
+  for (const kind of ['rr', 'crr', 'stream', 'datagrams'] as const) {
     const rows = cases
       .map((entry) => ({ name: entry.name, runs: entry.runs.filter((run) => run.kind === kind) }))
       .filter((entry) => entry.runs.length > 0);

@@ -151,6 +151,16 @@ static __always_inline int claim(struct skep_flow *flow, struct skep_connection 
   return file_new_flow(flow, reply) == 0;
 }
 
+/* True if the client's port cannot stand for one flow: a UDP socket bound to a port of its own choice
+ * talks to everybody from it, to the backend's own address as well (gossip, SIP), and what the
+ * backend then sends by itself is no answer of the service. */
+static __always_inline int is_shared_port(struct skep_connection *reply, struct packet *packet)
+{
+  return packet->protocol == IPPROTO_UDP && packet->has_ports &&
+         reply->route == SKEP_ROUTE_ENDPOINT &&
+         bpf_ntohs(packet->source_port_be) < SKEP_EPHEMERAL_PORT_FIRST;
+}
+
 /* Files a reply flow whose destination port is the client's port, or a borrowed one if another
  * flow has it and is not over (one client, two fronts, same backend). `reply` must hold what the
  * reply is turned into. Gives the port used, or 0 if none is free. An ICMP id cannot be replaced.
@@ -160,7 +170,8 @@ static __always_inline __u16 file_reply(struct skep_flow *flow, struct skep_conn
 {
   __u16 own_be = flow->destination_port_be;
   struct skep_connection *other = find_flow(flow);
-  if (!other || same_front(other, reply) || is_free(other, packet)) {
+  if (!is_shared_port(reply, packet) &&
+      (!other || same_front(other, reply) || is_free(other, packet))) {
     if (file_flow(flow, reply) == 0)
       return own_be;
     return 0;

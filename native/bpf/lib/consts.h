@@ -27,6 +27,8 @@
 #define SKEP_TIMEOUT_UDP_REPLIED_S 180
 #define SKEP_TIMEOUT_ICMP_S 10
 
+/* Linux gives ports from here on to sockets that did not choose one. */
+#define SKEP_EPHEMERAL_PORT_FIRST 32768
 /* Source ports given to a flow whose own port is taken at the backend. */
 #define SKEP_ALTERNATIVE_PORT_FIRST 20000
 #define SKEP_ALTERNATIVE_PORT_COUNT 10000

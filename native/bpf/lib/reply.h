@@ -77,6 +77,18 @@ static __always_inline int send_reply(struct __sk_buff *skb, struct skep_config 
   }
 }
 
+/* True for the answer to a client that has gone on to ask the backend at its own address, with the
+ * port of a connection through the service that is over: opening that one again would have told the
+ * entry. */
+static __always_inline int answers_direct(struct skep_connection *reply, struct packet *packet)
+{
+  if (packet->protocol != IPPROTO_TCP ||
+      (packet->tcp_flags & (TCP_SYN | TCP_ACK)) != (TCP_SYN | TCP_ACK))
+    return 0;
+  return reply->state == SKEP_STATE_RESET ||
+         (reply->state == SKEP_STATE_CLOSING && has_ended(reply));
+}
+
 /* If this packet answers a flow through a service, sends it and returns the verdict; else 0. */
 static __always_inline int try_reply(struct __sk_buff *skb, struct skep_config *config,
                                      struct packet *packet, __u32 vni)
@@ -94,6 +106,10 @@ static __always_inline int try_reply(struct __sk_buff *skb, struct skep_config *
   if (is_error) {
     /* Routers on the way may complain too: only the quote tells whose flow it is. */
     return send_reply(skb, config, packet, reply, &quote);
+  }
+  if (answers_direct(reply, packet)) {
+    forget_flow(&flow);
+    return 0;
   }
   track(reply, packet, SKEP_END_BACKEND);
   if (!reply->replied)

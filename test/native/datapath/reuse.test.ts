@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { CLIENT_ADDRESS, INGRESS, startCluster, TARGET_PORT } from './cluster.js';
+import { CLIENT_ADDRESS, INGRESS, OVERLAY, startCluster, TARGET_PORT } from './cluster.js';
 import { type Actor, inside, type NodeOptions, World } from './world.js';
 
 const ECHO_PORT = 8100;
@@ -161,6 +161,45 @@ for (const [variant, options] of VARIANTS)
       t.not(seen.port, localPort);
       while ((await client.tally()).answered <= answered) await client.tally();
       t.equal((await client.tally()).failure, undefined);
+    });
+
+    await t.test('a task asked through its virtual address, then at its own', async (t) => {
+      const virtual = '10.0.1.101';
+      const task = '10.0.1.12';
+      await a.datapath('putServices', [
+        {
+          key: { kind: 'vip', vni: OVERLAY, address: virtual },
+          backends: [{ vni: OVERLAY, address: task }],
+        },
+      ]);
+      const targets = [virtual, task].map((host) => ({ host, port: TARGET_PORT }));
+      const before = retransmitted(plainA);
+      for (const [ending, firstPort, rounds] of [
+        ['reset', 50_000, 3],
+        ['client', 51_000, 1],
+      ] as const) {
+        const visits = await plainA.call('visitInTurn', targets, firstPort, PORTS, rounds, ending);
+        t.equal(visits, PORTS * rounds * 2);
+      }
+      t.equal(retransmitted(plainA), before, 'the client sent nothing twice');
+      // A port that the client has chosen itself stays its own towards the task.
+      for (const [localPort, borrows] of [
+        [7946, true],
+        [52_000, false],
+      ] as const) {
+        const asked = { port: TARGET_PORT, localPort };
+        const through = await plainA.askUdp({ ...asked, host: virtual });
+        t.match(through, {
+          name: 'web-b',
+          address: '10.0.1.21',
+          peer: `${virtual}:${TARGET_PORT}`,
+        });
+        t.equal(through.port !== localPort, borrows);
+        if (!borrows) continue;
+        const direct = await plainA.askUdp({ ...asked, host: task });
+        t.match(direct, { port: localPort, peer: `${task}:${TARGET_PORT}` });
+        t.equal((await plainA.askUdp({ ...asked, host: virtual })).port, through.port);
+      }
     });
 
     await t.test('a published port of the own node, asked by a container', async (t) => {
