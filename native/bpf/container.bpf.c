@@ -1,5 +1,6 @@
 /* from_container: ingress of the host side of every container's veth pair. Refuses what the
  * container may not send, then sends it to another container, a virtual address, or the host. */
+#include "lib/address.h"
 #include "lib/arp.h"
 #include "lib/published.h"
 #include "lib/virtual_address.h"
@@ -13,6 +14,9 @@ static __always_inline int leave_network(struct __sk_buff *skb, struct skep_conf
     return DROP(SKEP_NOT_CONFIGURED);
   if ((packet->destination_be & network->mask_be) == network->subnet_be)
     return DROP(SKEP_UNKNOWN_DESTINATION);
+  /* sw-h0 would let it through to what the host keeps to itself. */
+  if (is_loopback4(packet->destination_be))
+    return DROP(SKEP_LOOPBACK);
   if (packet->destination_be == config->dns_address_be) {
     int bad = read_ports(skb, packet, link->vni);
     if (bad)

@@ -1,6 +1,7 @@
 /* from_host: ingress of sw-h1, the far end of the host's leg. Here arrives what the host's stack
  * sends into overlay networks (its own packets, answers from outside after masquerading, service
  * DNS) and what its sockets send to published ports. */
+#include "lib/address.h"
 #include "lib/published.h"
 #include "lib/virtual_address.h"
 
@@ -25,6 +26,9 @@ static __always_inline int handle_host(struct __sk_buff *skb)
     struct entry entry = { .route = SKEP_ROUTE_HOST };
     return to_published(skb, config, &packet, service, &entry);
   }
+  /* sw-h0 lets these leave for the sake of published ports; they have nothing to do elsewhere. */
+  if (is_loopback4(packet.source_be))
+    return DROP(SKEP_LOOPBACK);
   struct skep_subnet_key subnet = { 32, packet.destination_be };
   __u32 *vni = bpf_map_lookup_elem(&sw_subnet, &subnet);
   if (!vni)

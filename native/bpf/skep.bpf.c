@@ -1,4 +1,5 @@
 /* All programs in one object, so that they share one set of maps. */
+#include "bind.bpf.c"
 #include "container.bpf.c"
 #include "host.bpf.c"
 #include "open.bpf.c"

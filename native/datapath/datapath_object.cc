@@ -450,6 +450,7 @@ void DatapathObject::PutServices(Info info) {
     js::ForEach(info[0], [&](const Napi::Value& value) {
       Open(info.Env()).tables().PutService(ReadService(value));
     });
+    Open(info.Env()).ReservePorts();
   });
 }
 
@@ -458,6 +459,7 @@ void DatapathObject::RemoveServices(Info info) {
     js::ForEach(info[0], [&](const Napi::Value& value) {
       Open(info.Env()).tables().RemoveService(ReadServiceKey(value));
     });
+    Open(info.Env()).ReservePorts();
   });
 }
 

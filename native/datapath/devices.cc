@@ -65,6 +65,9 @@ uint32_t Devices::Tune() {
   uint32_t changed = 0;
   for (const netlink::Link& link : underlay_) changed += TuneRouted(link.name);
   for (const char* name : {kTunnelDevice, kHostDevice, kHostFarDevice}) changed += TuneOwn(name);
+  // Host sockets bound to 127.0.0.1 reach published ports over this device, and are answered on it.
+  // Only the host and our programs send into it, and these let nothing else to 127.0.0.0/8 pass.
+  changed += EnsureSysctl("ipv4", kHostDevice, "route_localnet", "1") ? 1 : 0;
   return changed;
 }
 

@@ -89,6 +89,7 @@ Engine::Engine(const EngineOptions& options)
   attachments_ = std::make_unique<Attachments>(links_directory_, options.force_clsact);
   AttachAll();
   maps_->Commit();
+  ReservePorts();
 }
 
 void Engine::Configure(const EngineOptions& options) {
@@ -170,6 +171,12 @@ void Engine::SetNodeId(uint32_t node_id) {
   tables_->SetNodeId(node_id);
 }
 
+void Engine::ReservePorts() {
+  if (!tables_->PortsChanged()) return;
+  published_ports_ = tables_->PublishedPorts();
+  ReservedPorts(*maps_).Apply(published_ports_);
+}
+
 void Engine::SetLocalAddresses(const std::vector<uint32_t>& addresses) {
   std::map<uint32_t, uint32_t> rows;
   for (const uint32_t address : addresses) {
@@ -240,6 +247,7 @@ void Engine::Destroy() {
     }
   }
   attachments_->DetachAll();
+  ReservedPorts(*maps_).Apply({});
   for (const auto& [name, fd] : maps_->fds()) ::unlink((maps_directory_ + "/" + name).c_str());
   ::rmdir(maps_directory_.c_str());
   ::rmdir(links_directory_.c_str());

@@ -11,6 +11,7 @@
 #include "datapath/devices.h"
 #include "datapath/map_set.h"
 #include "datapath/programs.h"
+#include "datapath/reserved_ports.h"
 #include "datapath/tables.h"
 #include "datapath/trace.h"
 
@@ -59,6 +60,9 @@ class Engine {
   };
   void SetWireguard(const std::vector<WireguardPeer>& peers);
 
+  /// Keeps the kernel from picking published ports, as they are now. Nothing to do while they stay.
+  void ReservePorts();
+
   /// Puts back devices, addresses, routes, settings and programs that somebody else took away. How
   /// many things were missing.
   uint32_t Repair();
@@ -89,6 +93,7 @@ class Engine {
   std::unique_ptr<MapSet> maps_;
   std::unique_ptr<Tables> tables_;
   std::unique_ptr<Trace> trace_;
+  PortSet published_ports_;
   std::unique_ptr<Devices> devices_;
   std::unique_ptr<Programs> programs_;
   std::unique_ptr<Attachments> attachments_;

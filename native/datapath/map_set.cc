@@ -43,6 +43,7 @@ static_assert(sizeof(skep_flow) == 20);
 static_assert(sizeof(skep_connection) == 32);
 static_assert(sizeof(skep_fragment_key) == 16);
 static_assert(sizeof(skep_ports) == 4);
+static_assert(sizeof(skep_address) == 16);
 static_assert(sizeof(skep_socket_key) == 16);
 static_assert(sizeof(skep_counter) == 16);
 static_assert(sizeof(skep_trace_filter) == 40);

@@ -50,12 +50,13 @@ static_assert(std::size(kCalls) == SKEP_CALLS);
 
 const std::map<std::string, uint32_t>& Programs::SocketHooks() {
   static const std::map<std::string, uint32_t> kHooks = {
+      {"socket_bind4", BPF_CGROUP_INET4_BIND},
+      {"socket_bind6", BPF_CGROUP_INET6_BIND},
       {"socket_connect4", BPF_CGROUP_INET4_CONNECT},
       {"socket_sendmsg4", BPF_CGROUP_UDP4_SENDMSG},
       {"socket_recvmsg4", BPF_CGROUP_UDP4_RECVMSG},
       {"socket_getpeername4", BPF_CGROUP_INET4_GETPEERNAME},
       {"socket_connect6", BPF_CGROUP_INET6_CONNECT},
-      {"socket_sendmsg6", BPF_CGROUP_UDP6_SENDMSG},
       {"socket_recvmsg6", BPF_CGROUP_UDP6_RECVMSG},
       {"socket_getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
   };

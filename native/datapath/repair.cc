@@ -14,7 +14,8 @@ uint32_t Engine::Repair() {
     AttachAll();
     return 1;
   }
-  return devices_->Tune() + RepairHostLeg() + RepairPrograms();
+  const uint32_t ports = ReservedPorts(*maps_).Apply(published_ports_) ? 1 : 0;
+  return devices_->Tune() + ports + RepairHostLeg() + RepairPrograms();
 }
 
 uint32_t Engine::RepairHostLeg() {

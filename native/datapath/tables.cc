@@ -38,6 +38,12 @@ ClientNetwork NetworkOf(const skep_allow_key& key) {
   return network;
 }
 
+/// How many ports from the key's on are the service's and nobody else's now.
+uint32_t PortsHeld(const ServiceRow& row) {
+  const bool yields = row.backends.empty() && (row.retired || row.addressed);
+  return row.key.published() && !yields ? row.ports : 0;
+}
+
 /// The second row of a port on one address, under the front of that address.
 bool IsTwin(const skep_service_key& key, const skep_service& service) {
   return service.front_be != 0 && key.address_be == service.front_be;
@@ -48,6 +54,7 @@ bool IsTwin(const skep_service_key& key, const skep_service& service) {
 Tables::Tables(const MapSet& maps) : maps_(maps), slots_(maps) { Reload(); }
 
 void Tables::Reload() {
+  ports_changed_ = true;
   services_.clear();
   users_.clear();
   lists_.clear();
@@ -413,6 +420,7 @@ void Tables::WriteRange(const ServiceKey& key, const skep_service& service,
 
 void Tables::PutService(const ServiceRow& row) {
   const auto former = services_.find(row.key);
+  ports_changed_ |= PortsHeld(row) != (former == services_.end() ? 0 : PortsHeld(former->second));
   if (former != services_.end()) {
     for (const Place& place : former->second.backends) {
       users_[place].erase(row.key);
@@ -434,6 +442,7 @@ void Tables::PutService(const ServiceRow& row) {
 void Tables::RemoveService(const ServiceKey& key) {
   const auto found = services_.find(key);
   if (found != services_.end()) {
+    ports_changed_ |= PortsHeld(found->second) != 0;
     for (const Place& place : found->second.backends) {
       users_[place].erase(key);
       if (users_[place].empty()) users_.erase(place);
@@ -456,6 +465,16 @@ void Tables::RemoveService(const ServiceKey& key) {
   if (list == lists_.end()) return;
   RemoveList(list->second);
   lists_.erase(list);
+}
+
+PortSet Tables::PublishedPorts() const {
+  PortSet ports;
+  for (const auto& [key, row] : services_) {
+    const uint32_t first = ntohs(key.port);
+    const uint32_t end = std::min<uint32_t>(first + PortsHeld(row), kPorts);
+    for (uint32_t port = first; port < end; port++) ports.set(port);
+  }
+  return ports;
 }
 
 bool Tables::NeedsLoads() const {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "datapath/map_set.h"
+#include "datapath/reserved_ports.h"
 #include "datapath/slots.h"
 
 namespace skep::datapath {
@@ -115,6 +116,11 @@ class Tables {
   void RemoveBackends(const std::vector<Place>& places);
   void PutService(const ServiceRow& row);
   void RemoveService(const ServiceKey& key);
+  /// Ports that services have now, on whatever address of this node; those of a row that only says
+  /// where others are, or keeps old flows, are free.
+  PortSet PublishedPorts() const;
+  /// Whether they may have changed since the last call.
+  bool PortsChanged() { return std::exchange(ports_changed_, false); }
   /// Whether a service chooses by the number of connections.
   bool NeedsLoads() const;
 
@@ -165,6 +171,7 @@ class Tables {
   std::map<ServiceKey, ServiceRow> services_;
   std::map<Place, std::set<ServiceKey>> users_;
   uint32_t next_table_ = 1;
+  bool ports_changed_ = true;
 };
 
 }  // namespace skep::datapath

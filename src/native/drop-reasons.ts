@@ -35,6 +35,7 @@ export const DATAPATH_REASONS = {
   'drop-clear-received': 33,
   'drop-no-encryption-key': 34,
   'drop-wireguard-content': 35,
+  'drop-loopback-address': 36,
   'forward-container': 40,
   'forward-tunnel': 41,
   'forward-host': 42,

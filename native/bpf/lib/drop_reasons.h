@@ -36,6 +36,7 @@
   SKEP_REASON(33, CLEAR_RECEIVED, "drop-clear-received")                \
   SKEP_REASON(34, NO_KEY, "drop-no-encryption-key")                     \
   SKEP_REASON(35, WIREGUARD_CONTENT, "drop-wireguard-content")          \
+  SKEP_REASON(36, LOOPBACK, "drop-loopback-address")                    \
   SKEP_REASON(40, TO_CONTAINER, "forward-container")                    \
   SKEP_REASON(41, TO_TUNNEL, "forward-tunnel")                          \
   SKEP_REASON(42, TO_HOST, "forward-host")                              \

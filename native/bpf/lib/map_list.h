@@ -31,6 +31,8 @@ SKEP_MAP(sw_maglev_large, HASH, __u32, struct skep_maglev_large, 1024, BPF_F_NO_
 SKEP_MAP(sw_load, HASH, struct skep_endpoint_key, __u32, 262144, BPF_F_NO_PREALLOC)
 /* Blocks of published ports that belong to a range, to the first port of it. */
 SKEP_MAP(sw_range, LPM_TRIE, struct skep_range_key, __u16, 16384, BPF_F_NO_PREALLOC)
+/* Published ports that were put into the kernel's list of reserved ones: a bit each. */
+SKEP_MAP(sw_reserved, ARRAY, __u32, __u64, SKEP_PORT_WORDS, 0)
 /* Own addresses published ports answer on. */
 SKEP_MAP(sw_local, HASH, __u32, struct skep_local, 1024, BPF_F_NO_PREALLOC)
 /* Flows of which one packet was seen: a flood of those cannot touch the ones below. */
@@ -40,7 +42,7 @@ SKEP_MAP(sw_connection, LRU_HASH, struct skep_flow, struct skep_connection, 2621
 /* Ports of IP fragments after the first. */
 SKEP_MAP(sw_fragment, LRU_HASH, struct skep_fragment_key, struct skep_ports, 8192, 0)
 /* Where a host socket meant to go before its published address was replaced. */
-SKEP_MAP(sw_socket, LRU_HASH, struct skep_socket_key, __u32, 16384, 0)
+SKEP_MAP(sw_socket, LRU_HASH, struct skep_socket_key, struct skep_address, 16384, 0)
 /* Programs the others go on in (SKEP_CALL_*), and what they are handed over (lib/pending.h). */
 SKEP_MAP(sw_calls, PROG_ARRAY, __u32, __u32, SKEP_CALLS, 0)
 SKEP_MAP(sw_pending, PERCPU_ARRAY, __u32, struct skep_pending, 1, 0)

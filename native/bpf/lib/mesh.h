@@ -135,6 +135,39 @@ static __always_inline int mesh_to_backend(struct __sk_buff *skb, struct skep_co
   return to_container(skb, endpoint);
 }
 
+/* Entry node: a reply, or an ICMP error about one, to a client that borrowed our own address. */
+static __always_inline int mesh_to_borrower(struct __sk_buff *skb, struct skep_config *config,
+                                            struct packet *packet)
+{
+  int bad = read_ports(skb, packet, SKEP_MESH_VNI);
+  if (bad)
+    return bad;
+  struct quote quote = {};
+  int is_error = read_quote(skb, packet, &quote) == 0;
+  struct skep_flow flow = is_error ? quoted_flow(&quote, 0, SKEP_FLOW_BORROWED, 1)
+                                   : flow_of(packet, 0, SKEP_FLOW_BORROWED);
+  struct skep_connection *borrowed = find_flow(&flow);
+  if (!borrowed)
+    return to_host(skb, config);
+  if (!is_error)
+    track(borrowed, packet, SKEP_END_BACKEND);
+  __u8 route = borrowed->route;
+  __u32 vni = borrowed->vni;
+  __u32 client_be = borrowed->other_address_be;
+  __u16 client_port_be = borrowed->other_port_be;
+  if (is_error) {
+    bad = rewrite_quoted_source(skb, packet, &quote, client_be, client_port_be);
+    if (bad)
+      return bad;
+    count(skb, SKEP_ICMP_ERROR);
+  }
+  bad = rewrite_destination(skb, packet, client_be, is_error ? 0 : client_port_be);
+  if (bad)
+    return bad;
+  return route == SKEP_ROUTE_HOST ? to_host(skb, config)
+                                  : to_endpoint(skb, config, vni, client_be);
+}
+
 /* Entry node: a reply of a remote backend. It may only carry our own addresses as source. */
 static __always_inline int mesh_to_client(struct __sk_buff *skb, struct skep_config *config,
                                           struct packet *packet)
@@ -142,21 +175,8 @@ static __always_inline int mesh_to_client(struct __sk_buff *skb, struct skep_con
   struct skep_local *front = bpf_map_lookup_elem(&sw_local, &packet->source_be);
   if (!front && !is_front(config, packet->source_be))
     return DROP(SKEP_MESH_RETURN);
-  if (packet->destination_be == config->node_id_be) {
-    int bad = read_ports(skb, packet, SKEP_MESH_VNI);
-    if (bad)
-      return bad;
-    struct skep_flow flow = flow_of(packet, 0, SKEP_FLOW_BORROWED);
-    struct skep_connection *borrowed = find_flow(&flow);
-    if (!borrowed)
-      return to_host(skb, config);
-    track(borrowed, packet, SKEP_END_BACKEND);
-    __u32 vni = borrowed->vni;
-    bad = rewrite_destination(skb, packet, borrowed->other_address_be, borrowed->other_port_be);
-    if (bad)
-      return bad;
-    return to_endpoint(skb, config, vni, packet->destination_be);
-  }
+  if (packet->destination_be == config->node_id_be)
+    return mesh_to_borrower(skb, config, packet);
   if (bpf_map_lookup_elem(&sw_local, &packet->destination_be))
     return to_host(skb, config);
   struct skep_endpoint_key key = { config->ingress_vni, packet->destination_be };

@@ -8,10 +8,13 @@
 #include "reply.h"
 #include "service.h"
 
-/* True if the client's own address would not lead the reply back through this node. */
+/* True if the client's own address would not lead the reply back through this node, or not to the
+ * client alone: host sockets may be bound to anything, 127.0.0.1 too, and two to the same port. */
 static __always_inline int must_borrow(struct skep_config *config, struct packet *packet,
                                        struct entry *entry, __u32 backend_be)
 {
+  if (entry->route == SKEP_ROUTE_HOST)
+    return 1;
   if (entry->route != SKEP_ROUTE_ENDPOINT)
     return 0;
   return entry->vni != config->ingress_vni || packet->source_be == backend_be;

@@ -11,8 +11,8 @@ static __always_inline int entry_of_refused(struct __sk_buff *skb, struct skep_c
 {
   entry->route = SKEP_ROUTE_HOST;
   struct skep_local *front = bpf_map_lookup_elem(&sw_local, &packet->destination_be);
-  if (!front)
-    return is_front(config, packet->destination_be) ? 0 : DROP(SKEP_MESH_REFUSAL);
+  if (!front && !is_front(config, packet->destination_be))
+    return DROP(SKEP_MESH_REFUSAL);
   if (packet->source_be == config->node_id_be) {
     struct skep_flow back = {
       .source_be = packet->destination_be,
@@ -25,10 +25,12 @@ static __always_inline int entry_of_refused(struct __sk_buff *skb, struct skep_c
     struct skep_connection *borrowed = find_flow(&back);
     if (!borrowed)
       return DROP(SKEP_MESH_REFUSAL);
-    entry->route = SKEP_ROUTE_ENDPOINT;
+    entry->route = borrowed->route;
     entry->vni = borrowed->vni;
     return rewrite_source(skb, packet, borrowed->other_address_be, borrowed->other_port_be);
   }
+  if (!front)
+    return DROP(SKEP_MESH_REFUSAL);
   struct skep_endpoint_key key = { config->ingress_vni, packet->source_be };
   struct skep_endpoint *client = bpf_map_lookup_elem(&sw_endpoint, &key);
   if (client && client->kind == SKEP_ENDPOINT_LOCAL) {

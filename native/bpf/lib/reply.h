@@ -1,6 +1,7 @@
 /* The way back: a backend's packet gets the address its client knows, and goes where the client is. */
 #pragma once
 
+#include "address.h"
 #include "connection.h"
 #include "forward.h"
 #include "icmp_error.h"
@@ -130,8 +131,12 @@ static __always_inline int deliver(struct __sk_buff *skb, struct skep_config *co
   }
   if (endpoint->kind == SKEP_ENDPOINT_LOCAL)
     return to_container(skb, endpoint);
-  if (endpoint->kind == SKEP_ENDPOINT_NODE && endpoint->ifindex)
+  if (endpoint->kind == SKEP_ENDPOINT_NODE && endpoint->ifindex) {
+    /* sw-h0 lets replies to 127.0.0.1 through, and would let this pass for one of its own. */
+    if (is_loopback4(packet->source_be))
+      return DROP(SKEP_LOOPBACK);
     return to_host(skb, config);
+  }
   return DROP(SKEP_UNKNOWN_DESTINATION);
 }
 

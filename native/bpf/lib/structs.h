@@ -5,6 +5,11 @@
 
 #include <linux/types.h>
 
+/* An IPv6 address, or an IPv4 address in the form ::ffff:a.b.c.d. */
+struct skep_address {
+  __u32 word_be[4];
+};
+
 /* The one row of sw_config. */
 struct skep_config {
   __u64 netns_cookie; /* namespace of the host sockets that may use published ports */

@@ -31,6 +31,8 @@ export interface Target {
   readonly localPort?: number;
   readonly timeoutMs?: number;
   readonly payloadBytes?: number;
+  /** UDP: connects the socket before it sends. */
+  readonly connected?: boolean;
 }
 
 /** How a short connection ends: the client resets it, the client ends first, the server does. */
@@ -91,6 +93,27 @@ async function serveUdp(port: number, host = '0.0.0.0'): Promise<void> {
   });
 }
 
+/** Binds a socket (TCP: and listens), and closes it again: `bound`, or the code of the refusal. */
+async function bindOnce(protocol: 'tcp' | 'udp', port: number, host: string): Promise<string> {
+  try {
+    if (protocol === 'tcp') {
+      const server = net.createServer();
+      await listening(server, port, host);
+      await new Promise((resolve) => server.close(resolve));
+    } else {
+      const socket = dgram.createSocket(host.includes(':') ? 'udp6' : 'udp4');
+      await new Promise<void>((resolve, reject) => {
+        socket.once('error', reject);
+        socket.bind(port, host, resolve);
+      });
+      socket.close();
+    }
+    return 'bound';
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? 'unknown';
+  }
+}
+
 async function askTcp(target: Target): Promise<Seen & { readonly peer: string }> {
   return await new Promise((resolve, reject) => {
     const socket = net.connect({ ...target });
@@ -114,8 +137,13 @@ async function askTcp(target: Target): Promise<Seen & { readonly peer: string }>
   });
 }
 
+/** The family a datagram socket needs for a target: IPv6 also for IPv4-mapped addresses. */
+function typeOf({ host }: Target): dgram.SocketType {
+  return host.includes(':') ? 'udp6' : 'udp4';
+}
+
 async function askUdp(target: Target): Promise<Seen & { readonly peer: string; bytes: number }> {
-  const socket = dgram.createSocket('udp4');
+  const socket = dgram.createSocket(typeOf(target));
   try {
     return await new Promise((resolve, reject) => {
       const timer = setTimeout(
@@ -131,9 +159,11 @@ async function askUdp(target: Target): Promise<Seen & { readonly peer: string; b
         const seen = JSON.parse(message.toString()) as Seen;
         resolve({ ...seen, peer: `${from.address}:${from.port}`, bytes: message.length });
       });
-      socket.bind(target.localPort ?? 0, target.localAddress ?? '0.0.0.0', () => {
+      socket.bind(target.localPort ?? 0, target.localAddress, () => {
         const payload = Buffer.alloc(target.payloadBytes ?? 100, 0x20);
-        socket.send(payload, target.port, target.host);
+        const sent = (error: Error | null) => error !== null && reject(error);
+        if (target.connected !== true) socket.send(payload, target.port, target.host, sent);
+        else socket.connect(target.port, target.host, () => socket.send(payload, sent));
       });
     });
   } finally {
@@ -141,10 +171,11 @@ async function askUdp(target: Target): Promise<Seen & { readonly peer: string; b
   }
 }
 
-/** Sends datagrams from a connected socket until an error comes back; its code, or `silence`. */
-async function probeUdp(host: string, port: number): Promise<string> {
+/** Sends a datagram from a connected socket and waits for an error; its code, or `silence`. */
+async function probeUdp(host: string, port: number, localAddress?: string): Promise<string> {
   const socket = dgram.createSocket('udp4');
   try {
+    await new Promise<void>((resolve) => socket.bind(0, localAddress, resolve));
     await new Promise<void>((resolve) => socket.connect(port, host, resolve));
     return await new Promise((resolve) => {
       const timer = setTimeout(() => resolve('silence'), 1000);
@@ -386,6 +417,7 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   askTcp,
   askUdp,
   sendUdp,
+  bindOnce,
   probeUdp,
   fetchTcp,
   hold,

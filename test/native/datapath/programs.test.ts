@@ -99,6 +99,12 @@ const CONTAINER_CASES: readonly Case[] = [
     reason: 'drop-spoofed-mac',
   },
   {
+    name: 'what the host keeps to itself',
+    packet: { destination: '127.0.0.1' },
+    verdict: SHOT,
+    reason: 'drop-loopback-address',
+  },
+  {
     name: 'multicast',
     packet: { destination: '224.0.0.251' },
     verdict: SHOT,
