@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "netlink/system_error.h"
 
@@ -165,6 +166,26 @@ bool KnowsTcx() {
   attr.query.target_fd = kLoopback;  // an interface index here
   attr.query.attach_type = kTcxIngress;
   return Call(BPF_PROG_QUERY, attr) == 0;
+}
+
+bool KnowsBindErrors() {
+  constexpr int32_t kSetRetval = 187;
+  const auto instruction = [](uint8_t code, uint8_t registers, int32_t value) {
+    return uint64_t{code} | uint64_t{registers} << 8 | uint64_t{static_cast<uint32_t>(value)} << 32;
+  };
+  const uint64_t program[] = {
+      instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_1, -EADDRINUSE),
+      instruction(BPF_JMP | BPF_CALL, 0, kSetRetval),
+      instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0),
+      instruction(BPF_JMP | BPF_EXIT, 0, 0),
+  };
+  bpf_attr attr{};
+  attr.prog_type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR;
+  attr.expected_attach_type = BPF_CGROUP_INET4_BIND;
+  attr.insns = Pointer(program);
+  attr.insn_cnt = std::size(program);
+  attr.license = Pointer("GPL");
+  return UniqueFd(Call(BPF_PROG_LOAD, attr)).valid();
 }
 
 UniqueFd CreateTcxLink(int program_fd, int ifindex) {

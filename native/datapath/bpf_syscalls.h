@@ -65,6 +65,8 @@ UniqueFd OpenPin(const std::string& path);
 
 /// Whether the kernel has tcx hooks (Linux 6.6), asked on the loopback interface.
 bool KnowsTcx();
+/// Whether a hook on bind may say which error the process gets (Linux 6.1), asked with a program.
+bool KnowsBindErrors();
 UniqueFd CreateTcxLink(int program_fd, int ifindex);
 UniqueFd CreateCgroupLink(int program_fd, int cgroup_fd, uint32_t attach_type);
 /// Puts another program into a link, atomically for packets.

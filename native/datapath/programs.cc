@@ -29,6 +29,8 @@ bpf::ProgramSpec SpecFor(const embedded::Program& program) {
   return spec;
 }
 
+bool IsSocketHook(const std::string& name) { return name.starts_with("socket_"); }
+
 /// Makes a 64-bit load an access to a map: source register 1 and the descriptor as immediate.
 void PointAtMap(uint64_t& instruction, int fd) {
   constexpr uint64_t kSourceRegister = uint64_t{BPF_PSEUDO_MAP_FD} << 12;
@@ -49,22 +51,29 @@ static_assert(std::size(kCalls) == SKEP_CALLS);
 }  // namespace
 
 const std::map<std::string, uint32_t>& Programs::SocketHooks() {
-  static const std::map<std::string, uint32_t> kHooks = {
-      {"socket_bind4", BPF_CGROUP_INET4_BIND},
-      {"socket_bind6", BPF_CGROUP_INET6_BIND},
-      {"socket_connect4", BPF_CGROUP_INET4_CONNECT},
-      {"socket_sendmsg4", BPF_CGROUP_UDP4_SENDMSG},
-      {"socket_recvmsg4", BPF_CGROUP_UDP4_RECVMSG},
-      {"socket_getpeername4", BPF_CGROUP_INET4_GETPEERNAME},
-      {"socket_connect6", BPF_CGROUP_INET6_CONNECT},
-      {"socket_recvmsg6", BPF_CGROUP_UDP6_RECVMSG},
-      {"socket_getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
-  };
+  static const std::map<std::string, uint32_t> kHooks = [] {
+    std::map<std::string, uint32_t> hooks = {
+        {"socket_connect4", BPF_CGROUP_INET4_CONNECT},
+        {"socket_sendmsg4", BPF_CGROUP_UDP4_SENDMSG},
+        {"socket_recvmsg4", BPF_CGROUP_UDP4_RECVMSG},
+        {"socket_getpeername4", BPF_CGROUP_INET4_GETPEERNAME},
+        {"socket_connect6", BPF_CGROUP_INET6_CONNECT},
+        {"socket_recvmsg6", BPF_CGROUP_UDP6_RECVMSG},
+        {"socket_getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
+    };
+    if (bpf::KnowsBindErrors()) {
+      hooks.emplace("socket_bind4", BPF_CGROUP_INET4_BIND);
+      hooks.emplace("socket_bind6", BPF_CGROUP_INET6_BIND);
+    }
+    return hooks;
+  }();
   return kHooks;
 }
 
 Programs::Programs(const MapSet& maps) {
   for (const embedded::Program& program : embedded::kPrograms) {
+    // A hook this kernel does not have.
+    if (IsSocketHook(program.name) && !SocketHooks().contains(program.name)) continue;
     bpf::ProgramSpec spec = SpecFor(program);
     for (uint32_t i = 0; i < program.relocation_count; i++) {
       const embedded::Relocation& at = program.relocations[i];

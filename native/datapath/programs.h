@@ -19,7 +19,7 @@ class Programs {
   /// Instructions the verifier walked through, by program.
   std::map<std::string, uint32_t> VerifiedInstructions() const;
 
-  /// Socket hooks: function name and where it attaches.
+  /// Socket hooks this kernel has: function name and where it attaches.
   static const std::map<std::string, uint32_t>& SocketHooks();
 
  private:

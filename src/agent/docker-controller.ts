@@ -10,6 +10,7 @@ import type { NetworkAttachment, Task } from '../model/gen/docker/swarmkit/v1/ob
 import {
   type PortConfig,
   PortConfigSchema,
+  PortConfig_Protocol as Protocol,
   TaskState,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { balancePolicy } from '../model/balance-policy.js';
@@ -20,6 +21,7 @@ import type {
   TaskEndpoint,
   TaskPublication,
 } from '../network/types.js';
+import { type HeldPort, holderName, type PortRun } from '../network/port-holders.js';
 import type { Logger } from '../observe/logger.js';
 import { type Gate, throwIfAborted } from './async.js';
 import {
@@ -54,6 +56,8 @@ export interface ControllerContext {
   readonly puller: ImagePuller;
   readonly network: NodeNetworking;
   readonly secrets: SecretMounts;
+  /** Of ports of this host: those that a process has. */
+  readonly heldPorts: (runs: readonly PortRun[]) => readonly HeldPort[];
   readonly operations: Gate;
   readonly stops: Gate;
   readonly logger: Logger;
@@ -122,6 +126,7 @@ export class DockerController implements TaskController {
     this.justMade = false;
     const state = made ?? (await this.expect());
     if (!state.running && !hasEnded(state)) {
+      this.requireHostPorts();
       const networking = await this.prepareNetworks();
       await this.connectOthers(networking);
       await this.context.operations.run(signal, () => this.context.client.start(state.id));
@@ -135,6 +140,29 @@ export class DockerController implements TaskController {
       throw exitError(started.exitCode, started.error);
     }
     // Without a health check one that ended already did start: the wait tells how it ended.
+  }
+
+  /**
+   * A host-mode port that a process of this host holds fails the task, as Docker Engine's own
+   * binding would. Those the engine binds, and those of single addresses, are not looked at.
+   * @throws SkepError that names the process
+   */
+  private requireHostPorts(): void {
+    if (engineBoundPorts(this.task).length > 0) return;
+    const rules = publishRules(this.task.serviceAnnotations?.labels);
+    const runs = hostPorts(this.task).flatMap((port): PortRun[] => {
+      if (port.protocol === Protocol.SCTP || rules.get(port.publishedPort)?.scope !== undefined)
+        return [];
+      const protocol = port.protocol === Protocol.UDP ? 'udp' : 'tcp';
+      return [{ protocol, port: port.publishedPort, count: 1 }];
+    });
+    const [held] = runs.length === 0 ? [] : this.context.heldPorts(runs);
+    if (held === undefined) return;
+    const name = `${held.port}/${held.run.protocol}`;
+    throw new SkepError(
+      'failed_precondition',
+      `port ${name} of this node is in use by ${holderName(held.holder)}`,
+    );
   }
 
   private async waitToEnd(signal: AbortSignal): Promise<void> {

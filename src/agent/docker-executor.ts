@@ -7,6 +7,7 @@ import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { NodeDescription, NodeTLSInfo } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { heldPorts } from '../network/port-holders.js';
 import type { NodeNetworking } from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
 import { Gate } from './async.js';
@@ -59,6 +60,7 @@ export class DockerExecutor implements Executor {
       puller: new ImagePuller(this.client, environment.clock, logger, options.preferOfflineImage),
       network: options.network,
       secrets: new SecretMounts(options.secretsDirectory),
+      heldPorts,
       operations: new Gate(ENGINE_OPERATIONS_MAX),
       stops: new Gate(ENGINE_STOPS_MAX),
       logger,

@@ -1,25 +1,18 @@
 /**
- * Facts about this host that the checks at start ask for, read from /proc: capabilities, mounts,
- * devices, and who holds a port.
+ * Facts about this host that the checks at start ask for, most of them read from /proc: capabilities,
+ * mounts, devices, and who holds a port.
  */
 import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { portHolder, type PortHolder } from '../network/port-holders.js';
 
 const COMMAND_TIMEOUT_MS = 10_000;
-const TCP_LISTEN = '0A';
 
 /** A mounted file system. */
 export interface Mount {
   readonly point: string;
   readonly type: string;
 }
-
-/** Who has a port. */
-export type PortHolder =
-  | { readonly kind: 'process'; readonly name: string; readonly pid: number }
-  /** A socket of the kernel's own, as VXLAN devices have. */
-  | { readonly kind: 'kernel' }
-  | { readonly kind: 'unknown' };
 
 /** How a command ended. */
 export type CommandOutcome =
@@ -48,15 +41,7 @@ export const realHost: HostFacts = {
   deviceExists(name) {
     return new RegExp(`^\\s*${name}:`, 'm').test(readFileSync('/proc/self/net/dev', 'utf8'));
   },
-  portHolder(protocol, port) {
-    const inodes = ['', '6'].flatMap((family) => {
-      return socketsOn(readTable(`/proc/self/net/${protocol}${family}`), protocol, port);
-    });
-    if (inodes.length === 0) return undefined;
-    const holders = inodes.map((inode) => holderOf(inode, protocol));
-    const foreign = holders.filter((each) => each.kind !== 'process' || each.pid !== process.pid);
-    return foreign.find(({ kind }) => kind === 'process') ?? foreign[0];
-  },
+  portHolder,
   run(command, args) {
     return new Promise((resolve) => {
       execFile(command, args, { timeout: COMMAND_TIMEOUT_MS }, (error, _stdout, stderr) => {
@@ -81,54 +66,4 @@ export function parseMounts(mountinfo: string): readonly Mount[] {
     );
     return [{ point: plain, type }];
   });
-}
-
-/** Inodes of the sockets in a /proc/net table that are bound to (TCP: listen on) a port. */
-export function socketsOn(table: string, protocol: 'tcp' | 'udp', port: number): readonly string[] {
-  return table.split('\n').flatMap((line) => {
-    const fields = line.trim().split(/\s+/);
-    const [, local = '', , state = ''] = fields;
-    const bound = Number.parseInt(local.split(':')[1] ?? '', 16);
-    if (bound !== port || (protocol === 'tcp' && state !== TCP_LISTEN)) return [];
-    return [fields[9] ?? '0'];
-  });
-}
-
-function readTable(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    // A kernel without IPv6 has no table for it.
-    return '';
-  }
-}
-
-/** Looks through the open files of every process. */
-function holderOf(inode: string, protocol: 'tcp' | 'udp'): PortHolder {
-  const wanted = `socket:[${inode}]`;
-  for (const entry of readdirSync('/proc')) {
-    const pid = Number(entry);
-    if (!Number.isInteger(pid) || !holds(pid, wanted)) continue;
-    return { kind: 'process', name: readTable(`/proc/${pid}/comm`).trim(), pid };
-  }
-  // A UDP socket that is open in no process is one of the kernel's tunnels.
-  return protocol === 'udp' ? { kind: 'kernel' } : { kind: 'unknown' };
-}
-
-function holds(pid: number, wanted: string): boolean {
-  try {
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === wanted);
-  } catch {
-    // The process has ended, or is not ours to look into.
-    return false;
-  }
-}
-
-function linkOf(file: string): string | undefined {
-  try {
-    return readlinkSync(file);
-  } catch {
-    // Closed meanwhile.
-    return undefined;
-  }
 }

@@ -5,7 +5,8 @@
 import { SkepError } from '../model/errors.js';
 import { type KernelFeature, type KernelProbe, probeKernel } from '../native/netlink.js';
 import type { DaemonOptions } from './options.js';
-import { type HostFacts, type PortHolder, realHost } from './host-facts.js';
+import { holderName, type PortHolder } from '../network/port-holders.js';
+import { type HostFacts, realHost } from './host-facts.js';
 
 /** Names of the capabilities without which nothing works, by bit. */
 const CAPABILITIES: readonly (readonly [number, string])[] = [
@@ -80,18 +81,10 @@ export function checkManagerPort(port: number, host: HostFacts = realHost): void
 }
 
 function taken(what: string, holder: PortHolder, advice: string): SkepError {
-  return new SkepError('failed_precondition', `${what} is in use by ${nameOf(holder)}: ${advice}`);
-}
-
-function nameOf(holder: PortHolder): string {
-  switch (holder.kind) {
-    case 'process':
-      return `${holder.name} (process ${holder.pid})`;
-    case 'kernel':
-      return 'the kernel, most likely a VXLAN device of another overlay network';
-    case 'unknown':
-      return 'another process';
-  }
+  return new SkepError(
+    'failed_precondition',
+    `${what} is in use by ${holderName(holder)}: ${advice}`,
+  );
 }
 
 function missingRights(host: HostFacts): readonly string[] {

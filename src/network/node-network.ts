@@ -52,6 +52,7 @@ import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
 import { clusterView, namesBySource, networksInUse, plainSandboxes } from './local-view.js';
 import { type NetworkInfo, networkInfoOf, subnetOf } from './network-info.js';
 import { PinnedRows } from './pinned.js';
+import { heldPorts } from './port-holders.js';
 import { IpamDriver } from './plugin/ipam-driver.js';
 import { NetworkDriver } from './plugin/network-driver.js';
 import { PluginServer } from './plugin/server.js';
@@ -61,6 +62,7 @@ import { RetiredPorts } from './retired-ports.js';
 import { Settling } from './settling.js';
 import { DatapathSight } from './sight.js';
 import { EndpointTables, type WithdrawnEndpoint } from './tables.js';
+import { TakenPorts } from './taken-ports.js';
 import { takeOver } from './takeover.js';
 import { TwinSweeper } from './twin-sweeper.js';
 import type {
@@ -130,6 +132,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly repairer: Repairer;
   readonly sight: NetworkSight;
   private readonly retired: RetiredPorts;
+  private readonly taken: TakenPorts;
   private pinned: PinnedRows | undefined;
   private names: ReadonlyMap<string, readonly NameTable[]> = new Map();
   private readonly timers = new Map<string, Timer>();
@@ -153,6 +156,7 @@ export class NodeNetwork implements NodeNetworking {
     });
     this.sight = new DatapathSight(datapath, this.repairer, clock);
     this.retired = new RetiredPorts(clock);
+    this.taken = new TakenPorts(logger, heldPorts);
     this.settling = new Settling(clock);
     this.hostAddresses = new HostAddresses(netlink, datapath);
     this.gossip = new ClusterGossip({
@@ -535,6 +539,7 @@ export class NodeNetwork implements NodeNetworking {
       const merged = this.pinned?.merge(desired, (tunnel) => this.keeps(tunnel)) ?? desired;
       const { written, removed } = this.reconciler.apply(this.retired.merge(merged));
       if (written + removed > 0) this.parts.logger.debug({ written, removed }, 'data path changed');
+      this.taken.look(merged.services);
     } catch (error) {
       this.parts.logger.error({ err: SkepError.from(error).message }, 'data path was not updated');
       this.schedule(RECONCILE_RETRY_MS);

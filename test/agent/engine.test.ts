@@ -2,6 +2,7 @@
  * The whole agent against a real Docker Engine and a scripted manager: lives of tasks, adoption
  * after the daemon's death, engine restarts, logs.
  */
+import { spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { clone, create } from '@bufbuild/protobuf';
@@ -563,6 +564,39 @@ void t.test('host-mode ports of a task without networks are the engine’s', asy
     lastStatus(node, task)?.portStatus?.ports.map((port) => port.publishedPort),
     [8123],
   );
+});
+
+void t.test('a host-mode port that a process of the host has fails the task', async (t) => {
+  const node = await startNode(t);
+  node.network.networking = {
+    endpoints: [{ engineNetworkName: 'bridge', engineNetworkId: '', address: '' }],
+    dnsServers: [],
+  };
+  const script = `require('net').createServer().listen(0, function () {
+    console.log(this.address().port); })`;
+  const holder = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(() => holder.kill());
+  const publishedPort = await new Promise<number>((resolve) =>
+    holder.stdout.once('data', (chunk: Buffer) => resolve(Number(chunk.toString()))),
+  );
+  const ports = [{ targetPort: 80, publishedPort, publishMode: PublishMode.HOST }];
+  const networks = [{ network: { id: 'n1', spec: { annotations: { name: 'over' } } } }];
+  const more = { nodeId: node.manager.nodeId, networks, endpoint: { ports } };
+  const task = containerTask(SLEEP, more);
+  node.manager.assign(task);
+  await reaches(node, task, TaskState.FAILED);
+  t.match(
+    lastStatus(node, task)?.err,
+    `port ${publishedPort}/tcp of this node is in use by node (process ${holder.pid})`,
+  );
+  const single = containerTask(SLEEP, {
+    ...more,
+    serviceAnnotations: {
+      labels: { [`skep.publish.${publishedPort}.address`]: '192.0.2.1' },
+    },
+  });
+  node.manager.change(single);
+  await reaches(node, single, TaskState.RUNNING);
 });
 
 void t.test(
