@@ -568,10 +568,16 @@ void t.test('host-mode ports of a task without networks are the engine’s', asy
 
 void t.test('a host-mode port that a process of the host has fails the task', async (t) => {
   const node = await startNode(t);
-  node.network.networking = {
-    endpoints: [{ engineNetworkName: 'bridge', engineNetworkId: '', address: '' }],
+  const made = await engine.docker.createNetwork({
+    Name: 'net-c',
+    Driver: 'bridge',
+    IPAM: { Driver: 'default', Config: [{ Subnet: '10.77.3.0/24' }] },
+  });
+  const endpointOf = (address: string) => ({
+    endpoints: [{ engineNetworkName: 'net-c', engineNetworkId: made.id, address }],
     dnsServers: [],
-  };
+  });
+  node.network.networking = endpointOf('10.77.3.8');
   const script = `require('net').createServer().listen(0, function () {
     console.log(this.address().port); })`;
   const holder = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -589,9 +595,11 @@ void t.test('a host-mode port that a process of the host has fails the task', as
     lastStatus(node, task)?.err,
     `port ${publishedPort}/tcp of this node is in use by node (process ${holder.pid})`,
   );
+  node.network.networking = endpointOf('10.77.3.9');
   const single = containerTask(SLEEP, {
     ...more,
     serviceAnnotations: {
+      name: 'web',
       labels: { [`skep.publish.${publishedPort}.address`]: '192.0.2.1' },
     },
   });
