@@ -78,6 +78,7 @@
         "native/datapath/datapath_object.cc",
         "native/datapath/devices.cc",
         "native/datapath/echo.cc",
+        "native/datapath/self_test.cc",
         "native/datapath/encryption.cc",
         "native/datapath/engine.cc",
         "native/datapath/loads.cc",

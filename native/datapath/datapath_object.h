@@ -39,6 +39,9 @@ class DatapathObject : public Napi::ObjectWrap<DatapathObject> {
   Napi::Value Dump(Info info);
   void SendEchoes(Info info);
   Napi::Value EchoReplies(Info info);
+  void SendSummed(Info info);
+  Napi::Value SoftwareChecksums(Info info);
+  void UseSoftwareChecksums(Info info);
   Napi::Value Counters(Info info);
   Napi::Value Connections(Info info);
   void StartTrace(Info info);

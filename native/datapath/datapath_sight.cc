@@ -1,5 +1,5 @@
 // The part of NativeDatapath (see datapath_object.h) that shows what the data path does and puts it
-// right: connections, traces, repair.
+// right: connections, traces, repair, self-test.
 #include <arpa/inet.h>
 #include <net/if.h>
 
@@ -9,6 +9,7 @@
 #include "datapath/coarse_clock.h"
 #include "datapath/datapath_object.h"
 #include "datapath/js_values.h"
+#include "datapath/self_test.h"
 #include "netlink/system_error.h"
 
 namespace skep::datapath {
@@ -197,6 +198,28 @@ Napi::Value DatapathObject::Repair(Info info) {
   return Guarded(info.Env(), [&]() -> Napi::Value {
     return Napi::Number::New(info.Env(), Open(info.Env()).Repair());
   });
+}
+
+void DatapathObject::SendSummed(Info info) {
+  const Napi::Env env = info.Env();
+  Datagram datagram;
+  datagram.destination = js::ParseAddress(env, info[0].ToString(), "nodeId");
+  datagram.port = static_cast<uint16_t>(info[1].ToNumber().Uint32Value());
+  if (!info[2].IsTypedArray()) throw js::Bad(env, "payload", "bytes");
+  const auto payload = info[2].As<Napi::Uint8Array>();
+  datagram.payload.assign(payload.Data(), payload.Data() + payload.ByteLength());
+  Guarded(env, [&] {
+    datagram.source = Open(env).tables().Config().node_id_be;
+    skep::datapath::SendSummed(datagram);
+  });
+}
+
+Napi::Value DatapathObject::SoftwareChecksums(Info info) {
+  return Napi::Boolean::New(info.Env(), Open(info.Env()).software_checksums());
+}
+
+void DatapathObject::UseSoftwareChecksums(Info info) {
+  Guarded(info.Env(), [&] { Open(info.Env()).UseSoftwareChecksums(); });
 }
 
 }  // namespace skep::datapath

@@ -16,6 +16,7 @@
 
 #include "datapath/echo.h"
 #include "datapath/encryption.h"
+#include "datapath/self_test.h"
 #include "netlink/system_error.h"
 
 #ifndef SO_NETNS_COOKIE
@@ -107,7 +108,11 @@ void Engine::Configure(const EngineOptions& options) {
   config.tunnel_port_be = port;
   config.tunnel_address_be = options.tunnel_address;
   const auto& underlay = devices_->underlay();
-  const bool single = underlay.size() == 1 && !options.force_tunnel_device;
+  // A former process may have switched them; a device that had to be made anew has to be told again.
+  if (software_checksums_) CompleteChecksums(kTunnelDevice);
+  software_checksums_ = !LeavesChecksums(kTunnelDevice);
+  const bool single =
+      underlay.size() == 1 && !options.force_tunnel_device && !software_checksums_;
   config.uplink_ifindex = single ? static_cast<uint32_t>(underlay.front().index) : 0;
   config.frame_bytes_max = devices_->container_mtu() + kEthernetBytes;
   std::memcpy(config.host_mac, devices_->host().mac.data(), sizeof config.host_mac);
@@ -235,6 +240,14 @@ void Engine::SendEchoes(const std::vector<uint32_t>& tunnels) {
   const skep_config config = tables_->Config();
   skep::datapath::SendEchoes(options_.tunnel_address, config.tunnel_port_be, config.node_id_be,
                              tunnels);
+}
+
+void Engine::UseSoftwareChecksums() {
+  CompleteChecksums(kTunnelDevice);
+  software_checksums_ = true;
+  skep_config config = tables_->Config();
+  config.uplink_ifindex = 0;
+  tables_->SetConfig(config);
 }
 
 void Engine::Destroy() {

@@ -51,6 +51,12 @@ class Engine {
   /// One echo to each tunnel address (network byte order). Unreachable peers are no error.
   void SendEchoes(const std::vector<uint32_t>& tunnels);
 
+  /// True while packets into tunnels get their checksums before a network card sees them.
+  bool software_checksums() const { return software_checksums_; }
+  /// Switches to that, until the tunnel device is removed: everything goes through that device, which
+  /// completes checksums and cuts packets to size.
+  void UseSoftwareChecksums();
+
   /// Makes the WireGuard devices part of the data path, and `peers` the ways through them; a peer
   /// whose device is gone is left out. Replaces the former set.
   struct WireguardPeer {
@@ -88,6 +94,7 @@ class Engine {
   void AttachSockets();
 
   EngineOptions options_;
+  bool software_checksums_ = false;
   std::string maps_directory_;
   std::string links_directory_;
   std::unique_ptr<MapSet> maps_;

@@ -7,7 +7,14 @@ import { DAEMON_DEFAULTS, type DaemonOptions } from '../daemon/options.js';
 import { SkepError } from '../model/errors.js';
 import type { LogLevel } from '../observe/logger.js';
 import { getClusterSettings, setClusterSetting } from './cluster-settings.js';
-import { netConnections, netCounters, netServices, netTrace, type TraceOptions } from './net.js';
+import {
+  netConnections,
+  netCounters,
+  netPaths,
+  netServices,
+  netTrace,
+  type TraceOptions,
+} from './net.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'];
 
@@ -77,6 +84,13 @@ function netCommand(): Command {
     .option(...socketOption)
     .action(async (options: { apiSocket: string; all: boolean }) => {
       for (const line of await netCounters(options.apiSocket, options.all)) console.log(line);
+    });
+  net
+    .command('paths')
+    .description('the paths to the other nodes, as the self-test finds them')
+    .option(...socketOption)
+    .action(async (options: { apiSocket: string }) => {
+      for (const line of await netPaths(options.apiSocket)) console.log(line);
     });
   net
     .command('services')

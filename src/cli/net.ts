@@ -23,6 +23,20 @@ interface Counters {
   readonly Repairs: Readonly<Record<string, number>>;
 }
 
+interface Report {
+  readonly SoftwareChecksums: boolean;
+  readonly Paths: readonly {
+    readonly Node: string;
+    readonly TunnelAddress: string;
+    readonly State: string;
+    readonly RoundTripMs?: number;
+    readonly Text: string;
+  }[];
+}
+
+const SOFTWARE_CHECKSUMS =
+  'This node makes the checksums of its tunnel packets in software, since an offload broke them.';
+
 interface Service {
   readonly Kind: 'vip' | 'published' | 'landing';
   readonly Network?: number;
@@ -82,6 +96,22 @@ export async function netCounters(socket: string, all: boolean): Promise<readonl
     ['REASON', 'PACKETS', 'BYTES'],
     [...shown.map((row) => [row.Reason, String(row.Packets), String(row.Bytes)]), ...repairs],
   );
+}
+
+/** The paths to the other nodes, as this node's self-test finds them. */
+export async function netPaths(socket: string): Promise<readonly string[]> {
+  const { SoftwareChecksums, Paths } = (await callApi(socket, 'GET', '/skep/net/paths')) as Report;
+  const rows = Paths.map((row) => [
+    row.Node === '' ? '-' : row.Node,
+    row.TunnelAddress,
+    row.State,
+    row.RoundTripMs === undefined ? '' : `${row.RoundTripMs.toFixed(1)}ms`,
+    row.Text,
+  ]);
+  return [
+    ...table(['NODE', 'TUNNEL', 'STATE', 'ROUND TRIP', 'WHAT IT MEANS'], rows),
+    ...(SoftwareChecksums ? [SOFTWARE_CHECKSUMS] : []),
+  ];
 }
 
 /** Virtual addresses and published ports with their backends. */

@@ -245,6 +245,15 @@ export interface Datapath {
   sendEchoes(tunnelAddresses: readonly string[]): void;
   /** Monotonic milliseconds (CLOCK_MONOTONIC) of the last echo reply by tunnel address. */
   echoReplies(): ReadonlyMap<string, number>;
+  /**
+   * Sends a datagram from this node's id to another's, with `port` at both ends, whose checksum no
+   * offload completes: what is sent from a socket instead differs in nothing else.
+   */
+  sendSummed(nodeId: string, port: number, payload: Uint8Array): void;
+  /** Whether what goes into tunnels gets its checksums before a network card sees it. */
+  softwareChecksums(): boolean;
+  /** Switches to that, until the data path is destroyed; a new process finds it so. */
+  useSoftwareChecksums(): void;
   counters(): readonly CounterRow[];
   /** Flows in the connection table, at most `max`. */
   connections(max: number): readonly ConnectionRow[];

@@ -61,6 +61,9 @@ interface NativeDatapath {
   dump(): DatapathState;
   sendEchoes(tunnelAddresses: readonly string[]): void;
   echoReplies(): readonly (readonly [string, number])[];
+  sendSummed(nodeId: string, port: number, payload: Uint8Array): void;
+  softwareChecksums(): boolean;
+  useSoftwareChecksums(): void;
   counters(): readonly CounterRow[];
   connections(max: number): readonly ConnectionRow[];
   startTrace(filter: TraceFilter): void;
@@ -211,6 +214,18 @@ export class KernelDatapath implements Datapath {
 
   echoReplies(): ReadonlyMap<string, number> {
     return new Map(this.#native.echoReplies());
+  }
+
+  sendSummed(nodeId: string, port: number, payload: Uint8Array): void {
+    this.#native.sendSummed(nodeId, port, payload);
+  }
+
+  softwareChecksums(): boolean {
+    return this.#native.softwareChecksums();
+  }
+
+  useSoftwareChecksums(): void {
+    this.#native.useSoftwareChecksums();
   }
 
   counters(): readonly CounterRow[] {

@@ -167,6 +167,18 @@ export class RecordingDatapath implements Datapath {
     return new Map(this.replies);
   }
 
+  sendSummed(nodeId: string, port: number, payload: Uint8Array): void {
+    this.calls.push(`sendSummed ${nodeId} ${port} ${payload.length}`);
+  }
+
+  softwareChecksums(): boolean {
+    return this.calls.includes('useSoftwareChecksums');
+  }
+
+  useSoftwareChecksums(): void {
+    this.calls.push('useSoftwareChecksums');
+  }
+
   counters(): readonly CounterRow[] {
     return [];
   }

@@ -60,6 +60,11 @@ export class Liveness {
     if (member.state === 'left') this.members.delete(member.name);
   }
 
+  /** Whether gossip has no doubt about a member. */
+  isMemberAlive(owner: string): boolean {
+    return this.members.get(owner)?.state === 'alive';
+  }
+
   /** Members that are in the ring, this node not counted. */
   aliveCount(): number {
     return [...this.members.values()].filter(({ state }) => state === 'alive').length;

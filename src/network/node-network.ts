@@ -52,10 +52,14 @@ import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
 import { clusterView, namesBySource, networksInUse, plainSandboxes } from './local-view.js';
 import { type NetworkInfo, networkInfoOf, subnetOf } from './network-info.js';
 import { PinnedRows } from './pinned.js';
-import { heldPorts } from './port-holders.js';
+import { PATH_TICK_MS } from './paths/limits.js';
+import { pathPeers } from './paths/peers.js';
+import { PathSelfTest } from './paths/self-test.js';
+import { UdpPathTransport } from './paths/udp-transport.js';
 import { IpamDriver } from './plugin/ipam-driver.js';
 import { NetworkDriver } from './plugin/network-driver.js';
 import { PluginServer } from './plugin/server.js';
+import { heldPorts } from './port-holders.js';
 import { Reconciler } from './reconciler.js';
 import { Repairer } from './repairer.js';
 import { RetiredPorts } from './retired-ports.js';
@@ -130,6 +134,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly settling: Settling;
   private readonly encryption: Encryption;
   private readonly repairer: Repairer;
+  private readonly selfTest: PathSelfTest;
   readonly sight: NetworkSight;
   private readonly retired: RetiredPorts;
   private readonly taken: TakenPorts;
@@ -154,7 +159,8 @@ export class NodeNetwork implements NodeNetworking {
       ...{ reconciler, datapath, clock, logger },
       links: () => linksOf(state),
     });
-    this.sight = new DatapathSight(datapath, this.repairer, clock);
+    this.selfTest = this.makeSelfTest();
+    this.sight = new DatapathSight(datapath, this.repairer, this.selfTest, clock);
     this.retired = new RetiredPorts(clock);
     this.taken = new TakenPorts(logger, heldPorts);
     this.settling = new Settling(clock);
@@ -241,12 +247,14 @@ export class NodeNetwork implements NodeNetworking {
     this.every('echo', ECHO_PERIOD_MS, () => this.watch());
     this.every('host', HOST_ADDRESS_PERIOD_MS, () => this.keepHouse());
     this.every('encryption', HANDSHAKE_POLL_MS, () => this.encryption.tick());
+    this.every('paths', PATH_TICK_MS, () => this.selfTest.tick());
     this.every('repair', REPAIR_PERIOD_MS, () => this.repair());
   }
 
   async stop(): Promise<void> {
     this.halt();
     this.gossip.close();
+    await this.selfTest.stop();
     await this.encryption.stop();
     await this.plugin.stop();
     await this.resolvers.stop();
@@ -281,6 +289,7 @@ export class NodeNetwork implements NodeNetworking {
       logger.warn({ err: SkepError.from(error).message }, 'leaving goes on without an answer');
       this.gossip.close();
     }
+    await this.selfTest.stop();
     for (const endpoint of [...this.state.endpoints.values()]) this.driver.detach(endpoint);
     await this.plugin.stop();
     await this.resolvers.stop();
@@ -389,6 +398,16 @@ export class NodeNetwork implements NodeNetworking {
   /** Whether the data path of another node, by its swarm id, is not known to be silent. */
   isDataPathAlive(nodeId: string): boolean {
     return this.liveness.isDataPathAlive(nodeId);
+  }
+
+  private makeSelfTest(): PathSelfTest {
+    const { datapath, environment, logger } = this.parts;
+    const selfTest: PathSelfTest = new PathSelfTest({
+      transport: new UdpPathTransport(datapath, (nodeId, bytes) => selfTest.receive(nodeId, bytes)),
+      isAlive: (owner) => this.liveness.isMemberAlive(owner),
+      ...{ datapath, clock: environment.clock, random: environment.random, logger },
+    });
+    return selfTest;
   }
 
   private makeEncryption(): Encryption {
@@ -536,6 +555,7 @@ export class NodeNetwork implements NodeNetworking {
       });
       this.names = namesBySource(state, buildNameTables(view.networks, view.endpoints));
       const desired = desiredDatapath(view);
+      this.selfTest.configure(desired.nodeId, pathPeers(view, desired));
       const merged = this.pinned?.merge(desired, (tunnel) => this.keeps(tunnel)) ?? desired;
       const { written, removed } = this.reconciler.apply(this.retired.merge(merged));
       if (written + removed > 0) this.parts.logger.debug({ written, removed }, 'data path changed');

@@ -13,6 +13,8 @@ import type {
   TraceRow,
 } from '../native/datapath-types.js';
 import { TRACE_PERIOD_MS } from './limits.js';
+import type { PathSelfTest } from './paths/self-test.js';
+import type { PathReport } from './paths/types.js';
 import type { RepairCounts, Repairer } from './repairer.js';
 import type { NetworkSight } from './types.js';
 
@@ -20,12 +22,14 @@ import type { NetworkSight } from './types.js';
 export class DatapathSight implements NetworkSight {
   private readonly datapath: Datapath;
   private readonly repairer: Repairer;
+  private readonly selfTest: PathSelfTest;
   private readonly clock: Clock;
   private tracing = false;
 
-  constructor(datapath: Datapath, repairer: Repairer, clock: Clock) {
+  constructor(datapath: Datapath, repairer: Repairer, selfTest: PathSelfTest, clock: Clock) {
     this.datapath = datapath;
     this.repairer = repairer;
+    this.selfTest = selfTest;
     this.clock = clock;
   }
 
@@ -35,6 +39,10 @@ export class DatapathSight implements NetworkSight {
 
   repairs(): RepairCounts {
     return this.repairer.counts;
+  }
+
+  paths(): PathReport {
+    return this.selfTest.report();
   }
 
   rows(): DatapathState {

@@ -15,6 +15,7 @@ import type {
   TraceFilter,
   TraceRow,
 } from '../native/datapath-types.js';
+import type { PathReport } from './paths/types.js';
 import type { RepairCounts } from './repairer.js';
 import type { BalancePolicy } from '../model/balance-policy.js';
 import type { PublishRule } from '../model/publish-rules.js';
@@ -102,6 +103,8 @@ export interface NetworkSight {
   counters(): readonly CounterRow[];
   /** What had to be put back since skepd started. */
   repairs(): RepairCounts;
+  /** The paths to the other nodes, as the self-test finds them. */
+  paths(): PathReport;
   /** Rows in force: networks, nodes, endpoints, backends, services. */
   rows(): DatapathState;
   /** Flows through services, at most `max` of them. */

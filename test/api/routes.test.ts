@@ -197,6 +197,20 @@ void t.test('what the data path does', async (t) => {
   api.membership.networkSight = {
     counters: () => [{ reason: 'forward-tunnel', packets: 2n ** 60n, bytes: 7n }],
     repairs: () => ({ rows: 1, links: 0, parts: 2, rules: 0 }),
+    paths: () => ({
+      softwareChecksums: true,
+      paths: [
+        {
+          owner: 'two',
+          nodeId: '10.0.0.3',
+          tunnelAddress: '192.0.2.2',
+          answers: true,
+          state: { kind: 'good', packetBytes: 1450 },
+          text: 'packets pass',
+          roundTripMs: 0.5,
+        },
+      ],
+    }),
     rows: () => {
       throw new Error('not asked for');
     },
@@ -208,6 +222,19 @@ void t.test('what the data path does', async (t) => {
   const counters = await call(api, 'GET', '/skep/net/counters');
   t.match(counters.body, '"Reason":"forward-tunnel","Packets":1152921504606846976,"Bytes":7');
   t.match(counters.body, '"Repairs":{"Rows":1,"Links":0,"Parts":2,"Rules":0}');
+  t.same(JSON.parse((await call(api, 'GET', '/skep/net/paths')).body), {
+    SoftwareChecksums: true,
+    Paths: [
+      {
+        Node: 'two',
+        IngressAddress: '10.0.0.3',
+        TunnelAddress: '192.0.2.2',
+        State: 'good',
+        RoundTripMs: 0.5,
+        Text: 'packets pass',
+      },
+    ],
+  });
   const connections = await call(api, 'GET', '/skep/net/connections?limit=2');
   t.equal((JSON.parse(connections.body) as unknown[]).length, 2);
   const trace = await call(api, 'GET', '/skep/net/trace?client=fd00::1&port=80&protocol=tcp');

@@ -11,6 +11,7 @@ import type {
   TraceFilter,
   TraceRow,
 } from '../../native/datapath-types.js';
+import type { PathReport } from '../../network/paths/types.js';
 import type { RepairCounts } from '../../network/repairer.js';
 import { ApiError, badRequest } from '../http/api-error.js';
 import { type JsonOut, writeJson } from '../http/json-text.js';
@@ -40,6 +41,11 @@ export function netRoutes(context: RouteContext): readonly Route[] {
       method: 'GET',
       pattern: '/skep/net/counters',
       handler: () => json(counterFields(sight().counters(), sight().repairs())),
+    },
+    {
+      method: 'GET',
+      pattern: '/skep/net/paths',
+      handler: () => json(pathFields(sight().paths())),
     },
     {
       method: 'GET',
@@ -90,6 +96,20 @@ function counterFields(rows: readonly CounterRow[], repairs: RepairCounts): Json
       Parts: repairs.parts,
       Rules: repairs.rules,
     },
+  };
+}
+
+function pathFields({ softwareChecksums, paths }: PathReport): JsonOut {
+  return {
+    SoftwareChecksums: softwareChecksums,
+    Paths: paths.map(({ owner, nodeId, tunnelAddress, state, text, roundTripMs }) => ({
+      Node: owner,
+      IngressAddress: nodeId,
+      TunnelAddress: tunnelAddress,
+      State: state.kind,
+      ...(roundTripMs === undefined ? {} : { RoundTripMs: roundTripMs }),
+      Text: text,
+    })),
   };
 }
 

@@ -7,7 +7,9 @@ import net from 'node:net';
 import { hostname } from 'node:os';
 import { openDatapath, type KernelDatapath } from '../../../src/native/datapath.js';
 import { EncryptionAgent, type EncryptionOptions } from './encryption-agent.js';
+import { SelfTestAgent } from './self-test-agent.js';
 import type { DatapathOptions } from '../../../src/native/datapath-types.js';
+import type { PathPeer } from '../../../src/network/paths/types.js';
 import { type Ipv4Packet, ipv4Frame } from './packets.js';
 
 /** Answer of a server: who it is and which peer it saw. */
@@ -47,6 +49,7 @@ const REFRESH_MS = 5;
 let name = hostname();
 let datapath: KernelDatapath | undefined;
 let encryption: EncryptionAgent | undefined;
+let selfTest: SelfTestAgent | undefined;
 let stream: { socket: net.Socket; answered: number; failure: string | undefined } | undefined;
 
 async function listening(server: net.Server, port: number, host: string): Promise<void> {
@@ -410,6 +413,11 @@ async function callEncryption(method: string, args: readonly unknown[]): Promise
   return await target[method]?.(...args);
 }
 
+function openSelfTest(ownId: string, peers: readonly PathPeer[]): void {
+  if (datapath === undefined) throw new Error('no data path is open');
+  selfTest = new SelfTestAgent(datapath, ownId, peers);
+}
+
 const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   testRuns,
   serveTcp,
@@ -435,6 +443,8 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   testRun,
   openEncryption,
   encryption: callEncryption,
+  openSelfTest,
+  paths: () => selfTest?.report(),
   usesTcx: () => datapath?.usesTcx,
   setName: (value: string) => {
     name = value;
