@@ -66,10 +66,10 @@ export const REPAIR_PERIOD_MS = 5000;
 export const TRACE_PERIOD_MS = 100;
 
 /** Data-path echoes to watched nodes go out this often. */
-export const ECHO_PERIOD_MS = 300;
+export const ECHO_PERIOD_MS = 200;
 
-/** A watched node is silent once no echo came back for this long: three echoes lost. */
-export const ECHO_SILENCE_MS = 1000;
+/** A watched node is silent once no echo came back for this long: four echoes lost. */
+export const ECHO_SILENCE_MS = 800;
 
 /** A node somebody asked about is watched this long after the question. */
 export const INTEREST_MS = 60_000;

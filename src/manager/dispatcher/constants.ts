@@ -22,7 +22,7 @@ export const AGENT_HEARTBEATS_PER_SECOND_MAX = 500;
  * While an agent is silent but its node's data path answers, how often the latter is
  * looked at. How long this may last is the cluster's setting `skep.agent_grace`.
  */
-export const SILENT_AGENT_CHECK_MS = 1_000;
+export const SILENT_AGENT_CHECK_MS = 500;
 
 /** Registrations of one node within the period that are let through. */
 export const REGISTRATIONS_MAX = 3;

@@ -116,11 +116,14 @@ export class RestartSupervisor {
     });
     transaction.create('task', replacement);
     const node = transaction.get('node', task.nodeId);
-    const drained = node?.spec?.availability === NodeSpec_Availability.DRAIN;
+    // The delay keeps a task that fails from being started over and over. These have not failed.
+    const wasTakenAway =
+      node?.spec?.availability === NodeSpec_Availability.DRAIN ||
+      node?.status?.state === NodeStatus_State.DOWN;
     const delayMs = durationMs(task.spec?.restart?.delay) ?? DEFAULT_RESTART_DELAY_MS;
     return () => {
       this.history.record(slot, replacement);
-      void this.startLater(replacement.id, { delayMs: drained ? 0 : delayMs, freeSlot: slot });
+      void this.startLater(replacement.id, { delayMs: wasTakenAway ? 0 : delayMs, freeSlot: slot });
     };
   }
 

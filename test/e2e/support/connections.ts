@@ -12,17 +12,20 @@ import net from 'node:net';
 const EXCHANGE_PERIOD_MS = 20;
 const ANSWER_LIMIT_MS = 10_000;
 const FAILURES_KEPT = 1000;
+const LATE_MS = 200;
 
 /** Of one kind of connection. */
 export interface ConnectionTally {
   readonly opened: number;
   readonly exchanges: number;
   readonly failed: number;
-  /** Slowest exchange. */
+  /** Slowest exchange; the first one of a connection counts from its start. */
   readonly slowestMs: number;
   readonly errors: Readonly<Record<string, number>>;
   /** When the first thousand failed, in milliseconds since the epoch. */
   readonly failedAtMs: readonly number[];
+  /** When the first thousand exchanges began that failed or took longer than 200 ms. */
+  readonly lateFromMs: readonly number[];
 }
 
 /** What the client met. */
@@ -39,16 +42,25 @@ class Counter {
   slowestMs = 0;
   readonly errors: Record<string, number> = {};
   readonly failedAtMs: number[] = [];
+  readonly lateFromMs: number[] = [];
 
-  fail(reason: string): void {
+  fail(reason: string, sinceMs: number): void {
     this.failed += 1;
+    this.#late(sinceMs);
     this.errors[reason] = (this.errors[reason] ?? 0) + 1;
     if (this.failedAtMs.length < FAILURES_KEPT) this.failedAtMs.push(Date.now());
   }
 
   exchanged(sinceMs: number): void {
     this.exchanges += 1;
-    this.slowestMs = Math.max(this.slowestMs, Math.round(performance.now() - sinceMs));
+    const tookMs = Math.round(performance.now() - sinceMs);
+    this.slowestMs = Math.max(this.slowestMs, tookMs);
+    if (tookMs > LATE_MS) this.#late(sinceMs);
+  }
+
+  #late(sinceMs: number): void {
+    if (this.lateFromMs.length < FAILURES_KEPT)
+      this.lateFromMs.push(Math.round(performance.timeOrigin + sinceMs));
   }
 }
 
@@ -77,7 +89,7 @@ function converse(
   const end = (reason?: string): void => {
     if (over) return;
     over = true;
-    if (reason !== undefined && !ending) counter.fail(reason);
+    if (reason !== undefined && !ending) counter.fail(reason, sentAtMs);
     socket.destroy();
   };
   const exchange = (): void => {
@@ -89,7 +101,8 @@ function converse(
   socket.setTimeout(ANSWER_LIMIT_MS, () => end('timeout'));
   socket.on('connect', () => {
     counter.opened += 1;
-    exchange();
+    // The first exchange counts from the start of the connection.
+    if (!over) socket.write('.');
   });
   socket.on('data', () => {
     counter.exchanged(sentAtMs);
