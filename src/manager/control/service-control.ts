@@ -25,10 +25,10 @@ import { timestampNow } from '../../model/defaults.js';
 import { newId } from '../../model/ids.js';
 import type { ReadTransaction, Store } from '../../store/types.js';
 import { precondition } from './annotations.js';
+import { checkPortConflicts } from './port-conflicts.js';
 import { checkReferencesExist } from './references.js';
 import {
   checkIngressPresent,
-  checkPortConflicts,
   checkServiceNetworks,
   checkServiceSpec,
   nameConflict,

@@ -1,27 +1,22 @@
 /**
- * What a service may be, apart from its tasks: name, mode, update policy, endpoint, networks, and
- * ports that others hold already (SwarmKit controlapi/service.go).
+ * What a service may be, apart from its tasks: name, mode, update policy, endpoint and networks
+ * (SwarmKit controlapi/service.go).
  */
 import { SkepError } from '../../model/errors.js';
-import type { Network, Service } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { Network } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   type EndpointSpec,
   EndpointSpec_ResolutionMode as ResolutionMode,
   type ServiceSpec,
 } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
-  type PortConfig,
   PortConfig_PublishMode as PublishMode,
   type UpdateConfig,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import {
-  ALLOW_BYTES_MAX,
-  networksBytes,
-  publishRules,
-  scopesOverlap,
-} from '../../model/publish-rules.js';
+import { ALLOW_BYTES_MAX, networksBytes, publishRules } from '../../model/publish-rules.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { checkDnsName, checkSkepLabels, invalid, precondition } from './annotations.js';
+import { portKey } from './port-conflicts.js';
 import { checkReferences } from './references.js';
 import { checkTaskSpec, isNegative } from './task-validation.js';
 
@@ -147,65 +142,6 @@ function checkPublishRules(spec: ServiceSpec): void {
   throw invalid(
     `skep.publish labels name too many networks: ${bytes} bytes of at most ${ALLOW_BYTES_MAX} ` +
       '(5 for an IPv4, 17 for an IPv6 network)',
-  );
-}
-
-function portKey(port: PortConfig): string {
-  return `${port.publishedPort}/${port.protocol}`;
-}
-
-/**
- * Published ports that another service holds. Host-mode ports of several services are fine: the
- * scheduler keeps them on different nodes.
- * @throws SkepError invalid_argument
- */
-export function checkPortConflicts(
-  transaction: ReadTransaction,
-  spec: ServiceSpec,
-  serviceId: string,
-): void {
-  const rules = publishRules(spec.annotations?.labels);
-  const wanted = new Map<string, WantedPort[]>();
-  for (const port of spec.endpoint?.ports ?? []) {
-    if (port.publishedPort === 0) continue;
-    const host = port.publishMode === PublishMode.HOST;
-    const scope = rules.get(port.publishedPort)?.scope;
-    wanted.set(portKey(port), [...(wanted.get(portKey(port)) ?? []), { host, scope }]);
-  }
-  if (wanted.size === 0) return;
-  for (const service of transaction.find('service', { by: 'all' })) {
-    if (service.id === serviceId) continue;
-    const held = [...(service.spec?.endpoint?.ports ?? []), ...(service.endpoint?.ports ?? [])];
-    const heldRules = publishRules(service.spec?.annotations?.labels);
-    for (const port of held) {
-      const scope = heldRules.get(port.publishedPort)?.scope;
-      checkPortFree(port, scope, service, wanted.get(portKey(port)) ?? []);
-    }
-  }
-}
-
-/** A port of the spec being checked; `scope` is what `skep.publish.<port>.address` says. */
-interface WantedPort {
-  readonly host: boolean;
-  readonly scope: string | undefined;
-}
-
-function checkPortFree(
-  port: PortConfig,
-  scope: string | undefined,
-  holder: Service,
-  wanted: readonly WantedPort[],
-): void {
-  if (port.publishedPort === 0) return;
-  const byHost = port.publishMode === PublishMode.HOST;
-  const conflict = wanted.some(
-    (other) => !(byHost && other.host) && scopesOverlap(scope, other.scope),
-  );
-  if (!conflict) return;
-  const name = holder.spec?.annotations?.name ?? '';
-  const how = byHost ? 'a host-published port' : 'an ingress port';
-  throw invalid(
-    `port '${port.publishedPort}' is already in use by service '${name}' (${holder.id}) as ${how}`,
   );
 }
 

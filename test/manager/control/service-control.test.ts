@@ -232,6 +232,12 @@ void t.test('ports held by other services', async (t) => {
   const byWeb = `port '80' is already in use by service 'web' (${web.id}) as an ingress port`;
   await refuse(spec('two', PublishMode.INGRESS), byWeb);
   await refuse(spec('two', PublishMode.HOST), byWeb);
+  for (const mode of [PublishMode.INGRESS, PublishMode.HOST]) {
+    const text = (port: number, use: string) =>
+      `port '${port}' is already in use by the swarm itself (${use})`;
+    await refuse(spec('two', mode, 2377), text(2377, 'managers'));
+    await refuse(spec('two', mode, 7946), text(7946, 'gossip'));
+  }
   await refuse(
     spec('two', PublishMode.INGRESS, 81),
     `port '81' is already in use by service 'host' (${host.id}) as a host-published port`,

@@ -1,0 +1,97 @@
+/**
+ * Published ports that are taken already: by other services (SwarmKit controlapi/service.go), or by
+ * what the nodes of the swarm tell each other.
+ */
+import type { Service } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { ServiceSpec } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import {
+  type PortConfig,
+  PortConfig_Protocol as Protocol,
+  PortConfig_PublishMode as PublishMode,
+} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { publishRules, scopesOverlap } from '../../model/publish-rules.js';
+import type { ReadTransaction } from '../../store/types.js';
+import { invalid } from './annotations.js';
+
+const MANAGER_PORT = 2377;
+const GOSSIP_PORT = 7946;
+const TUNNEL_PORT_DEFAULT = 4789;
+
+/** Tells published ports apart that may be held at once. */
+export function portKey(port: Pick<PortConfig, 'publishedPort' | 'protocol'>): string {
+  return `${port.publishedPort}/${port.protocol}`;
+}
+
+/**
+ * Published ports that another service holds, or the nodes themselves. Host-mode ports of several
+ * services are fine: the scheduler keeps them on different nodes.
+ * @throws SkepError invalid_argument
+ */
+export function checkPortConflicts(
+  transaction: ReadTransaction,
+  spec: ServiceSpec,
+  serviceId: string,
+): void {
+  const rules = publishRules(spec.annotations?.labels);
+  const wanted = new Map<string, WantedPort[]>();
+  for (const port of spec.endpoint?.ports ?? []) {
+    if (port.publishedPort === 0) continue;
+    const host = port.publishMode === PublishMode.HOST;
+    const scope = rules.get(port.publishedPort)?.scope;
+    wanted.set(portKey(port), [...(wanted.get(portKey(port)) ?? []), { host, scope }]);
+  }
+  if (wanted.size === 0) return;
+  checkOwnPorts(transaction, wanted);
+  for (const service of transaction.find('service', { by: 'all' })) {
+    if (service.id === serviceId) continue;
+    const held = [...(service.spec?.endpoint?.ports ?? []), ...(service.endpoint?.ports ?? [])];
+    const heldRules = publishRules(service.spec?.annotations?.labels);
+    for (const port of held) {
+      const scope = heldRules.get(port.publishedPort)?.scope;
+      checkPortFree(port, scope, service, wanted.get(portKey(port)) ?? []);
+    }
+  }
+}
+
+/** A port of the spec being checked; `scope` is what `skep.publish.<port>.address` says. */
+interface WantedPort {
+  readonly host: boolean;
+  readonly scope: string | undefined;
+}
+
+function checkPortFree(
+  port: PortConfig,
+  scope: string | undefined,
+  holder: Service,
+  wanted: readonly WantedPort[],
+): void {
+  if (port.publishedPort === 0) return;
+  const byHost = port.publishMode === PublishMode.HOST;
+  const conflict = wanted.some(
+    (other) => !(byHost && other.host) && scopesOverlap(scope, other.scope),
+  );
+  if (!conflict) return;
+  const name = holder.spec?.annotations?.name ?? '';
+  const how = byHost ? 'a host-published port' : 'an ingress port';
+  throw invalid(
+    `port '${port.publishedPort}' is already in use by service '${name}' (${holder.id}) as ${how}`,
+  );
+}
+
+/**
+ * A service on one of these would take the nodes' own messages out of the hands of every node, and
+ * no command could be given any more to undo it.
+ */
+function checkOwnPorts(transaction: ReadTransaction, wanted: ReadonlyMap<string, unknown>): void {
+  const [cluster] = transaction.find('cluster', { by: 'all' });
+  const tunnelPort = cluster?.VXLANUDPPort || TUNNEL_PORT_DEFAULT;
+  for (const [publishedPort, protocol, use] of [
+    [MANAGER_PORT, Protocol.TCP, 'managers'],
+    [GOSSIP_PORT, Protocol.TCP, 'gossip'],
+    [GOSSIP_PORT, Protocol.UDP, 'gossip'],
+    [tunnelPort, Protocol.UDP, 'overlay networks'],
+  ] as const) {
+    if (!wanted.has(portKey({ publishedPort, protocol }))) continue;
+    throw invalid(`port '${publishedPort}' is already in use by the swarm itself (${use})`);
+  }
+}
