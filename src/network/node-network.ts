@@ -209,6 +209,7 @@ export class NodeNetwork implements NodeNetworking {
         upstreams: resolvConfUpstreams(options.resolvConf, skip),
         random,
       }),
+      isFilling: () => this.isFilling(),
       random,
       logger,
     });
@@ -458,8 +459,14 @@ export class NodeNetwork implements NodeNetworking {
         const tables = state.endpointsIn(sandbox).map(({ address }) => this.names.get(address));
         return tables.find((each) => each !== undefined) ?? [];
       },
+      isFilling: () => this.isFilling(),
       ...{ clock: environment.clock, random: environment.random, logger },
     });
+  }
+
+  /** After a start beside what a former process left: gossip has not told everything yet. */
+  private isFilling(): boolean {
+    return this.pinned !== undefined && !this.settling.settled(this.gossip.join);
   }
 
   /** Remembers a network; the twin stays the one it has. */

@@ -39,10 +39,15 @@ export async function createHostNetwork(host: HostLayout): Promise<void> {
   await ipIn(CLIENT_NAMESPACE, `link set ${bridgePort} up`);
 }
 
+/** Names of all network namespaces of this machine that have one. */
+export async function namespaceNames(): Promise<readonly string[]> {
+  const lines = (await must('ip', ['netns', 'list'])).split('\n');
+  return lines.map((line) => line.split(' ')[0] ?? '').filter(Boolean);
+}
+
 /** Deletes a network namespace if it exists; links into it go with it. */
 export async function deleteNamespace(name: string): Promise<void> {
-  const names = (await must('ip', ['netns', 'list'])).split('\n').map((line) => line.split(' ')[0]);
-  if (names.includes(name)) await must('ip', ['netns', 'delete', name]);
+  if ((await namespaceNames()).includes(name)) await must('ip', ['netns', 'delete', name]);
 }
 
 async function ipIn(namespace: string, command: string): Promise<void> {

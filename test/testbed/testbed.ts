@@ -7,13 +7,21 @@ import path from 'node:path';
 import { type CommandResult, must, run, waitFor } from './commands.js';
 import { CGROUP_PARENT, startEngine, waitForApi } from './engine.js';
 import { importImages } from './images.js';
-import { CLIENT_NAMESPACE, HOSTS_MAX, type HostLayout, hostLayout, packageRoot } from './layout.js';
+import {
+  CLIENT_NAMESPACE,
+  HOSTS_MAX,
+  type HostLayout,
+  hostLayout,
+  packageRoot,
+  testbedRoot,
+} from './layout.js';
 import {
   createHostNetwork,
   createUnderlay,
   deleteNamespace,
   insideHost,
   killHolder,
+  namespaceNames,
   processStartTicks,
   removeCgroups,
   startHolder,
@@ -46,6 +54,7 @@ export async function up(count: number, options: UpOptions = {}): Promise<readon
   if (readState() !== undefined)
     throw new Error('testbed: already up (or left over from a crash): run `down` first');
   const numbers = Array.from({ length: count }, (_, index) => index + 1);
+  await requireFreeNames(numbers);
   let state: TestbedState = {
     hosts: numbers.map((number) => ({
       number,
@@ -77,6 +86,17 @@ export async function up(count: number, options: UpOptions = {}): Promise<readon
     await down();
     throw error;
   }
+}
+
+/** What has these names already is not ours: neither to use nor, if `up` fails, to remove. */
+async function requireFreeNames(numbers: readonly number[]): Promise<void> {
+  const wanted = [CLIENT_NAMESPACE, ...numbers.map((number) => hostLayout(number).name)];
+  const taken = (await namespaceNames()).filter((name) => wanted.includes(name));
+  if (taken.length === 0) return;
+  throw new Error(
+    `testbed: the network namespaces ${taken.join(', ')} exist already: another testbed is up ` +
+      `(its SKEP_TESTBED is not ${testbedRoot()}), or something else has these names`,
+  );
 }
 
 function hasSkep(name: string, noSkep: UpOptions['noSkep']): boolean {

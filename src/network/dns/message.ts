@@ -20,6 +20,7 @@ export const RESPONSE_CODES = {
   noError: 0,
   formatError: 1,
   serverFailure: 2,
+  nameError: 3,
   refused: 5,
 } as const;
 

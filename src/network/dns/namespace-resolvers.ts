@@ -35,6 +35,8 @@ export interface NamespaceResolversParts {
   readonly wanted: () => ReadonlySet<string>;
   /** Names the container in a namespace may see. */
   readonly namesIn: (path: string) => readonly NameTable[];
+  /** Whether names of tasks may still be missing (see DnsServerOptions). */
+  readonly isFilling: () => boolean;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly logger: Logger;
@@ -122,7 +124,7 @@ export class NamespaceResolvers {
   }
 
   private makeServer(path: string, door: NamespaceResolver): DnsServer {
-    const { random, logger, namesIn } = this.parts;
+    const { random, logger, namesIn, isFilling } = this.parts;
     const engine = [{ address: ENGINE_RESOLVER_ADDRESS, port: DNS_PORT }];
     return new DnsServer({
       sockets: { kind: 'descriptors', udp: door.takeUdp(), tcp: door.takeTcp() },
@@ -136,6 +138,7 @@ export class NamespaceResolvers {
         openSocket: (transport) => door.openEngineSocket(transport),
         random,
       }),
+      isFilling,
       connectionsMax: NAMESPACE_TCP_CONNECTIONS_MAX,
       random,
       logger,

@@ -44,6 +44,11 @@ export interface DnsServerOptions {
   /** Whether what is no name of these networks may be passed on. */
   readonly mayForward: (tables: readonly NameTable[]) => boolean;
   readonly forwarder: DnsForwarder;
+  /**
+   * Whether names of tasks may still be missing here, after a start. A name that only a task could
+   * have is then not denied: the client asks again.
+   */
+  readonly isFilling: () => boolean;
   /** Connections at once; default {@link DNS_TCP_CONNECTIONS_MAX}. */
   readonly connectionsMax?: number;
   readonly random: RandomSource;
@@ -206,6 +211,9 @@ export class DnsServer {
     const result = await this.options.forwarder.forward(message, transport);
     switch (result.kind) {
       case 'answer':
+        if (isNameError(result.message) && couldBeTask(question) && this.options.isFilling()) {
+          return emptyAnswer(question, RESPONSE_CODES.serverFailure);
+        }
         return result.message;
       case 'busy':
         return emptyAnswer(question, RESPONSE_CODES.refused);
@@ -213,6 +221,17 @@ export class DnsServer {
         return emptyAnswer(question, RESPONSE_CODES.serverFailure);
     }
   }
+}
+
+/** The response code is in the low bits of the fourth byte (RFC 1035, section 4.1.1). */
+function isNameError(message: Buffer): boolean {
+  return ((message[3] ?? 0) & 0xf) === RESPONSE_CODES.nameError;
+}
+
+/** Services and containers seldom have a dot in their names; the world outside has one always. */
+function couldBeTask({ type, name }: DnsQuestion): boolean {
+  const wanted = name.toLowerCase().replace(/\.$/, '');
+  return type !== 'PTR' && (!wanted.includes('.') || wanted.startsWith('tasks.'));
 }
 
 /** Fisher-Yates over a copy the caller owns. */

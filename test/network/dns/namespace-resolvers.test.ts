@@ -83,6 +83,7 @@ function start(t: Test, { names, open }: Setup): NamespaceResolvers {
     open: open ?? openNamespaceResolver,
     wanted: () => new Set(names.keys()),
     namesIn: (namespace) => names.get(namespace) ?? [],
+    isFilling: () => false,
     ...{ clock, random, logger: silentLogger },
   });
   t.teardown(async () => resolvers.stop());

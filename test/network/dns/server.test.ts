@@ -86,6 +86,7 @@ interface Setup {
   readonly names?: readonly NameTable[] | undefined;
   readonly reply?: (query: Packet) => Buffer | undefined;
   readonly upstreams?: number;
+  readonly isFilling?: () => boolean;
 }
 
 async function setUp(t: Test, setup: Setup = {}) {
@@ -96,6 +97,7 @@ async function setUp(t: Test, setup: Setup = {}) {
     mayForward: reachesOutside,
     namesFor: () => ('names' in setup ? setup.names : namesOf(3)),
     forwarder: new DnsForwarder({ upstreams: async () => upstreams, random, timeoutMs: 300 }),
+    isFilling: setup.isFilling ?? (() => false),
     random,
     logger: silentLogger,
   });
@@ -189,6 +191,22 @@ void t.test('forwards the rest, over UDP and TCP', async (t) => {
     if (answers.length === 2) break;
   }
   t.same(answers, [3, 1]);
+});
+
+void t.test('while names may be missing, those of tasks are not denied', async (t) => {
+  const denial = (query: Packet) =>
+    encode({ type: 'response', id: query.id ?? 0, flags: 0x83, questions: query.questions ?? [] });
+  let filling = true;
+  const { server } = await setUp(t, { reply: denial, isFilling: () => filling });
+  const codes = async () =>
+    await Promise.all(
+      ['db', 'tasks.db', 'db.example.com'].map(
+        async (name) => (await ask(server.port, name, 'A')).rcode,
+      ),
+    );
+  t.same(await codes(), ['SERVFAIL', 'SERVFAIL', 'NXDOMAIN']);
+  filling = false;
+  t.same(await codes(), ['NXDOMAIN', 'NXDOMAIN', 'NXDOMAIN']);
 });
 
 void t.test('marks what does not fit', async (t) => {
