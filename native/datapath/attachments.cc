@@ -90,6 +90,18 @@ std::vector<int> Attachments::Attached(const std::string& role) {
   return found;
 }
 
+void Attachments::Sweep(const std::set<std::string>& known) {
+  for (const std::string& name : Pins()) {
+    const std::string path = directory_ + "/" + name;
+    const UniqueFd link = bpf::OpenPin(path);
+    if (!link.valid()) continue;
+    const bool attached = bpf::LinkAttached(link.get());
+    if (attached && known.contains(name.substr(0, name.find('-')))) continue;
+    if (attached) bpf::DetachLink(link.get());
+    ::unlink(path.c_str());
+  }
+}
+
 void Attachments::AttachCgroup(const std::string& hook, int program_fd, int cgroup_fd,
                                uint32_t attach_type) {
   const std::string path = directory_ + "/" + hook;

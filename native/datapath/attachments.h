@@ -3,6 +3,7 @@
 // the program inside the pinned link, atomically for packets.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,10 @@ class Attachments {
   void DetachIngress(const std::string& role, int ifindex);
   /// Interface indexes with a pinned link of this role whose device still exists; drops dead pins.
   std::vector<int> Attached(const std::string& role);
+
+  /// Drops pins of links whose device is gone, and takes off what hangs under a role or hook that is
+  /// none of `known`: a former version had it.
+  void Sweep(const std::set<std::string>& known);
 
   void AttachCgroup(const std::string& hook, int program_fd, int cgroup_fd, uint32_t attach_type);
   bool IsCgroupAttached(const std::string& hook) const;

@@ -287,6 +287,7 @@ Napi::Function DatapathObject::Define(Napi::Env env) {
       {
           InstanceMethod<&This::ContainerMtu>("containerMtu"),
           InstanceMethod<&This::UsesTcx>("usesTcx"),
+          InstanceMethod<&This::RenewedMaps>("renewedMaps"),
           InstanceMethod<&This::SetNodeId>("setNodeId"),
           InstanceMethod<&This::SetLocalAddresses>("setLocalAddresses"),
           InstanceMethod<&This::PutNodes>("putNodes"),
@@ -341,6 +342,13 @@ Napi::Value DatapathObject::ContainerMtu(Info info) {
 
 Napi::Value DatapathObject::UsesTcx(Info info) {
   return Napi::Boolean::New(info.Env(), Open(info.Env()).uses_tcx());
+}
+
+Napi::Value DatapathObject::RenewedMaps(Info info) {
+  const Napi::Env env = info.Env();
+  return js::FromRows(env, Open(env).maps().renewed(), [env](const std::string& name) {
+    return Napi::String::New(env, name);
+  });
 }
 
 void DatapathObject::SetNodeId(Info info) {

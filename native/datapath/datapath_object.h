@@ -20,6 +20,7 @@ class DatapathObject : public Napi::ObjectWrap<DatapathObject> {
 
   Napi::Value ContainerMtu(Info info);
   Napi::Value UsesTcx(Info info);
+  Napi::Value RenewedMaps(Info info);
   void SetNodeId(Info info);
   void SetLocalAddresses(Info info);
   void PutNodes(Info info);

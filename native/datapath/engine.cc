@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <set>
 
 #include "datapath/echo.h"
 #include "datapath/encryption.h"
@@ -153,6 +154,10 @@ void Engine::AttachAll() {
     if (!wanted) attachments_->DetachIngress(kUplinkRole, ifindex);
   }
   AttachSockets();
+  std::set<std::string> known = {kContainerRole, kOverlayRole, kHostRole, kUplinkRole,
+                                 kWireguardRole};
+  for (const auto& [name, attach_type] : Programs::SocketHooks()) known.insert(name);
+  attachments_->Sweep(known);
 }
 
 void Engine::AttachSockets() {

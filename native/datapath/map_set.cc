@@ -1,11 +1,14 @@
 // See map_set.h.
 #include "datapath/map_set.h"
 
+#include <dirent.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <fstream>
+#include <memory>
 
 #include "netlink/system_error.h"
 
@@ -49,14 +52,49 @@ static_assert(sizeof(skep_counter) == 16);
 static_assert(sizeof(skep_trace_filter) == 40);
 static_assert(sizeof(skep_trace_row) == 80);
 
+bool IsArray(const bpf::MapSpec& spec) {
+  return spec.type == BPF_MAP_TYPE_ARRAY || spec.type == BPF_MAP_TYPE_PERCPU_ARRAY;
+}
+
 bool SameLayout(const bpf_map_info& info, const bpf::MapSpec& spec) {
   // The kernel adds flags of its own to some types; only those we ask for are compared.
   return info.type == spec.type && info.key_size == spec.key_size &&
-         info.value_size == spec.value_size && (info.map_flags & spec.flags) == spec.flags;
+         info.value_size == spec.value_size && (info.map_flags & spec.flags) == spec.flags &&
+         (!IsArray(spec) || info.max_entries >= spec.entries);
 }
 
-/// What stands behind the name of an array of programs that is not in force yet.
-constexpr char kNext[] = "-next";
+/// True if rows of a former map can be rows of the new one: values, or arrays, have only got longer.
+bool HasGrown(const bpf_map_info& former, const bpf::MapSpec& spec) {
+  return former.type == spec.type && former.key_size == spec.key_size &&
+         former.value_size <= spec.value_size && spec.type != BPF_MAP_TYPE_PERCPU_ARRAY;
+}
+
+/// Copies rows, with zeros behind their values. Rows that flows change meanwhile may be missed; walking
+/// begins again where one has just gone, so its steps are bounded.
+void CopyRows(int from, int to, const bpf::MapSpec& spec) {
+  std::vector<uint8_t> key(spec.key_size);
+  std::vector<uint8_t> next(spec.key_size);
+  uint64_t steps = uint64_t{spec.entries} * 2;
+  for (bool more = bpf::MapNextKey(from, nullptr, next.data()); more && steps > 0;
+       more = bpf::MapNextKey(from, key.data(), next.data()), steps--) {
+    key = next;
+    std::vector<uint8_t> value(spec.value_size);
+    if (bpf::MapLookup(from, key.data(), value.data())) {
+      bpf::MapUpdate(to, spec.name, key.data(), value.data());
+    }
+  }
+}
+
+/// Layout of the maps in force; ours if there are none, or none that say so.
+uint32_t LayoutOf(const std::string& directory) {
+  const UniqueFd pinned = bpf::OpenPin(directory + "/sw_layout");
+  const uint32_t first = 0;
+  uint32_t layout = 0;
+  if (pinned.valid() && bpf::MapInfo(pinned.get()).value_size == sizeof layout) {
+    bpf::MapLookup(pinned.get(), &first, &layout);
+  }
+  return layout == 0 ? SKEP_LAYOUT : layout;
+}
 
 /// Number of CPUs the kernel may ever have: the length of a per-CPU value.
 size_t PossibleCpus() {
@@ -70,37 +108,71 @@ size_t PossibleCpus() {
 }  // namespace
 
 MapSet::MapSet(const std::string& directory, const Entries& entries) : directory_(directory) {
+  const bool readable = LayoutOf(directory) == SKEP_LAYOUT;
   for (bpf::MapSpec spec : kMaps) {
+    const auto wanted = entries.find(spec.name);
+    if (wanted != entries.end()) spec.entries = wanted->second;
     const std::string path = directory + "/" + spec.name;
-    if (spec.type == BPF_MAP_TYPE_PROG_ARRAY) {
+    UniqueFd pinned = bpf::OpenPin(path);
+    if (!pinned.valid()) {
       UniqueFd made = bpf::CreateMap(spec);
-      ::unlink((path + kNext).c_str());
-      bpf::Pin(made.get(), path + kNext);
+      bpf::Pin(made.get(), path);
       fds_.emplace(spec.name, std::move(made));
       continue;
     }
-    const auto wanted = entries.find(spec.name);
-    if (wanted != entries.end()) spec.entries = wanted->second;
-    UniqueFd pinned = bpf::OpenPin(path);
-    if (pinned.valid() && SameLayout(bpf::MapInfo(pinned.get()), spec)) {
+    if (spec.type == BPF_MAP_TYPE_PROG_ARRAY) {
+      fds_.emplace(spec.name, MakeBeside(spec));
+      continue;
+    }
+    const bpf_map_info former = bpf::MapInfo(pinned.get());
+    if (readable && SameLayout(former, spec)) {
       fds_.emplace(spec.name, std::move(pinned));
       continue;
     }
-    if (pinned.valid()) ::unlink(path.c_str());
-    UniqueFd made = bpf::CreateMap(spec);
-    bpf::Pin(made.get(), path);
+    if (wanted == entries.end()) spec.entries = std::max(spec.entries, former.max_entries);
+    UniqueFd made = MakeBeside(spec);
+    if (readable && HasGrown(former, spec)) {
+      CopyRows(pinned.get(), made.get(), spec);
+    } else {
+      renewed_.emplace_back(spec.name);
+    }
     fds_.emplace(spec.name, std::move(made));
+  }
+  sw_layout().Put(0, SKEP_LAYOUT);
+}
+
+UniqueFd MapSet::MakeBeside(const bpf::MapSpec& spec) {
+  UniqueFd made = bpf::CreateMap(spec);
+  const std::vector<std::string> pins = Pins();
+  for (uint32_t number = 1;; number++) {
+    const std::string name = std::string(spec.name) + "-" + std::to_string(number);
+    // Another number than those of take-overs that were broken off, since programs in force may use theirs.
+    if (std::find(pins.begin(), pins.end(), name) != pins.end()) continue;
+    bpf::Pin(made.get(), directory_ + "/" + name);
+    beside_[spec.name] = name;
+    return made;
   }
 }
 
+std::vector<std::string> MapSet::Pins() const {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(directory_.c_str()), ::closedir);
+  if (!directory) throw SystemError(errno, "opendir", directory_);
+  while (const dirent* entry = ::readdir(directory.get())) {
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  return names;
+}
+
 void MapSet::Commit() const {
-  for (const bpf::MapSpec& spec : kMaps) {
-    if (spec.type != BPF_MAP_TYPE_PROG_ARRAY) continue;
-    const std::string path = directory_ + "/" + spec.name;
-    ::unlink(path.c_str());
-    if (::rename((path + kNext).c_str(), path.c_str()) < 0) {
-      throw SystemError(errno, "rename", path + kNext);
+  for (const auto& [name, pin] : beside_) {
+    const std::string path = directory_ + "/" + name;
+    if (::rename((directory_ + "/" + pin).c_str(), path.c_str()) < 0) {
+      throw SystemError(errno, "rename", path);
     }
+  }
+  for (const std::string& name : Pins()) {
+    if (!fds_.contains(name)) ::unlink((directory_ + "/" + name).c_str());
   }
 }
 

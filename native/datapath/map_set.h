@@ -85,14 +85,20 @@ class MapSet {
  public:
   using Entries = std::map<std::string, uint32_t>;
 
-  /// Takes over each map pinned in `directory` if its layout is ours, else makes and pins it.
-  /// `entries` overrides default sizes by map name; a map that is taken over keeps its size.
-  /// Arrays of programs are made anew, beside those in force until `Commit`.
+  /// Takes over each map pinned in `directory` if its layout is ours. If not, another is made beside
+  /// it, with the former rows where only fields were added at the end of its values; arrays of programs
+  /// are always made anew. `entries` overrides default sizes by map name; a map that is taken over
+  /// keeps its size.
   MapSet(const std::string& directory, const Entries& entries);
 
-  /// The programs that use the new arrays of programs are attached: the former arrays go. The kernel
-  /// empties such an array once it has neither pin nor descriptor.
+  /// The programs that use these maps are attached: those made beside others take their names, in one
+  /// step each, and what else is pinned in the directory goes. Until then the former maps keep their
+  /// pins, and so do those of take-overs that were broken off: the kernel empties an array of programs
+  /// that has neither pin nor descriptor, also while programs use it.
   void Commit() const;
+
+  /// Maps whose former rows could not be taken over.
+  const std::vector<std::string>& renewed() const { return renewed_; }
 
   /// Descriptor of a map, by name. @throws SystemError ENOENT
   int Fd(const std::string& name) const;
@@ -107,8 +113,15 @@ class MapSet {
   std::array<skep_counter, SKEP_COUNTERS> Counters() const;
 
  private:
+  /// Makes a map under a name of its own beside the one pinned as `spec.name`.
+  UniqueFd MakeBeside(const bpf::MapSpec& spec);
+  std::vector<std::string> Pins() const;
+
   std::string directory_;
   std::map<std::string, UniqueFd> fds_;
+  /// Name of the pin by name of the map, for those made beside others.
+  std::map<std::string, std::string> beside_;
+  std::vector<std::string> renewed_;
 };
 
 }  // namespace skep::datapath

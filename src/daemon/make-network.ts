@@ -38,6 +38,10 @@ export async function portsFree(context: NodeContext, dataPathPort: number): Pro
   }
 }
 
+const RENEWED_MAPS =
+  'tables of the skepd before could not be taken over, since their rows mean something else now: they ' +
+  'are filled again from what the cluster announces, and connections through services may be reset';
+
 /** Networking that opens the packet side once the port is known. */
 export function makeNetwork(
   context: NodeContext,
@@ -60,6 +64,8 @@ export function makeNetwork(
         tunnelPort: dataPathPort,
         dnsAddress: DNS_ADDRESS,
       });
+      const { renewedMaps } = datapath;
+      if (renewedMaps.length > 0) logger.warn({ maps: renewedMaps }, RENEWED_MAPS);
       return new NodeNetwork({
         datapath,
         netlink,

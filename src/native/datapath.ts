@@ -42,6 +42,7 @@ export interface DatapathTestOptions {
 interface NativeDatapath {
   containerMtu(): number;
   usesTcx(): boolean;
+  renewedMaps(): readonly string[];
   setNodeId(nodeId: string): void;
   setLocalAddresses(addresses: readonly string[]): void;
   putNodes(rows: readonly NodeRow[]): void;
@@ -138,6 +139,11 @@ export class KernelDatapath implements Datapath {
   /** True with tcx links, false with the clsact fallback of kernels before 6.6. */
   get usesTcx(): boolean {
     return this.#native.usesTcx();
+  }
+
+  /** Tables of a former skepd whose rows this one cannot read: they began empty. */
+  get renewedMaps(): readonly string[] {
+    return this.#native.renewedMaps();
   }
 
   setNodeId(nodeId: string): void {

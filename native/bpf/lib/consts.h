@@ -1,6 +1,10 @@
 /* Numbers of the data plane that both the BPF programs and user space must agree on. */
 #pragma once
 
+/* Changes whenever rows of a map come to mean something else, and nothing a map's sizes show says so. Fields
+ * added at the end of a value need no change: in rows of before they are zero. */
+#define SKEP_LAYOUT 1
+
 /* VNI of published-port traffic between nodes; networks start at 4096. */
 #define SKEP_MESH_VNI 1
 

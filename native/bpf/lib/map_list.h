@@ -2,6 +2,8 @@
  * this list, the C++ side creates or takes them over from the same list (native/datapath/maps.cc).
  * `entries` is the default; user space overrides those a limit exists for. */
 
+/* SKEP_LAYOUT of who wrote the others. */
+SKEP_MAP(sw_layout, ARRAY, __u32, __u32, 1, 0)
 /* Settings of this node. */
 SKEP_MAP(sw_config, ARRAY, __u32, struct skep_config, 1, 0)
 /* Members of the cluster by tunnel address; VXLAN from anybody else is dropped. */

@@ -446,6 +446,7 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   openSelfTest,
   paths: () => selfTest?.report(),
   usesTcx: () => datapath?.usesTcx,
+  renewedMaps: () => datapath?.renewedMaps,
   setName: (value: string) => {
     name = value;
   },

@@ -152,6 +152,8 @@ export interface NodeOptions {
   readonly forceClsact?: boolean;
   readonly forceTunnelDevice?: boolean;
   readonly limits?: Partial<DatapathLimits>;
+  /** `eth0` if absent. */
+  readonly underlayInterfaces?: readonly string[];
 }
 
 /** Builds and removes everything. */
@@ -196,9 +198,13 @@ export class World {
     return node;
   }
 
-  /** Starts a process that opens (or takes over) the node's data path. */
-  async openAgent(node: WorldNode, options: NodeOptions = {}): Promise<void> {
-    node.agent = await this.actor(node.enter());
+  /** Starts a process, behind a command if one is given, that opens (or takes over) the node's data path. */
+  async openAgent(
+    node: WorldNode,
+    options: NodeOptions = {},
+    command: readonly string[] = [],
+  ): Promise<void> {
+    node.agent = await this.actor([...node.enter(), ...command]);
     await node.agent.call('open', {
       pinDirectory: `${node.directory}/skep`,
       underlayInterfaces: ['eth0'],
