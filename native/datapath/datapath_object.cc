@@ -289,6 +289,7 @@ Napi::Function DatapathObject::Define(Napi::Env env) {
           InstanceMethod<&This::UsesTcx>("usesTcx"),
           InstanceMethod<&This::RenewedMaps>("renewedMaps"),
           InstanceMethod<&This::SetNodeId>("setNodeId"),
+          InstanceMethod<&This::SetUnderlay>("setUnderlay"),
           InstanceMethod<&This::SetLocalAddresses>("setLocalAddresses"),
           InstanceMethod<&This::PutNodes>("putNodes"),
           InstanceMethod<&This::RemoveNodes>("removeNodes"),
@@ -354,6 +355,17 @@ Napi::Value DatapathObject::RenewedMaps(Info info) {
 void DatapathObject::SetNodeId(Info info) {
   const uint32_t id = js::ParseAddress(info.Env(), info[0].ToString(), "nodeId");
   Guarded(info.Env(), [&] { Open(info.Env()).SetNodeId(id); });
+}
+
+Napi::Value DatapathObject::SetUnderlay(Info info) {
+  const Napi::Env env = info.Env();
+  std::vector<std::string> names;
+  js::ForEach(info[0], [&names](const Napi::Value& name) {
+    names.push_back(name.ToString().Utf8Value());
+  });
+  return Guarded(env, [&]() -> Napi::Value {
+    return Napi::Boolean::New(env, Open(env).SetUnderlay(names));
+  });
 }
 
 void DatapathObject::SetLocalAddresses(Info info) {

@@ -22,6 +22,7 @@ class DatapathObject : public Napi::ObjectWrap<DatapathObject> {
   Napi::Value UsesTcx(Info info);
   Napi::Value RenewedMaps(Info info);
   void SetNodeId(Info info);
+  Napi::Value SetUnderlay(Info info);
   void SetLocalAddresses(Info info);
   void PutNodes(Info info);
   void RemoveNodes(Info info);

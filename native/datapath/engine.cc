@@ -9,9 +9,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <set>
 
@@ -64,6 +67,16 @@ uint64_t NamespaceCookie() {
 
 constexpr uint32_t kEthernetBytes = 14;
 
+/// Whether programs may say which source a tunnel packet gets. Nothing tells before a packet is sent, so
+/// the version has to.
+bool TakesTunnelSources() {
+  constexpr int kSince = 6;
+  utsname name{};
+  return ::uname(&name) == 0 && std::atoi(name.release) >= kSince;
+}
+static_assert(sizeof(bpf_tunnel_key) ==
+              offsetof(bpf_tunnel_key, local_ipv4) + SKEP_TUNNEL_SOURCE_BYTES);
+
 /// Host sockets reach published ports under the link-local neighbour of the DNS address.
 uint32_t FrontendFor(uint32_t dns_address) { return dns_address ^ htonl(1); }
 
@@ -108,6 +121,7 @@ void Engine::Configure(const EngineOptions& options) {
   config.fronts_be = FrontsFor(wanted.dns_address);
   config.tunnel_port_be = port;
   config.tunnel_address_be = options.tunnel_address;
+  config.tunnel_source_bytes = TakesTunnelSources() ? SKEP_TUNNEL_SOURCE_BYTES : 0;
   const auto& underlay = devices_->underlay();
   // A former process may have switched them; a device that had to be made anew has to be told again.
   if (software_checksums_) CompleteChecksums(kTunnelDevice);
@@ -185,6 +199,28 @@ void Engine::ReservePorts() {
   if (!tables_->PortsChanged()) return;
   published_ports_ = tables_->PublishedPorts();
   ReservedPorts(*maps_).Apply(published_ports_);
+}
+
+bool Engine::SetUnderlay(const std::vector<std::string>& names) {
+  netlink::Rtnetlink rtnetlink;
+  std::map<int, uint32_t> wanted;  // MTU by interface index
+  std::map<int, uint32_t> former;
+  std::vector<std::string> existing;
+  for (const std::string& name : names) {
+    const auto link = rtnetlink.FindLink(name);
+    if (!link) continue;
+    wanted.emplace(link->index, link->mtu);
+    existing.push_back(name);
+  }
+  for (const netlink::Link& link : devices_->underlay()) former.emplace(link.index, link.mtu);
+  if (existing.empty() || wanted == former) return false;
+  options_.devices.underlay_interfaces = existing;
+  Configure(options_);
+  for (const auto& [ifindex, mtu] : former) {
+    if (!wanted.contains(ifindex)) attachments_->DetachIngress(kUplinkRole, ifindex);
+  }
+  AttachAll();
+  return true;
 }
 
 void Engine::SetLocalAddresses(const std::vector<uint32_t>& addresses) {

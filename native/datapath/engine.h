@@ -43,6 +43,9 @@ class Engine {
   bool uses_tcx() const { return attachments_->mode() == AttachMode::kTcx; }
 
   void SetNodeId(uint32_t node_id);
+  /// Makes those of the interfaces that exist the underlay; if none does, the former ones stay. True if
+  /// one came, went, was made anew or has another MTU. Own addresses have to be set again afterwards.
+  bool SetUnderlay(const std::vector<std::string>& names);
   void SetLocalAddresses(const std::vector<uint32_t>& addresses);
   void PutNetwork(const NetworkRow& row);
   void RemoveNetwork(uint32_t vni);

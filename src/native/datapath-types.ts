@@ -219,6 +219,12 @@ export interface Datapath {
   /** Identifies this node on the mesh; needed before published ports work across nodes. */
   setNodeId(nodeId: string): void;
   /** Addresses published ports answer on (all of the host's own, never 127/8: that is handled by the socket hooks). */
+  /**
+   * Makes those of the interfaces that exist the underlay, and the MTU for containers theirs; if none
+   * exists, the former ones stay.
+   * @returns whether anything changed; own addresses have to be set again then
+   */
+  setUnderlay(interfaceNames: readonly string[]): boolean;
   setLocalAddresses(addresses: readonly string[]): void;
   putNodes(rows: readonly NodeRow[]): void;
   removeNodes(nodeIds: readonly string[]): void;

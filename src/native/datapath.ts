@@ -44,6 +44,7 @@ interface NativeDatapath {
   usesTcx(): boolean;
   renewedMaps(): readonly string[];
   setNodeId(nodeId: string): void;
+  setUnderlay(interfaceNames: readonly string[]): boolean;
   setLocalAddresses(addresses: readonly string[]): void;
   putNodes(rows: readonly NodeRow[]): void;
   removeNodes(nodeIds: readonly string[]): void;
@@ -117,7 +118,6 @@ export function openDatapath(options: DatapathOptions & DatapathTestOptions): Ke
 
 /** {@link Datapath} in the kernel. */
 export class KernelDatapath implements Datapath {
-  readonly containerMtu: number;
   readonly #native: NativeDatapath;
   readonly #rules: NetfilterRules;
 
@@ -131,9 +131,12 @@ export class KernelDatapath implements Datapath {
     } catch (error) {
       throw explain(error, options);
     }
-    this.containerMtu = this.#native.containerMtu();
     this.#rules = new NetfilterRules(options.tunnelPort);
     this.#rules.install();
+  }
+
+  get containerMtu(): number {
+    return this.#native.containerMtu();
   }
 
   /** True with tcx links, false with the clsact fallback of kernels before 6.6. */
@@ -148,6 +151,10 @@ export class KernelDatapath implements Datapath {
 
   setNodeId(nodeId: string): void {
     this.#native.setNodeId(nodeId);
+  }
+
+  setUnderlay(interfaceNames: readonly string[]): boolean {
+    return this.#native.setUnderlay(interfaceNames);
   }
 
   setLocalAddresses(addresses: readonly string[]): void {

@@ -38,6 +38,7 @@ export class RecordingDatapath implements Datapath {
   readonly containerMtu = CONTAINER_MTU;
   nodeId: string | undefined;
   localAddresses: readonly string[] = [];
+  underlay: readonly string[] = [];
   /** Tunnels whose kernel answers echoes. */
   readonly answering = new Set<string>();
   /** Names of the calls made, in order, with the number of rows. */
@@ -63,6 +64,12 @@ export class RecordingDatapath implements Datapath {
   setNodeId(nodeId: string): void {
     this.calls.push(`setNodeId ${nodeId}`);
     this.nodeId = nodeId;
+  }
+
+  setUnderlay(interfaceNames: readonly string[]): boolean {
+    const changed = interfaceNames.join(' ') !== this.underlay.join(' ');
+    this.underlay = interfaceNames;
+    return changed;
   }
 
   setLocalAddresses(addresses: readonly string[]): void {

@@ -28,18 +28,18 @@ export class HostAddresses {
   }
 
   /**
-   * Reads and compares.
+   * Reads and compares; after a change of the underlay the data path is `always` told.
    * @returns whether anything changed
    * @throws Node-like errors of netlink and the data path
    */
-  refresh(): boolean {
+  refresh(always = false): boolean {
     const known = this.netlink
       .addresses()
       .filter(({ address }) => !address.startsWith('127.'))
       .filter(({ interfaceName }) => !interfaceName.startsWith(OWN_DEVICE_PREFIX))
       .map(({ address, interfaceName }) => ({ address, interfaceName }));
     const text = known.map(({ address, interfaceName }) => `${address} ${interfaceName}`).sort();
-    if (text.join('\n') === this.told) return false;
+    if (!always && text.join('\n') === this.told) return false;
     this.datapath.setLocalAddresses([...new Set(known.map(({ address }) => address))].sort());
     this.known = known;
     this.told = text.join('\n');

@@ -59,6 +59,9 @@ export const RETIRED_PORTS_MAX = 1024;
 /** Own addresses and twin networks are looked at again this often. */
 export const HOST_ADDRESS_PERIOD_MS = 5000;
 
+/** Routes to other nodes looked at in one turn; with more nodes each is looked at more rarely, new ones first. */
+export const ROUTES_PER_TURN = 32;
+
 /** The kernel's tables are compared with what they should hold this often. */
 export const REPAIR_PERIOD_MS = 5000;
 

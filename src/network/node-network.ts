@@ -68,6 +68,7 @@ import { DatapathSight } from './sight.js';
 import { EndpointTables, type WithdrawnEndpoint } from './tables.js';
 import { TakenPorts } from './taken-ports.js';
 import { takeOver } from './takeover.js';
+import { Underlay } from './underlay.js';
 import { TwinSweeper } from './twin-sweeper.js';
 import type {
   AttachmentAllocator,
@@ -131,6 +132,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly dns: DnsServer;
   private readonly resolvers: NamespaceResolvers;
   private readonly hostAddresses: HostAddresses;
+  private readonly underlay: Underlay;
   private readonly settling: Settling;
   private readonly encryption: Encryption;
   private readonly repairer: Repairer;
@@ -165,6 +167,7 @@ export class NodeNetwork implements NodeNetworking {
     this.taken = new TakenPorts(logger, heldPorts);
     this.settling = new Settling(clock);
     this.hostAddresses = new HostAddresses(netlink, datapath);
+    this.underlay = this.makeUnderlay();
     this.gossip = new ClusterGossip({
       startGossip: parts.startGossip,
       options: {
@@ -401,6 +404,12 @@ export class NodeNetwork implements NodeNetworking {
     return this.liveness.isDataPathAlive(nodeId);
   }
 
+  private makeUnderlay(): Underlay {
+    const { datapath, netlink, logger, options } = this.parts;
+    const ownAddresses = [options.tunnelAddress, options.advertiseAddress];
+    return new Underlay({ ...{ netlink, datapath, logger, ownAddresses } });
+  }
+
   private makeSelfTest(): PathSelfTest {
     const { datapath, environment, logger } = this.parts;
     const selfTest: PathSelfTest = new PathSelfTest({
@@ -563,6 +572,7 @@ export class NodeNetwork implements NodeNetworking {
       this.names = namesBySource(state, buildNameTables(view.networks, view.endpoints));
       const desired = desiredDatapath(view);
       this.selfTest.configure(desired.nodeId, pathPeers(view, desired));
+      if (this.underlay.follow(desired.nodes)) this.hostAddresses.refresh(true);
       const merged = this.pinned?.merge(desired, (tunnel) => this.keeps(tunnel)) ?? desired;
       const { written, removed } = this.reconciler.apply(this.retired.merge(merged));
       if (written + removed > 0) this.parts.logger.debug({ written, removed }, 'data path changed');
@@ -601,7 +611,7 @@ export class NodeNetwork implements NodeNetworking {
   private keepHouse(): void {
     this.gossip.tick();
     try {
-      if (this.hostAddresses.refresh()) this.schedule();
+      if (this.hostAddresses.refresh(this.underlay.look())) this.schedule();
       this.resolvers.reconcile();
       this.driver.releaseVanished();
     } catch (error) {

@@ -5,6 +5,9 @@
  * added at the end of a value need no change: in rows of before they are zero. */
 #define SKEP_LAYOUT 1
 
+/* Bytes of a tunnel key's source address, of either family: a power of two. */
+#define SKEP_TUNNEL_SOURCE_BYTES 16
+
 /* VNI of published-port traffic between nodes; networks start at 4096. */
 #define SKEP_MESH_VNI 1
 

@@ -26,7 +26,7 @@ struct skep_config {
   __u32 frame_bytes_max; /* longest frame that fits the underlay after encapsulation */
   __u32 fronts_be; /* first of the SKEP_FRONTS addresses behind skep_service.front_be */
   __u32 encrypted_networks; /* how many rows of sw_network are encrypted */
-  __u32 pad;
+  __u32 tunnel_source_bytes; /* SKEP_TUNNEL_SOURCE_BYTES where the kernel takes tunnel sources, else 0 */
 };
 
 struct skep_node {

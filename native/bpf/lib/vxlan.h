@@ -46,9 +46,13 @@ static __always_inline int to_tunnel_device(struct __sk_buff *skb, struct skep_c
   key.tunnel_id = vni;
   key.remote_ipv4 = tunnel;
   key.tunnel_ttl = 64;
-  /* Cut off before local_ipv4: the kernel picks the outer source by route. */
-  if (bpf_skb_set_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, local_ipv4),
-                             BPF_F_ZERO_CSUM_TX) < 0)
+  /* Members are known by their tunnel address, whichever interface the packet leaves by. Before Linux 6.0
+   * the key is cut off before it, and the kernel picks the source by route. No branch: each way of the
+   * programs that ends here would be walked through twice by the verifier. */
+  key.local_ipv4 = bpf_ntohl(config->tunnel_address_be);
+  __u32 key_bytes = offsetof(struct bpf_tunnel_key, local_ipv4) +
+                    (config->tunnel_source_bytes & SKEP_TUNNEL_SOURCE_BYTES);
+  if (bpf_skb_set_tunnel_key(skb, &key, key_bytes, BPF_F_ZERO_CSUM_TX) < 0)
     return DROP(SKEP_TUNNEL_SEND);
   count(skb, SKEP_TO_TUNNEL);
   return bpf_redirect(config->vxlan_ifindex, 0);

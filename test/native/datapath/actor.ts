@@ -8,6 +8,7 @@ import { hostname } from 'node:os';
 import { openDatapath, type KernelDatapath } from '../../../src/native/datapath.js';
 import { EncryptionAgent, type EncryptionOptions } from './encryption-agent.js';
 import { SelfTestAgent } from './self-test-agent.js';
+import { UnderlayAgent } from './underlay-agent.js';
 import type { DatapathOptions } from '../../../src/native/datapath-types.js';
 import type { PathPeer } from '../../../src/network/paths/types.js';
 import { type Ipv4Packet, ipv4Frame } from './packets.js';
@@ -50,6 +51,7 @@ let name = hostname();
 let datapath: KernelDatapath | undefined;
 let encryption: EncryptionAgent | undefined;
 let selfTest: SelfTestAgent | undefined;
+let underlay: UnderlayAgent | undefined;
 let stream: { socket: net.Socket; answered: number; failure: string | undefined } | undefined;
 
 async function listening(server: net.Server, port: number, host: string): Promise<void> {
@@ -418,6 +420,11 @@ function openSelfTest(ownId: string, peers: readonly PathPeer[]): void {
   selfTest = new SelfTestAgent(datapath, ownId, peers);
 }
 
+function openUnderlay(ownAddress: string): void {
+  if (datapath === undefined) throw new Error('no data path is open');
+  underlay = new UnderlayAgent(datapath, ownAddress);
+}
+
 const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   testRuns,
   serveTcp,
@@ -445,6 +452,10 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   encryption: callEncryption,
   openSelfTest,
   paths: () => selfTest?.report(),
+  openUnderlay,
+  followUnderlay: (tunnels: readonly string[]) => underlay?.follow(tunnels),
+  lookAtUnderlay: () => underlay?.look(),
+  containerMtu: () => datapath?.containerMtu,
   usesTcx: () => datapath?.usesTcx,
   renewedMaps: () => datapath?.renewedMaps,
   setName: (value: string) => {

@@ -152,6 +152,8 @@ export interface NodeOptions {
   readonly forceClsact?: boolean;
   readonly forceTunnelDevice?: boolean;
   readonly limits?: Partial<DatapathLimits>;
+  /** {@link TUNNEL_PORT} if absent. */
+  readonly tunnelPort?: number;
   /** `eth0` if absent. */
   readonly underlayInterfaces?: readonly string[];
 }

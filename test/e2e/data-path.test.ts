@@ -1,0 +1,117 @@
+/**
+ * `--data-path-addr` and `--data-path-port`: containers' packets take another network and another UDP
+ * port than the cluster's own traffic, published ports answer on both, and the self-test sees it all.
+ */
+import t from 'tap';
+import { waitFor } from '../testbed/commands.js';
+import { CLIENT_ADDRESS, WEB_IMAGE } from '../testbed/layout.js';
+import { containerOn, socketOf, waitForReplicas } from '../testbed/swarm.js';
+import {
+  askWho,
+  docker,
+  down,
+  type Host,
+  inClient,
+  inHost,
+  mustDocker,
+  skep,
+  up,
+} from '../testbed/testbed.js';
+
+// Far above what it takes: the machine may be busy with other things.
+t.setTimeout(500_000);
+
+const PORT = '7777';
+const PUBLISHED = 8000;
+const BRIDGE = 'br-data';
+/** The outside client's address on that network. */
+const CLIENT = '192.168.88.1';
+
+async function must(work: Promise<{ code: number | null; stdout: string; stderr: string }>) {
+  const { code, stdout, stderr } = await work;
+  if (code !== 0) throw new Error(stderr);
+  return stdout;
+}
+
+const dataAddress = (host: Host): string => host.address.replace('.77.', '.88.');
+
+/** Packets a host has sent through its data path interface. */
+async function sent(host: Host): Promise<number> {
+  const text = await must(inHost(host, ['ip', '-s', '-j', 'link', 'show', 'eth1']));
+  const [link] = JSON.parse(text) as { stats64: { tx: { packets: number } } }[];
+  return link?.stats64.tx.packets ?? 0;
+}
+
+/** A network of its own for the data path. */
+async function addDataNetwork(hosts: readonly Host[]): Promise<void> {
+  await must(inClient(['ip', 'link', 'add', BRIDGE, 'type', 'bridge']));
+  await must(inClient(['ip', 'addr', 'add', `${CLIENT}/24`, 'dev', BRIDGE]));
+  await must(inClient(['ip', 'link', 'set', BRIDGE, 'up']));
+  for (const host of hosts) {
+    const port = `d${host.number}`;
+    await must(inClient(['ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', `${port}h`]));
+    await must(inClient(['ip', 'link', 'set', port, 'master', BRIDGE, 'up']));
+    await must(inClient(['ip', 'link', 'set', `${port}h`, 'netns', String(host.holderPid)]));
+    await must(inHost(host, ['ip', 'link', 'set', `${port}h`, 'name', 'eth1']));
+    await must(inHost(host, ['ip', 'addr', 'add', `${dataAddress(host)}/24`, 'dev', 'eth1']));
+    await must(inHost(host, ['ip', 'link', 'set', 'eth1', 'up']));
+  }
+}
+
+void t.test('a data path of its own', async (t) => {
+  const hosts = await up(2);
+  try {
+    const [first, second] = hosts as readonly [Host, Host];
+    await addDataNetwork(hosts);
+    const socket = socketOf(first, 'skep');
+    await mustDocker(socket, [
+      ...['swarm', 'init', '--advertise-addr', first.address],
+      ...['--data-path-addr', dataAddress(first), '--data-path-port', PORT],
+    ]);
+    const token = await mustDocker(socket, ['swarm', 'join-token', '-q', 'worker']);
+    await mustDocker(socketOf(second, 'skep'), [
+      ...['swarm', 'join', '--token', token, '--advertise-addr', second.address],
+      ...['--data-path-addr', 'eth1', `${first.address}:2377`],
+    ]);
+    await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'front']);
+    await mustDocker(socket, [
+      ...['service', 'create', '--detach', '--name', 'web', '--network', 'front'],
+      ...['--replicas', '2', '--replicas-max-per-node', '1', '-p', '8000:80', WEB_IMAGE],
+    ]);
+    await waitForReplicas(socket, 'web', 2, 60_000);
+
+    const { id } = await containerOn(first, 'web');
+    const target = (await containerOn(second, 'web')).addresses['front'] ?? '';
+    await waitFor(`${target} to answer`, 30_000, async () => {
+      const url = `http://${target}/cgi-bin/who`;
+      const wget = ['exec', id, 'busybox', 'timeout', '3', 'wget', '-q', '-O', '-', url];
+      return (await docker(first.dockerSocket, wget)).code === 0 ? true : undefined;
+    });
+    for (const host of hosts) {
+      t.match(await must(inHost(host, ['ip', '-d', 'link', 'show', 'sw-vx0'])), `dstport ${PORT} `);
+      const other = host === first ? second : first;
+      for (const [address, client] of [
+        [host.address, CLIENT_ADDRESS],
+        [dataAddress(host), CLIENT],
+      ] as const) {
+        const names = new Set<string>();
+        const before = await sent(host);
+        await waitFor(`both tasks behind ${address}`, 30_000, async () => {
+          const answer = await askWho(address, PUBLISHED);
+          if (answer === undefined) return undefined;
+          t.equal(answer.clientAddress, client);
+          names.add(answer.hostname);
+          return names.size === 2 ? true : undefined;
+        });
+        t.ok((await sent(host)) > before, 'over the data path network');
+      }
+      const row = await waitFor(`${host.name} to have tested its path`, 30_000, async () => {
+        const { stdout } = await skep(host, ['net', 'paths']);
+        return stdout.split('\n').find((line) => line.includes(' good '));
+      });
+      t.match(row, dataAddress(other));
+    }
+  } finally {
+    await down();
+  }
+});
