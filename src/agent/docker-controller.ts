@@ -43,7 +43,7 @@ import type {
   TaskController,
 } from './executor.js';
 import type { ImagePuller } from './image-puller.js';
-import { bindSourceText, checkMount } from './mounts.js';
+import { checkMount } from './mounts.js';
 import { taskName } from '../model/naming.js';
 import { TASK_ID_LABEL } from './container-labels.js';
 import type { SecretMounts } from './secret-mounts.js';
@@ -129,7 +129,7 @@ export class DockerController implements TaskController {
       this.requireHostPorts();
       const networking = await this.prepareNetworks();
       await this.connectOthers(networking);
-      await this.context.operations.run(signal, () => this.context.client.start(state.id));
+      await this.startContainer(state.id, signal);
     }
     const started = await this.context.watch.until(state.id, startedVerdict, signal);
     this.state = started;
@@ -140,6 +140,19 @@ export class DockerController implements TaskController {
       throw exitError(started.exitCode, started.error);
     }
     // Without a health check one that ended already did start: the wait tells how it ended.
+  }
+
+  private async startContainer(id: string, signal: AbortSignal): Promise<void> {
+    const { operations, client } = this.context;
+    try {
+      await operations.run(signal, () => client.start(id));
+    } catch (thrown) {
+      const error = SkepError.from(thrown);
+      if (signal.aborted || isTemporary(error)) throw error;
+      throw new SkepError(error.code, `starting container failed: ${error.message}`, {
+        cause: thrown,
+      });
+    }
   }
 
   /**
@@ -300,7 +313,7 @@ export class DockerController implements TaskController {
       const error = SkepError.from(thrown);
       // Made before a crash, by an effect that could not tell any more.
       if (error.code === 'already_exists' && (await this.look()) !== undefined) return;
-      throw new SkepError(error.code, bindSourceText(error.message), { cause: thrown });
+      throw error;
     }
   }
 

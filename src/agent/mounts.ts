@@ -1,7 +1,7 @@
 /**
  * Mounts of a container spec in the engine's JSON, with SwarmKit's checks and texts
  * (executor/container/validate.go). That a bind source exists is left to the engine, which sees
- * its own file system; {@link bindSourceText} gives its refusal SwarmKit's wording.
+ * its own file system.
  */
 import type Docker from 'dockerode';
 import { posix } from 'node:path';
@@ -55,14 +55,6 @@ export function checkMount(mount: Mount): void {
     default:
       refuse(`invalid mount type: ${String(mount.type)}`);
   }
-}
-
-/** The engine's text for a missing bind source in SwarmKit's words; other texts unchanged. */
-export function bindSourceText(engineText: string): string {
-  const missing = /bind source path does not exist: (.*)$/.exec(engineText);
-  return missing === null
-    ? engineText
-    : `invalid bind mount source, source path not found: ${missing[1] ?? ''}`;
 }
 
 /** One checked mount as the engine takes it. */

@@ -203,19 +203,7 @@ export class NodeNetwork implements NodeNetworking {
       ...ipam.handlers(),
     ]);
     this.plugin = new PluginServer(options.pluginSocket, handlers, logger);
-    const skip = new Set([options.dnsAddress]);
-    this.dns = new DnsServer({
-      sockets: { kind: 'address', address: options.dnsAddress, port: options.dnsPort },
-      namesFor: (source) => this.names.get(source),
-      mayForward: reachesOutside,
-      forwarder: new DnsForwarder({
-        upstreams: resolvConfUpstreams(options.resolvConf, skip),
-        random,
-      }),
-      isFilling: () => this.isFilling(),
-      random,
-      logger,
-    });
+    this.dns = this.makeNameServer();
     this.resolvers = this.makeResolvers();
   }
 
@@ -408,6 +396,25 @@ export class NodeNetwork implements NodeNetworking {
     const { datapath, netlink, logger, options } = this.parts;
     const ownAddresses = [options.tunnelAddress, options.advertiseAddress];
     return new Underlay({ ...{ netlink, datapath, logger, ownAddresses } });
+  }
+
+  /** Answers tasks, by the address they ask from. */
+  private makeNameServer(): DnsServer {
+    const { environment, logger, options } = this.parts;
+    const { random } = environment;
+    const skip = new Set([options.dnsAddress]);
+    return new DnsServer({
+      sockets: { kind: 'address', address: options.dnsAddress, port: options.dnsPort },
+      namesFor: (source) => this.names.get(source),
+      mayForward: reachesOutside,
+      forwarder: new DnsForwarder({
+        upstreams: resolvConfUpstreams(options.resolvConf, skip),
+        random,
+      }),
+      isFilling: () => this.isFilling(),
+      random,
+      logger,
+    });
   }
 
   private makeSelfTest(): PathSelfTest {

@@ -66,7 +66,7 @@ export function holderName(holder: PortHolder): string {
     case 'process':
       return `${holder.name} (process ${holder.pid})`;
     case 'kernel':
-      return 'the kernel, most likely a VXLAN device of another overlay network';
+      return 'the kernel (a VXLAN device of another overlay network?) or a process that cannot be seen from here';
     case 'unknown':
       return 'another process';
   }

@@ -277,7 +277,7 @@ void t.test('how tasks fail, in SwarmKit words', async (t) => {
   await reaches(node, bind, TaskState.REJECTED);
   t.equal(
     lastStatus(node, bind)?.err,
-    'invalid bind mount source, source path not found: /no/such',
+    'invalid mount config for type "bind": bind source path does not exist: /no/such',
   );
   await reaches(node, relative, TaskState.REJECTED);
   t.equal(
@@ -285,7 +285,10 @@ void t.test('how tasks fail, in SwarmKit words', async (t) => {
     'invalid bind mount source, must be an absolute path: x',
   );
   await reaches(node, command, TaskState.FAILED);
-  t.match(lastStatus(node, command)?.err, /no such file or directory/);
+  t.match(
+    lastStatus(node, command)?.err,
+    /^starting container failed: .*no such file or directory/,
+  );
   await reaches(node, sick, TaskState.FAILED);
   t.match(lastStatus(node, sick)?.err, /dockerexec: unhealthy container$/);
 });

@@ -161,6 +161,9 @@ function checkLocally(body: GoStruct, name: string): void {
     throw new ApiError(403, `operation is not permitted on predefined ${name} network `);
   }
   if (name.trim() === '') throw new ApiError(500, `invalid name: ${name}`);
+  if (body.string('Scope') === 'local') {
+    throw new ApiError(403, 'cannot downgrade network scope for overlay networks');
+  }
   const ipam = body.nested('IPAM', 'network.IPAM');
   for (const config of ipam.structs('Config', 'network.IPAMConfig')) {
     const subnet = config.string('Subnet');

@@ -52,6 +52,11 @@ export class NodeControl {
       const demoted =
         node.spec?.desiredRole === NodeRole.MANAGER && spec.desiredRole === NodeRole.WORKER;
       if (demoted) this.checkDemotion(write, node);
+      const promoted =
+        node.spec?.desiredRole !== NodeRole.MANAGER && spec.desiredRole === NodeRole.MANAGER;
+      if (promoted) {
+        throw new SkepError('unimplemented', 'a swarm of several managers is not supported yet');
+      }
       node.meta ??= create(MetaSchema);
       node.meta.version = create(VersionSchema, { index: version });
       node.spec = clone(NodeSpecSchema, spec);

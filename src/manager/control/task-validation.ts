@@ -80,8 +80,22 @@ function checkContainer(container: ContainerSpec): void {
       `ContainerSpec: ${JSON.stringify(container.image)} is not a valid repository/tag`,
     );
   }
+  checkTemplates(container);
   checkMounts(container.mounts);
   checkHealth(container.healthcheck);
+}
+
+/** Refused, since taken literally they would mean something else. */
+function checkTemplates(container: ContainerSpec): void {
+  const places = {
+    hostname: [container.hostname],
+    env: container.env,
+    mounts: container.mounts.flatMap(({ source, target }) => [source, target]),
+  };
+  for (const [place, texts] of Object.entries(places)) {
+    if (!texts.some((text) => text.includes('{{'))) continue;
+    throw new SkepError('unimplemented', `templates ({{...}}) in ${place} are not supported yet`);
+  }
 }
 
 function checkMounts(mounts: readonly Mount[]): void {

@@ -28,8 +28,12 @@ export function newJoinToken(rootCaPem: Uint8Array | string, random: RandomSourc
   return `SWMTKN-1-${digest}-${secret}`;
 }
 
-/** Reads a token. @throws SkepError unknown `invalid join token` (Docker answers 500) */
+/**
+ * Reads a token. @throws SkepError unknown `invalid join token` (Docker answers 500), invalid_argument
+ * for none
+ */
 export function parseJoinToken(token: string): JoinToken {
+  if (token === '') throw new SkepError('invalid_argument', NO_TOKEN);
   const [, fips, digest] = FORMAT.exec(token) ?? [];
   if (digest === undefined) throw invalidToken();
   let number = 0n;
@@ -38,6 +42,10 @@ export function parseJoinToken(token: string): JoinToken {
   if (hex.length !== DIGEST_BYTES * 2) throw invalidToken();
   return { rootDigest: Buffer.from(hex, 'hex'), fips: fips === '1' };
 }
+
+/** Docker asks the manager with no token, and shows its answer as it is. */
+const NO_TOKEN =
+  'rpc error: code = InvalidArgument desc = A valid join token is necessary to join this cluster';
 
 function invalidToken(): SkepError {
   return new SkepError('unknown', 'invalid join token');

@@ -99,8 +99,11 @@ void t.test('join tokens carry the digest of the bundle as served', async (t) =>
   );
   const digest = '0'.repeat(49) + '1';
   t.equal(parseJoinToken(`SWMTKN-2-1-${digest}-${'a'.repeat(25)}`).fips, true);
+  t.throws(() => parseJoinToken(''), {
+    code: 'invalid_argument',
+    message: /A valid join token is/,
+  });
   for (const bad of [
-    '',
     'SWMTKN',
     `SWMTKN-1-${digest}`,
     `SWMTKN-3-${digest}-${'a'.repeat(25)}`,
