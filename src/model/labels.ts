@@ -18,6 +18,9 @@ export const AGENT_GRACE_LABEL = 'skep.agent_grace';
 /** How long a node must be dead before its tasks are started elsewhere. */
 export const RESCHEDULE_AFTER_LABEL = 'skep.reschedule_after';
 
+/** How long clients may keep the addresses that names stand for. */
+export const DNS_TTL_LABEL = 'skep.dns_ttl';
+
 /** First of the two UDP ports of a node's WireGuard devices. */
 export const ENCRYPTION_PORT_LABEL = 'skep.encryption.port';
 /** How often a node changes its WireGuard key. */
@@ -97,6 +100,16 @@ export const LABELS: readonly LabelDefinition[] = [
     live: true,
     meaning:
       'How long a node must be silent before it counts as down and its tasks are started elsewhere.',
+  },
+  {
+    key: DNS_TTL_LABEL,
+    objects: ['cluster'],
+    value: { type: 'number', min: 0, max: 600 },
+    defaultValue: '5',
+    live: true,
+    meaning:
+      'Time to live of answers about names of services and tasks, in seconds: how long clients may ' +
+      'keep using the address of a task that is gone.',
   },
   {
     key: 'skep.publish.<port>.address',

@@ -6,6 +6,7 @@ import type { NetworkAttachment, Node } from '../model/gen/docker/swarmkit/v1/ob
 import { PortConfig_PublishMode } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import {
   durationLabelMs,
+  DNS_TTL_LABEL,
   ENCRYPTION_PORT_LABEL,
   ENCRYPTION_ROTATION_LABEL,
   numberLabel,
@@ -116,6 +117,18 @@ export function keySettingsOf(node: Node): KeySettings {
     port: numberLabel(ENCRYPTION_PORT_LABEL, labels),
     rotationMs: durationLabelMs(ENCRYPTION_ROTATION_LABEL, labels),
   };
+}
+
+/** What the cluster has set for all nodes. */
+export interface ClusterSettings {
+  /** Time to live of answers about names, seconds. */
+  readonly dnsTtlSeconds: number;
+}
+
+/** The cluster's settings, which come as labels of the node in its session; defaults without one. */
+export function clusterSettingsOf(node: Node | undefined): ClusterSettings {
+  const labels = node?.spec?.annotations?.labels;
+  return { dnsTtlSeconds: numberLabel(DNS_TTL_LABEL, labels) };
 }
 
 /** This node with its own addresses, and the networks these are on. */

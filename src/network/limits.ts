@@ -100,9 +100,6 @@ export const LEAVE_TIMEOUT_MS = 5000;
 /** Waits between looks for the container behind a new endpoint on the engine. */
 export const CONTAINER_LOOKUP_DELAYS_MS: readonly number[] = [50, 150, 400, 1000, 2000, 4000, 8000];
 
-/** Time to live of own DNS answers, seconds (stock: 600). */
-export const DNS_TTL_SECONDS = 600;
-
 /** Concurrent forwarded questions; more are REFUSED (stock: 1,024). */
 export const DNS_FORWARDS_MAX = 1024;
 

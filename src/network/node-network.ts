@@ -25,6 +25,7 @@ import { NamespaceResolvers } from './dns/namespace-resolvers.js';
 import { DnsServer, reachesOutside } from './dns/server.js';
 import { EngineNetworks } from './engine-networks.js';
 import {
+  clusterSettingsOf,
   keySettingsOf,
   localNodeOf,
   localPortsOf,
@@ -141,6 +142,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly retired: RetiredPorts;
   private readonly taken: TakenPorts;
   private pinned: PinnedRows | undefined;
+  private settings = clusterSettingsOf(undefined);
   private names: ReadonlyMap<string, readonly NameTable[]> = new Map();
   private readonly timers = new Map<string, Timer>();
   private running = false;
@@ -257,6 +259,7 @@ export class NodeNetwork implements NodeNetworking {
   configure(config: NodeNetworkConfig): Promise<void> {
     return this.guarded(async () => {
       const { node, networks } = localNodeOf(config.node);
+      this.settings = clusterSettingsOf(config.node);
       const before = JSON.stringify([this.state.node, networks]);
       for (const info of networks) this.learn(info);
       this.state.node = node;
@@ -412,6 +415,7 @@ export class NodeNetwork implements NodeNetworking {
         random,
       }),
       isFilling: () => this.isFilling(),
+      ttlSeconds: () => this.settings.dnsTtlSeconds,
       random,
       logger,
     });
@@ -476,6 +480,7 @@ export class NodeNetwork implements NodeNetworking {
         return tables.find((each) => each !== undefined) ?? [];
       },
       isFilling: () => this.isFilling(),
+      ttlSeconds: () => this.settings.dnsTtlSeconds,
       ...{ clock: environment.clock, random: environment.random, logger },
     });
   }

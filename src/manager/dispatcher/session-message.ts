@@ -1,18 +1,29 @@
 /** What a session tells a node: itself, the managers, the gossip keys, the root certificate. */
-import { create, equals } from '@bufbuild/protobuf';
+import { clone, create, equals } from '@bufbuild/protobuf';
 import {
   type SessionMessage,
   SessionMessageSchema,
 } from '../../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
-import type { Cluster, Node } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
+  type Cluster,
+  type Node,
+  NodeSchema,
+} from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { NodeSpecSchema } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import {
+  AnnotationsSchema,
   NodeRole,
   type WeightedPeer,
   WeightedPeerSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { runsSkepd } from '../../model/agent-kind.js';
+import { DNS_TTL_LABEL } from '../../model/labels.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { OBSERVATION_WEIGHT } from '../../rpc/limits.js';
 import type { ManagerPeer } from '../../rpc/types.js';
+
+/** Labels of the cluster that agents act by. */
+const AGENT_SETTINGS = [DNS_TTL_LABEL] as const;
 
 /** The session message of `nodeId` now; undefined once the node or the cluster is gone. */
 export function sessionMessage(
@@ -24,11 +35,27 @@ export function sessionMessage(
   if (node === undefined || cluster === undefined) return undefined;
   return create(SessionMessageSchema, {
     sessionId: options.sessionId,
-    node,
+    node: withClusterSettings(node, cluster),
     managers: weightedManagers(read, options.self),
     networkBootstrapKeys: cluster.networkBootstrapKeys,
     RootCA: cluster.rootCa?.caCert ?? new Uint8Array(),
   });
+}
+
+/**
+ * The node as its agent sees it: with the labels of the cluster that agents act by, since a session
+ * has no other place for them. Stock agents get theirs unchanged.
+ */
+function withClusterSettings(node: Node, cluster: Cluster): Node {
+  if (!runsSkepd(node)) return node;
+  const labels = cluster.spec?.annotations?.labels ?? {};
+  const settings = AGENT_SETTINGS.filter((key) => labels[key] !== undefined);
+  if (settings.length === 0) return node;
+  const copy = clone(NodeSchema, node);
+  copy.spec ??= create(NodeSpecSchema);
+  copy.spec.annotations ??= create(AnnotationsSchema);
+  for (const key of settings) copy.spec.annotations.labels[key] = labels[key] ?? '';
+  return copy;
 }
 
 /**

@@ -2,7 +2,8 @@
  * DNS messages in and out: reads hostile questions without throwing, writes answers that fit, and
  * failures that echo the question byte for byte.
  */
-import { decode, encode, type Packet, type RecordType } from 'dns-packet';
+import { decode, encode, type OptAnswer, type Packet, type RecordType } from 'dns-packet';
+import { DNS_UDP_BYTES_MAX } from '../limits.js';
 
 const HEADER_BYTES = 12;
 const FLAG_RESPONSE = 0x8000;
@@ -14,6 +15,24 @@ const OPCODE_MASK = 0x7800;
 const ANSWER_FIXED_BYTES = 10;
 const IPV4_BYTES = 4;
 const LABEL_LENGTH_MAX = 63;
+/** An OPT record: root name, type 41, the size we take, no extended code, version 0, no options. */
+const OPT: OptAnswer = {
+  ...{ type: 'OPT', name: '.', udpPayloadSize: DNS_UDP_BYTES_MAX, options: [] },
+  ...{ extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false },
+};
+const OPT_BYTES = Buffer.from([
+  0,
+  0,
+  41,
+  DNS_UDP_BYTES_MAX >> 8,
+  DNS_UDP_BYTES_MAX & 0xff,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+]);
 
 /** Response codes in use. */
 export const RESPONSE_CODES = {
@@ -30,6 +49,8 @@ export interface DnsQuestion {
   readonly flags: number;
   readonly name: string;
   readonly type: RecordType;
+  /** The client speaks EDNS, and gets an OPT record back (RFC 6891). */
+  readonly edns: boolean;
   /** Largest UDP answer the client takes. */
   readonly udpBytesMax: number;
   /** Header and question as received. */
@@ -68,7 +89,8 @@ export function parseQuestion(
   const udpBytesMax = Math.min(bytesMax, Math.max(plainBytesMax, announced));
   const { name, type } = question;
   const raw = message.subarray(0, end);
-  return { ok: true, question: { id: packet.id ?? 0, flags, name, type, udpBytesMax, raw } };
+  const parsed = { id: packet.id ?? 0, flags, name, type, udpBytesMax, raw };
+  return { ok: true, question: { ...parsed, edns: edns !== undefined } };
 }
 
 /** End of the one question, or undefined if there is not exactly one plain name. */
@@ -87,7 +109,10 @@ export function questionEnd(message: Buffer): number | undefined {
 
 /** A response without answers. */
 export function emptyAnswer(question: DnsQuestion, code: number): Buffer {
-  return failure(question.raw, question.raw.length, code);
+  const answer = failure(question.raw, question.raw.length, code);
+  if (!question.edns) return answer;
+  answer.writeUInt16BE(1, 10);
+  return Buffer.concat([answer, OPT_BYTES]);
 }
 
 function failure(message: Buffer, end: number | undefined, code: number): Buffer {
@@ -109,7 +134,8 @@ export function addressAnswer(
   const { name } = question;
   const nameBytes = name === '.' ? 1 : Buffer.byteLength(name) + 2;
   const each = nameBytes + ANSWER_FIXED_BYTES + IPV4_BYTES;
-  const room = Math.max(0, Math.floor((bytesMax - question.raw.length) / each));
+  const used = question.raw.length + (question.edns ? OPT_BYTES.length : 0);
+  const room = Math.max(0, Math.floor((bytesMax - used) / each));
   const fitting = addresses.slice(0, room);
   const truncated = fitting.length < addresses.length ? FLAG_TRUNCATED : 0;
   return encode({
@@ -118,6 +144,7 @@ export function addressAnswer(
     flags: responseFlags(question) | truncated,
     questions: [{ name, type: question.type }],
     answers: fitting.map((data) => ({ name, type: 'A', ttl: ttlSeconds, data })),
+    additionals: ednsOf(question),
   });
 }
 
@@ -130,7 +157,12 @@ export function pointerAnswer(question: DnsQuestion, target: string, ttlSeconds:
     flags: responseFlags(question),
     questions: [{ name, type: question.type }],
     answers: [{ name, type: 'PTR', ttl: ttlSeconds, data: target }],
+    additionals: ednsOf(question),
   });
+}
+
+function ednsOf(question: DnsQuestion): OptAnswer[] {
+  return question.edns ? [OPT] : [];
 }
 
 function responseFlags(question: DnsQuestion): number {

@@ -37,6 +37,8 @@ export interface NamespaceResolversParts {
   readonly namesIn: (path: string) => readonly NameTable[];
   /** Whether names of tasks may still be missing (see DnsServerOptions). */
   readonly isFilling: () => boolean;
+  /** Time to live of own answers, seconds. */
+  readonly ttlSeconds: () => number;
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly logger: Logger;
@@ -124,7 +126,7 @@ export class NamespaceResolvers {
   }
 
   private makeServer(path: string, door: NamespaceResolver): DnsServer {
-    const { random, logger, namesIn, isFilling } = this.parts;
+    const { random, logger, namesIn, isFilling, ttlSeconds } = this.parts;
     const engine = [{ address: ENGINE_RESOLVER_ADDRESS, port: DNS_PORT }];
     return new DnsServer({
       sockets: { kind: 'descriptors', udp: door.takeUdp(), tcp: door.takeTcp() },
@@ -139,6 +141,7 @@ export class NamespaceResolvers {
         random,
       }),
       isFilling,
+      ttlSeconds,
       connectionsMax: NAMESPACE_TCP_CONNECTIONS_MAX,
       random,
       logger,

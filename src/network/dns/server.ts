@@ -11,7 +11,6 @@ import {
   DNS_ANSWERS_MAX,
   DNS_TCP_CONNECTIONS_MAX,
   DNS_TCP_IDLE_MS,
-  DNS_TTL_SECONDS,
   DNS_UDP_BYTES_MAX,
   DNS_UDP_PLAIN_BYTES_MAX,
 } from '../limits.js';
@@ -49,6 +48,8 @@ export interface DnsServerOptions {
    * have is then not denied: the client asks again.
    */
   readonly isFilling: () => boolean;
+  /** Time to live of own answers, seconds. */
+  readonly ttlSeconds: () => number;
   /** Connections at once; default {@link DNS_TCP_CONNECTIONS_MAX}. */
   readonly connectionsMax?: number;
   readonly random: RandomSource;
@@ -189,14 +190,14 @@ export class DnsServer {
     if (question.type === 'PTR') {
       const target = lookUpPointer(tables, question.name);
       if (target === undefined) return undefined;
-      return pointerAnswer(question, target, DNS_TTL_SECONDS);
+      return pointerAnswer(question, target, this.options.ttlSeconds());
     }
     const addresses = lookUp(tables, question.name);
     if (addresses === undefined) return undefined;
     // Known here, so never asked outside; only IPv4 exists.
     if (question.type !== 'A') return emptyAnswer(question, RESPONSE_CODES.noError);
     const shuffled = shuffle([...addresses], this.options.random).slice(0, DNS_ANSWERS_MAX);
-    return addressAnswer(question, shuffled, DNS_TTL_SECONDS, bytesMax);
+    return addressAnswer(question, shuffled, this.options.ttlSeconds(), bytesMax);
   }
 
   private async forward(

@@ -197,6 +197,22 @@ void t.test('what a node reported itself is no news to it; its spec is', async (
   t.match((await next).value, { node: { VXLANUDPPort: 4790 } });
 });
 
+void t.test('agents of ours hear what the cluster has set for them', async (t) => {
+  const w = await world(['a', 'b']);
+  const ours = await register(w, 'a', OURS);
+  const stock = await register(w, 'b');
+  const labels = async (stream: typeof ours.stream): Promise<unknown> =>
+    ((await stream.next()).value as { node?: Node }).node?.spec?.annotations?.labels;
+  const heard = labels(ours.stream);
+  let stockHeard = false;
+  void stock.stream.next().then(() => (stockHeard = true));
+  await setClusterLabel(w, 'skep.dns_ttl', '30');
+  await w.env.clock.advanceAsync(1);
+  t.same(await heard, { 'skep.dns_ttl': '30' });
+  t.notOk(stockHeard);
+  t.same(w.node('a')?.spec?.annotations?.labels ?? {}, {}, 'the stored node is as it was');
+});
+
 void t.test('a silent node is down after three periods and its session ends', async (t) => {
   const w = await world(['a']);
   const { sessionId, stream } = await register(w, 'a');

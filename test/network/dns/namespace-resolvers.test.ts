@@ -84,6 +84,7 @@ function start(t: Test, { names, open }: Setup): NamespaceResolvers {
     wanted: () => new Set(names.keys()),
     namesIn: (namespace) => names.get(namespace) ?? [],
     isFilling: () => false,
+    ttlSeconds: () => 5,
     ...{ clock, random, logger: silentLogger },
   });
   t.teardown(async () => resolvers.stop());

@@ -98,6 +98,7 @@ async function setUp(t: Test, setup: Setup = {}) {
     namesFor: () => ('names' in setup ? setup.names : namesOf(3)),
     forwarder: new DnsForwarder({ upstreams: async () => upstreams, random, timeoutMs: 300 }),
     isFilling: setup.isFilling ?? (() => false),
+    ttlSeconds: () => 5,
     random,
     logger: silentLogger,
   });
@@ -167,6 +168,24 @@ void t.test('answers own names, shuffled', async (t) => {
   t.same([aaaa.rcode, aaaa.data], ['NOERROR', []], 'known, but has no IPv6 address');
   t.same((await ask(server.port, '2.1.0.10.in-addr.arpa', 'PTR')).data, ['rr.0.x.front']);
   t.equal(asked(), 0, 'nothing of this was asked outside');
+});
+
+void t.test('EDNS is answered with EDNS, and the time to live is short', async (t) => {
+  const { server } = await setUp(t);
+  for (const [name, type, answers] of [
+    ['rr', 'A', 3],
+    ['rr', 'AAAA', 0],
+    ['2.1.0.10.in-addr.arpa', 'PTR', 1],
+  ] as const) {
+    for (const payload of [0, 1232]) {
+      const answer = decode(await sendUdp(server.port, question(name, type, payload)));
+      t.equal(rcodeOf(answer), 'NOERROR', `${name} ${type} ${payload}`);
+      t.equal(answer.answers?.length, answers);
+      for (const row of answer.answers ?? []) t.equal('ttl' in row && row.ttl, 5);
+      const opts = (answer.additionals ?? []).filter((row) => row.type === 'OPT');
+      t.equal(opts.length, payload === 0 ? 0 : 1);
+    }
+  }
 });
 
 void t.test('forwards the rest, over UDP and TCP', async (t) => {
