@@ -14,6 +14,7 @@ import {
   TaskState,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { balancePolicy } from '../model/balance-policy.js';
+import type { SocketBinds } from '../model/engine-socket.js';
 import { publishRules, rulesText } from '../model/publish-rules.js';
 import type {
   ContainerNetworking,
@@ -33,6 +34,7 @@ import {
   predefinedNetwork,
 } from './container-config.js';
 import { containerLogs } from './container-logs.js';
+import { effectiveTask } from './effective-task.js';
 import type { ContainerState, EngineClient } from './engine-client.js';
 import type { EngineWatch } from './engine-watch.js';
 import type {
@@ -56,6 +58,7 @@ export interface ControllerContext {
   readonly puller: ImagePuller;
   readonly network: NodeNetworking;
   readonly secrets: SecretMounts;
+  readonly sockets: SocketBinds;
   /** Of ports of this host: those that a process has. */
   readonly heldPorts: (runs: readonly PortRun[]) => readonly HeldPort[];
   readonly operations: Gate;
@@ -97,7 +100,8 @@ export class DockerController implements TaskController {
   }
 
   async prepare(signal: AbortSignal): Promise<void> {
-    const spec = containerSpec(this.task);
+    const task = effectiveTask(this.task, this.context.sockets);
+    const spec = containerSpec(task);
     for (const mount of spec.mounts) checkMount(mount);
     if (!this.untouched && (await this.look()) !== undefined) return;
     this.untouched = false;
@@ -107,7 +111,7 @@ export class DockerController implements TaskController {
         const networking = await this.prepareNetworks();
         throwIfAborted(signal);
         const mounts = await this.context.secrets.write(this.task, this.dependencies);
-        await this.create(containerBody(this.task, networking, mounts));
+        await this.create(containerBody(task, networking, mounts));
         await this.connectOthers(networking);
       }),
     );

@@ -3,6 +3,7 @@
  * plain containers to attachable networks are only tracked.
  */
 import type Docker from 'dockerode';
+import type { SocketBinds } from '../model/engine-socket.js';
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -40,6 +41,8 @@ export interface DockerExecutorOptions {
   readonly version: string;
   /** A directory on a memory file system, seen by the engine under the same path. */
   readonly secretsDirectory: string;
+  /** Which binds of the engine's socket become binds of skepd's. */
+  readonly sockets: SocketBinds;
   /** DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=1. */
   readonly preferOfflineImage: boolean;
   /** The node's TLS facts, as part of its description. */
@@ -60,6 +63,7 @@ export class DockerExecutor implements Executor {
       puller: new ImagePuller(this.client, environment.clock, logger, options.preferOfflineImage),
       network: options.network,
       secrets: new SecretMounts(options.secretsDirectory),
+      sockets: options.sockets,
       heldPorts,
       operations: new Gate(ENGINE_OPERATIONS_MAX),
       stops: new Gate(ENGINE_STOPS_MAX),

@@ -5,6 +5,7 @@
 import { chmod, chown, lstat, readFile, unlink } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import { connect, type Socket } from 'node:net';
+import { SocketBinds } from '../model/engine-socket.js';
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import { DNS_ADDRESS } from '../network/limits.js';
@@ -32,6 +33,8 @@ export interface ApiServerOptions {
   readonly socketPath: string;
   /** The stock engine's socket. */
   readonly engineSocketPath: string;
+  /** Which binds of the engine's socket become binds of skepd's. Default: of its usual paths. */
+  readonly sockets?: SocketBinds;
   readonly membership: SwarmMembership;
   readonly logger: Logger;
   readonly environment: Environment;
@@ -62,6 +65,7 @@ export class ApiServer {
       membership: options.membership,
       logger: this.logger,
       environment: options.environment,
+      sockets: options.sockets ?? new SocketBinds(options.socketPath, options.engineSocketPath),
       attachableDnsServers: options.attachableDnsServers ?? [DNS_ADDRESS],
     };
     this.router = new Router(allRoutes(context));

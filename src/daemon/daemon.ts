@@ -9,7 +9,7 @@ import { DNS_ADDRESS } from '../network/limits.js';
 import type { Logger } from '../observe/logger.js';
 import { systemEnvironment } from '../observe/system-environment.js';
 import { LateAttachments } from './late-attachments.js';
-import type { DaemonOptions } from './options.js';
+import { type DaemonOptions, socketBinds } from './options.js';
 import { checkHost } from './preflight.js';
 import { SwarmNode } from './swarm-node.js';
 
@@ -35,6 +35,7 @@ export class Daemon {
     const api = new ApiServer({
       socketPath: options.apiSocket,
       engineSocketPath: options.engineSocket,
+      sockets: socketBinds(options),
       membership: node,
       logger,
       environment,

@@ -3,6 +3,7 @@
  * directory.
  */
 import path from 'node:path';
+import { SocketBinds } from '../model/engine-socket.js';
 import type { LogLevel } from '../observe/logger.js';
 
 /** Settings of one skepd. */
@@ -63,4 +64,9 @@ export function statePaths(stateDir: string): {
     network: path.join(swarm, 'network'),
     lock: path.join(stateDir, 'skepd.pid'),
   };
+}
+
+/** The host's two sockets, for containers that bind one. */
+export function socketBinds(options: DaemonOptions): SocketBinds {
+  return new SocketBinds(path.resolve(options.apiSocket), path.resolve(options.engineSocket));
 }

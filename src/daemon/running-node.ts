@@ -20,7 +20,7 @@ import { Remotes } from '../rpc/remotes.js';
 import type { ManagerPeer } from '../rpc/types.js';
 import { SKEP_VERSION } from '../model/version.js';
 import type { LateAttachments } from './late-attachments.js';
-import { type DaemonOptions, statePaths } from './options.js';
+import { type DaemonOptions, socketBinds, statePaths } from './options.js';
 import type { RunningManager } from './running-manager.js';
 
 /** What every node of this host is made from. */
@@ -73,6 +73,7 @@ export class RunningNode {
       nodeId: this.nodeId,
       version: SKEP_VERSION,
       secretsDirectory: options.secretsDir,
+      sockets: socketBinds(options),
       preferOfflineImage: process.env['DOCKER_SERVICE_PREFER_OFFLINE_IMAGE'] === '1',
       tlsInfo: () => nodeTlsInfo(identity),
     });

@@ -5,6 +5,7 @@
  * printed from this table.
  */
 import { BALANCE_POLICIES, LB_POLICY_LABEL } from './balance-policy.js';
+import { ENGINE_SOCKET_LABEL } from './engine-socket.js';
 import { invariant, SkepError } from './errors.js';
 import { parseNetworks, parseScope, publishLabel } from './publish-rules.js';
 
@@ -36,6 +37,7 @@ export const ENCRYPTED_DRIVER_OPTION = 'encrypted';
 export type LabelObject =
   | 'cluster'
   | 'service'
+  | 'container'
   | 'node'
   | 'network'
   | 'secret'
@@ -143,6 +145,16 @@ export const LABELS: readonly LabelDefinition[] = [
       '(`maglev`) or of its address (`client-ip`), the same on every node; the task with the fewest ' +
       'connections opened on the node asked (`least-conn`); as `maglev` among the tasks of the node ' +
       'asked, others only without these (`local-first`). Stock engines go round.',
+  },
+  {
+    key: ENGINE_SOCKET_LABEL,
+    objects: ['service', 'container'],
+    value: { type: 'choice', choices: ['true', 'false'] },
+    defaultValue: 'false',
+    live: false,
+    meaning:
+      'Whether a bind of the engine\u2019s socket (`/var/run/docker.sock`) really gets it. Otherwise ' +
+      'skepd\u2019s socket is bound in its place, through which the container sees the swarm.',
   },
   {
     key: ENCRYPTION_PORT_LABEL,

@@ -9,6 +9,7 @@ import { clone, create } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
 import { Agent } from '../../src/agent/agent.js';
 import { DockerExecutor } from '../../src/agent/docker-executor.js';
+import { SocketBinds } from '../../src/model/engine-socket.js';
 import { SubscriptionMessageSchema } from '../../src/model/gen/docker/swarmkit/v1/logbroker_pb.js';
 import {
   EndpointSchema,
@@ -61,6 +62,7 @@ function newAgent(
       nodeId,
       version: '0.0.0-test',
       secretsDirectory: join(engine.directory, 'secrets'),
+      sockets: new SocketBinds('/run/skep.sock', engine.socket),
       preferOfflineImage: true,
       tlsInfo: () => undefined,
     }),

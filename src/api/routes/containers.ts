@@ -1,6 +1,6 @@
 /**
- * Plain containers on attachable swarm networks: the networks are made on the engine before the
- * container is created, and container descriptions show the swarm's network ids.
+ * Plain containers: swarm networks they join are made on the engine before the container is created,
+ * their binds of the engine's socket get skepd's, and their descriptions show the swarm's network ids.
  */
 import type { Network } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { type JsonObject, JsonSyntaxError, type JsonValue } from '../http/go-json.js';
@@ -12,6 +12,7 @@ import { findMatches } from '../lookup.js';
 import { controlIfManager, networkLookup, type RouteContext } from './context.js';
 import { findEngineNetwork, listTwins } from './engine-networks.js';
 import { ensureAttachable, findOnWorker } from './networks.js';
+import { bindSkepSocket, entryOf, objectAt } from './socket-binds.js';
 
 /** Network modes that name no network. */
 const PLAIN_MODES = new Set(['', 'default', 'bridge', 'host', 'none']);
@@ -33,10 +34,17 @@ export function containerRoutes(context: RouteContext): readonly Route[] {
 }
 
 async function createContainer(context: RouteContext, request: ApiRequest): Promise<Reply> {
-  if (context.membership.status().state !== 'active') return pass(context, request);
   const raw = await request.body();
   const body = parseBody(raw);
   if (body === undefined) return pass(context, request, raw);
+  const rebound = bindSkepSocket(body, context.sockets);
+  const joined = await joinSwarmNetworks(context, body);
+  return pass(context, request, rebound || joined ? Buffer.from(writeJson(body)) : raw);
+}
+
+/** Makes the swarm networks of a container on the engine; true when the body was changed. */
+async function joinSwarmNetworks(context: RouteContext, body: JsonObject): Promise<boolean> {
+  if (context.membership.status().state !== 'active') return false;
   const networks = new Map<string, Network>();
   let joinsTwin = false;
   for (const name of networkNames(body)) {
@@ -45,11 +53,11 @@ async function createContainer(context: RouteContext, request: ApiRequest): Prom
     if (network !== undefined) networks.set(name, network);
     else joinsTwin ||= Boolean((await findEngineNetwork(context, name))?.swarmId);
   }
-  if (networks.size === 0 && !joinsTwin) return pass(context, request, raw);
+  if (networks.size === 0 && !joinsTwin) return false;
   for (const network of new Set(networks.values())) await ensureAttachable(context, network);
   renameNetworks(body, (name) => networks.get(name)?.spec?.annotations?.name ?? name);
   addResolver(body, context.attachableDnsServers);
-  return pass(context, request, Buffer.from(writeJson(body)));
+  return true;
 }
 
 /** The swarm network of that name or id; undefined leaves the name to the engine. */
@@ -85,21 +93,6 @@ function parseBody(raw: Buffer): JsonObject | undefined {
     if (error instanceof JsonSyntaxError) return undefined;
     throw error;
   }
-}
-
-/** The entry for `key` without regard to case, as Go reads it. */
-function entryOf(object: JsonObject, key: string): { key: string; value: JsonValue } | undefined {
-  const exact = object.get(key);
-  if (exact !== undefined) return { key, value: exact };
-  for (const [name, value] of object) {
-    if (name.toLowerCase() === key.toLowerCase()) return { key: name, value };
-  }
-  return undefined;
-}
-
-function objectAt(object: JsonObject, key: string): JsonObject | undefined {
-  const value = entryOf(object, key)?.value;
-  return value instanceof Map ? value : undefined;
 }
 
 /** Network names of a container become those of the engine, in both places where they stand. */

@@ -8,6 +8,7 @@ import type {
   Task,
 } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { Control } from '../../manager/control/types.js';
+import type { SocketBinds } from '../../model/engine-socket.js';
 import type { Environment } from '../../model/environment.js';
 import { taskName } from '../../model/naming.js';
 import type { Logger } from '../../observe/logger.js';
@@ -25,6 +26,7 @@ export interface RouteContext {
   readonly logger: Logger;
   readonly environment: Environment;
   readonly attachableDnsServers: readonly string[];
+  readonly sockets: SocketBinds;
 }
 
 /** The manager's control, whose errors carry gRPC's prefix. @throws if this host is no manager */

@@ -13,6 +13,7 @@ import type {
   Resources,
   RestartPolicy,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { checkLabels } from '../../model/labels.js';
 import { invalid } from './annotations.js';
 import { isImageReference } from './image-reference.js';
 import { CPU_MIN_NANO, HEALTH_DURATION_MIN_MS, MEMORY_MIN_BYTES } from './limits.js';
@@ -80,6 +81,7 @@ function checkContainer(container: ContainerSpec): void {
       `ContainerSpec: ${JSON.stringify(container.image)} is not a valid repository/tag`,
     );
   }
+  checkLabels('container', container.labels);
   checkTemplates(container);
   checkMounts(container.mounts);
   checkHealth(container.healthcheck);

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import Docker from 'dockerode';
 import { Agent } from '../../../src/agent/agent.js';
 import { DockerExecutor } from '../../../src/agent/docker-executor.js';
+import { SocketBinds } from '../../../src/model/engine-socket.js';
 import { createLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
 import { joinCluster } from '../../../src/rpc/identity/join.js';
@@ -49,6 +50,7 @@ const agent = new Agent({
     nodeId,
     version: '0.0.0-test',
     secretsDirectory: join(stateDirectory, 'secrets'),
+    sockets: new SocketBinds('/run/skep.sock', socketPath),
     preferOfflineImage: true,
     tlsInfo: () => undefined,
   }),

@@ -166,7 +166,19 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'unknown skep label',
     { annotations: { name: 'web', labels: { 'skep.reshedule_after': '4s' } } },
     'unknown label skep.reshedule_after: keys starting with skep. are reserved ' +
-      '(skep.publish.<port>.address, skep.publish.<port>.allow, skep.lb.policy)',
+      '(skep.publish.<port>.address, skep.publish.<port>.allow, skep.lb.policy, ' +
+      'skep.container.engine_socket)',
+  ],
+  [
+    'unknown skep label of the container',
+    container({ labels: { 'skep.container.engine_sock': 'true' } }),
+    'unknown label skep.container.engine_sock: keys starting with skep. are reserved ' +
+      '(skep.container.engine_socket)',
+  ],
+  [
+    'skep label of the container that is neither true nor false',
+    container({ labels: { 'skep.container.engine_socket': 'yes' } }),
+    'label skep.container.engine_socket: must be true, false, not yes',
   ],
   [
     'rule of a port that is not published',
