@@ -77,6 +77,7 @@
         "native/datapath/bpf_syscalls.cc",
         "native/datapath/datapath_object.cc",
         "native/datapath/devices.cc",
+        "native/datapath/direct.cc",
         "native/datapath/echo.cc",
         "native/datapath/self_test.cc",
         "native/datapath/encryption.cc",

@@ -1,8 +1,9 @@
 // Load generator of the benches, linked statically so that it runs in an image without a libc.
-//   load server PORT                      echoes on PORT; discards on PORT+1; counts datagrams on PORT
+//   load server PORT                      echoes on PORT; discards on PORT+1; floods on PORT+2; counts datagrams on PORT
 //   load rr ADDRESS PORT SECONDS          one-byte request and response on one connection
 //   load crr ADDRESS PORT SECONDS         connect, one request and response, close
 //   load stream ADDRESS PORT SECONDS      one connection, as fast as it goes, to PORT+1
+//   load download ADDRESS PORT SECONDS    the same the other way, from PORT+2
 //   load datagrams ADDRESS PORT SECONDS   64-byte packets as fast as they go; counts those that arrived
 // Each client prints one line of JSON: {"count":N,"seconds":S,"p50_us":X,"p99_us":Y} or
 // {"bytes":N,"seconds":S}.
@@ -65,6 +66,17 @@ static void *serve_discard(void *argument) {
   return NULL;
 }
 
+static void *serve_flood(void *argument) {
+  int connection = (int)(intptr_t)argument;
+  char *buffer = calloc(1, STREAM_BUFFER_BYTES);
+  if (buffer == NULL) fail("calloc");
+  while (write(connection, buffer, STREAM_BUFFER_BYTES) > 0) {
+  }
+  free(buffer);
+  close(connection);
+  return NULL;
+}
+
 // What a datagram carries: those of a run are counted, a question is answered with the count so far.
 struct datagram {
   uint64_t run;
@@ -119,19 +131,20 @@ static int listen_on(int port) {
 }
 
 static void serve(int port) {
-  struct pollfd listeners[2] = {{.fd = listen_on(port), .events = POLLIN},
-                                {.fd = listen_on(port + 1), .events = POLLIN}};
+  void *(*const servers[])(void *) = {serve_echo, serve_discard, serve_flood};
+  struct pollfd listeners[3];
+  for (int i = 0; i < 3; i++)
+    listeners[i] = (struct pollfd){.fd = listen_on(port + i), .events = POLLIN};
   pthread_t counter;
   if (pthread_create(&counter, NULL, count_datagrams, (void *)(intptr_t)port) != 0) fail("thread");
   for (;;) {
-    if (poll(listeners, 2, -1) < 0) continue;
-    for (int i = 0; i < 2; i++) {
+    if (poll(listeners, 3, -1) < 0) continue;
+    for (int i = 0; i < 3; i++) {
       if (!(listeners[i].revents & POLLIN)) continue;
       int connection = accept(listeners[i].fd, NULL, NULL);
       if (connection < 0) continue;
       pthread_t thread;
-      if (pthread_create(&thread, NULL, i == 0 ? serve_echo : serve_discard,
-                         (void *)(intptr_t)connection) != 0)
+      if (pthread_create(&thread, NULL, servers[i], (void *)(intptr_t)connection) != 0)
         close(connection);
       else
         pthread_detach(thread);
@@ -204,6 +217,22 @@ static void stream(const char *host, int port, double seconds) {
   free(buffer);
 }
 
+static void download(const char *host, int port, double seconds) {
+  char *buffer = malloc(STREAM_BUFFER_BYTES);
+  if (buffer == NULL) fail("malloc");
+  int connection = connect_to(host, port + 2);
+  double start = now_seconds(), end = start + seconds;
+  int64_t bytes = 0;
+  while (now_seconds() < end) {
+    ssize_t length = read(connection, buffer, STREAM_BUFFER_BYTES);
+    if (length <= 0) fail("read");
+    bytes += length;
+  }
+  printf("{\"bytes\":%lld,\"seconds\":%.6f}\n", (long long)bytes, now_seconds() - start);
+  close(connection);
+  free(buffer);
+}
+
 static void datagrams(const char *host, int port, double seconds) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
   struct timeval timeout = {.tv_usec = 200000};
@@ -239,7 +268,7 @@ int main(int count, char **arguments) {
     return 0;
   }
   if (count != 5) {
-    fprintf(stderr, "usage: load server PORT | load rr|crr|stream|datagrams ADDRESS PORT SECONDS\n");
+    fprintf(stderr, "usage: load server PORT | load rr|crr|stream|download|datagrams ADDRESS PORT SECONDS\n");
     return 2;
   }
   const char *host = arguments[2];
@@ -251,6 +280,8 @@ int main(int count, char **arguments) {
     transactions(host, port, seconds, 1);
   else if (strcmp(arguments[1], "datagrams") == 0)
     datagrams(host, port, seconds);
+  else if (strcmp(arguments[1], "download") == 0)
+    download(host, port, seconds);
   else
     stream(host, port, seconds);
   return 0;

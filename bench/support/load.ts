@@ -8,7 +8,7 @@ import { must } from '../../test/testbed/commands.js';
 import { packageRoot } from '../../test/testbed/layout.js';
 
 /** What is measured. */
-export type LoadKind = 'rr' | 'crr' | 'stream' | 'datagrams';
+export type LoadKind = 'rr' | 'crr' | 'stream' | 'download' | 'datagrams';
 
 /** One measurement. `rate` is transactions or received packets a second, for a stream gigabits a second. */
 export interface Measurement {

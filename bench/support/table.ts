@@ -22,12 +22,13 @@ const TITLES: Readonly<Record<LoadKind, string>> = {
   rr: 'request/response on one connection, transactions/s',
   crr: 'connect, request/response, close, transactions/s',
   stream: 'stream, Gbit/s',
+  download: 'stream from the service, Gbit/s',
   datagrams: 'UDP packets of 64 bytes that arrived, packets/s',
 };
 
 /** Prints one table a kind; `baseline` names the case ratios refer to. */
 export function printTables(cases: readonly BenchCase[], baseline: string): void {
-  for (const kind of ['rr', 'crr', 'stream', 'datagrams'] as const) {
+  for (const kind of ['rr', 'crr', 'stream', 'download', 'datagrams'] as const) {
     const rows = cases
       .map((entry) => ({ name: entry.name, runs: entry.runs.filter((run) => run.kind === kind) }))
       .filter((entry) => entry.runs.length > 0);
@@ -35,7 +36,8 @@ export function printTables(cases: readonly BenchCase[], baseline: string): void
     const base = median(
       rows.find((row) => row.name === baseline)?.runs.map((run) => run.rate) ?? [],
     );
-    const unit = kind === 'stream' ? 'CPU s/GB' : 'CPU s/100k';
+    const isStream = kind === 'stream' || kind === 'download';
+    const unit = isStream ? 'CPU s/GB' : 'CPU s/100k';
     console.log(`\n${TITLES[kind]}`);
     console.log(
       `  case${' '.repeat(30)}${'rate'.padStart(12)}${'ratio'.padStart(8)}${'p50 us'.padStart(10)}` +
@@ -47,7 +49,7 @@ export function printTables(cases: readonly BenchCase[], baseline: string): void
       const p99 = median(row.runs.map((run) => run.p99Us));
       const cpu = median(row.runs.map((run) => run.cpuSeconds));
       console.log(
-        `  ${row.name.padEnd(34)}${rate.toFixed(kind === 'stream' ? 2 : 0).padStart(12)}` +
+        `  ${row.name.padEnd(34)}${rate.toFixed(isStream ? 2 : 0).padStart(12)}` +
           `${(rate / base).toFixed(2).padStart(8)}${latency(p50)}${latency(p99)}` +
           cpu.toFixed(2).padStart(12),
       );

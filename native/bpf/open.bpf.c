@@ -50,11 +50,17 @@ static __always_inline int handle_file_published(struct __sk_buff *skb)
   struct entry entry = pending->entry;
   struct skep_endpoint_key chosen = pending->chosen;
   struct skep_connection connection = {};
-  int bad = file_published(config, &packet, &entry, &chosen, &connection);
+  struct skep_service *service = published_service(&packet);
+  if (!service)
+    return go_on_refusing(skb, pending, DROP(SKEP_NO_SERVICE));
+  connection.vni = chosen.vni;
+  connection.address_be = chosen.address_be;
+  count_withheld(skb, config, &packet, service, &entry, &connection);
+  int bad = file_published(config, &packet, &entry, &chosen, service, &connection);
   if (bad)
     return go_on_refusing(skb, pending, bad);
   trace_step(skb, SKEP_SERVICE_CHOSEN);
-  return forward_published(skb, config, &packet, &connection);
+  return forward_published(skb, config, &packet, service, &entry, &connection);
 }
 
 SEC("tc/file_published")

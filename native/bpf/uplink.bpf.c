@@ -14,8 +14,11 @@ static __always_inline int handle_uplink(struct __sk_buff *skb)
     return to_published_error(skb, config, &packet);
   if (!is_publishable(&packet) || read_ports(skb, &packet, 0))
     return NEXT;
-  if (packet.protocol == IPPROTO_UDP && packet.destination_port_be == config->tunnel_port_be)
+  if (packet.protocol == IPPROTO_UDP && packet.destination_port_be == config->tunnel_port_be) {
+    if (packet.source_be == config->tunnel_address_be)
+      return take_probe(skb, &packet);
     return from_tunnel_directly(skb, config, &packet);
+  }
   struct skep_service *service = published_service(&packet);
   if (!service || !bpf_map_lookup_elem(&sw_local, &packet.destination_be))
     return NEXT;

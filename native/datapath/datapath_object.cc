@@ -164,6 +164,7 @@ ServiceRow ReadService(const Napi::Value& value) {
   });
   row.addressed = js::Flag(object, "addressed");
   row.retired = js::Flag(object, "retired");
+  row.direct = js::Flag(object, "direct");
   if (js::Has(object, "allow")) {
     row.allow.emplace();
     js::ForEach(object.Get("allow"), [&row](const Napi::Value& network) {
@@ -236,6 +237,7 @@ Napi::Object FromService(Napi::Env env, const ServiceRow& row) {
   if (row.key.address != 0) key.Set("address", js::FromAddress(env, row.key.address));
   if (row.addressed) object.Set("addressed", Napi::Boolean::New(env, true));
   if (row.retired) object.Set("retired", Napi::Boolean::New(env, true));
+  if (row.direct) object.Set("direct", Napi::Boolean::New(env, true));
   if (row.allow) {
     object.Set("allow", js::FromRows(env, *row.allow, [env](const ClientNetwork& network) {
                  return FromClientNetwork(env, network);
@@ -311,6 +313,10 @@ Napi::Function DatapathObject::Define(Napi::Env env) {
           InstanceMethod<&This::SendSummed>("sendSummed"),
           InstanceMethod<&This::SoftwareChecksums>("softwareChecksums"),
           InstanceMethod<&This::UseSoftwareChecksums>("useSoftwareChecksums"),
+          InstanceMethod<&This::SetDirectWays>("setDirectWays"),
+          InstanceMethod<&This::AwaitDirectProbes>("awaitDirectProbes"),
+          InstanceMethod<&This::DirectProbes>("directProbes"),
+          InstanceMethod<&This::SendDirectProbe>("sendDirectProbe"),
           InstanceMethod<&This::Counters>("counters"),
           InstanceMethod<&This::Connections>("connections"),
           InstanceMethod<&This::StartTrace>("startTrace"),

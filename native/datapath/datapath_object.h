@@ -44,6 +44,10 @@ class DatapathObject : public Napi::ObjectWrap<DatapathObject> {
   void SendSummed(Info info);
   Napi::Value SoftwareChecksums(Info info);
   void UseSoftwareChecksums(Info info);
+  void SetDirectWays(Info info);
+  void AwaitDirectProbes(Info info);
+  Napi::Value DirectProbes(Info info);
+  Napi::Value SendDirectProbe(Info info);
   Napi::Value Counters(Info info);
   Napi::Value Connections(Info info);
   void StartTrace(Info info);

@@ -78,6 +78,7 @@ void Tables::Reload() {
     row.backends = slots_.Read(service);
     row.addressed = (service.flags & SKEP_SERVICE_ADDRESSED) != 0;
     row.retired = (service.flags & SKEP_SERVICE_RETIRED) != 0;
+    row.direct = (service.flags & SKEP_SERVICE_DIRECT) != 0;
     if (service.front_be != 0) fronts_[key.address_be] = service.front_be;
     if (service.allow != 0) {
       row.allow = lists[service.allow];
@@ -346,7 +347,8 @@ void Tables::Rebuild(const ServiceRow& row) {
   service.table = next_table_++;
   service.target_port_be = row.target_port;
   service.flags = static_cast<uint16_t>((row.addressed ? SKEP_SERVICE_ADDRESSED : 0) |
-                                        (row.retired ? SKEP_SERVICE_RETIRED : 0));
+                                        (row.retired ? SKEP_SERVICE_RETIRED : 0) |
+                                        (row.direct ? SKEP_SERVICE_DIRECT : 0));
   service.front_be = FrontFor(row.key);
   std::optional<AllowList> stale;
   service.allow = ListFor(row, &stale);

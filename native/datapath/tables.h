@@ -84,6 +84,7 @@ struct ServiceRow {
   std::optional<std::vector<ClientNetwork>> allow;  // none: everybody
   bool addressed = false;
   bool retired = false;
+  bool direct = false;  // replies from elsewhere go straight to the client
 };
 
 class Tables {

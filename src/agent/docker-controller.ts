@@ -15,6 +15,7 @@ import {
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { balancePolicy } from '../model/balance-policy.js';
 import type { SocketBinds } from '../model/engine-socket.js';
+import { returnPath } from '../model/return-path.js';
 import { publishRules, rulesText } from '../model/publish-rules.js';
 import type {
   ContainerNetworking,
@@ -429,17 +430,19 @@ function publicationOf(task: Task): TaskPublication {
     ports: task.endpoint?.ports ?? [],
     rules: publishRules(task.serviceAnnotations?.labels),
     policy: balancePolicy(task.serviceAnnotations?.labels),
+    returnPath: returnPath(task.serviceAnnotations?.labels),
   };
 }
 
-function publicationText({ virtualIps, ports, rules, policy }: TaskPublication): string {
+function publicationText(publication: TaskPublication): string {
+  const { virtualIps, ports, rules, policy } = publication;
   const lines = [
     ...virtualIps.map(({ networkId, address }) => `${networkId} ${address}`),
     ...ports.map((p) =>
       [p.name, p.protocol, p.targetPort, p.publishedPort, p.publishMode].join(' '),
     ),
     rulesText(rules),
-    policy,
+    `${policy} ${publication.returnPath}`,
   ];
   return lines.sort().join('\n');
 }

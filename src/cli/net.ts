@@ -47,6 +47,11 @@ interface Service {
   readonly Backends: readonly string[];
   /** Absent: everybody. */
   readonly Clients?: readonly string[];
+  /** Of published ports: how replies from other nodes get back. */
+  readonly Return?: {
+    readonly Wanted: 'tunnel' | 'direct';
+    readonly Nodes?: readonly { readonly Return: 'tunnel' | 'direct'; readonly Text: string }[];
+  };
 }
 
 interface Connection {
@@ -117,15 +122,28 @@ export async function netPaths(socket: string): Promise<readonly string[]> {
 /** Virtual addresses and published ports with their backends. */
 export async function netServices(socket: string): Promise<readonly string[]> {
   const rows = (await callApi(socket, 'GET', '/skep/net/services')) as readonly Service[];
-  return table(
-    ['LISTENS ON', 'TARGET PORT', 'BACKENDS', 'CLIENTS'],
+  const others = rows.flatMap(({ Return }) => Return?.Nodes ?? []);
+  const reasons = others.filter((node) => node.Return === 'tunnel').map((node) => node.Text);
+  const lines = table(
+    ['LISTENS ON', 'TARGET PORT', 'BACKENDS', 'RETURN', 'CLIENTS'],
     rows.map((row) => [
       listensOn(row),
       row.Kind === 'vip' ? 'same' : String(row.TargetPort),
       row.Backends.join(' '),
+      returnOf(row),
       row.Clients?.join(' ') ?? '',
     ]),
   );
+  return [...lines, ...[...new Set(reasons)].map((text) => `Not direct: ${text}.`)];
+}
+
+/** `direct`, or with how many of the other nodes that have tasks it is. */
+function returnOf({ Return }: Service): string {
+  if (Return === undefined) return '';
+  const nodes = Return.Nodes ?? [];
+  const direct = nodes.filter((node) => node.Return === 'direct').length;
+  if (Return.Wanted === 'tunnel' || direct === nodes.length) return Return.Wanted;
+  return `direct (${direct} of ${nodes.length} nodes)`;
 }
 
 function listensOn(row: Service): string {

@@ -8,6 +8,7 @@ import { BALANCE_POLICIES, LB_POLICY_LABEL } from './balance-policy.js';
 import { ENGINE_SOCKET_LABEL } from './engine-socket.js';
 import { invariant, SkepError } from './errors.js';
 import { parseNetworks, parseScope, publishLabel } from './publish-rules.js';
+import { LB_RETURN_LABEL, RETURN_PATHS } from './return-path.js';
 
 /** Prefix of all keys in this table; no other software may use it. */
 export const SKEP_PREFIX = 'skep.';
@@ -145,6 +146,18 @@ export const LABELS: readonly LabelDefinition[] = [
       '(`maglev`) or of its address (`client-ip`), the same on every node; the task with the fewest ' +
       'connections opened on the node asked (`least-conn`); as `maglev` among the tasks of the node ' +
       'asked, others only without these (`local-first`). Stock engines go round.',
+  },
+  {
+    key: LB_RETURN_LABEL,
+    objects: ['service'],
+    value: { type: 'choice', choices: RETURN_PATHS },
+    defaultValue: 'tunnel',
+    live: true,
+    meaning:
+      'How replies of published ports get back from a task on another node than the one asked: ' +
+      'through the node asked (`tunnel`), or straight to clients outside (`direct`), under the address ' +
+      'they asked. Direct is used only between nodes whose probes show that the network carries it, ' +
+      'and for clients that ask a node at its data-path address; `skep net services` says where.',
   },
   {
     key: ENGINE_SOCKET_LABEL,

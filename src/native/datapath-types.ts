@@ -143,6 +143,28 @@ export interface ServiceRow {
    * this, new flows to a row without backends are refused.
    */
   readonly retired?: boolean;
+  /**
+   * Replies of backends on other nodes go straight to outside clients wherever that is proven to
+   * work (`setDirectWays`); else, and without this, they return through this node.
+   */
+  readonly direct?: boolean;
+}
+
+/** Which ways of direct return between this node and another one are proven to work. */
+export interface DirectWayRow {
+  readonly tunnelAddress: string;
+  /** The other node may answer clients under this node's tunnel address. */
+  readonly asEntry: boolean;
+  /** This node may answer clients under the other's. */
+  readonly asBackend: boolean;
+}
+
+/** A probe of direct return that is awaited. */
+export interface DirectProbeRow {
+  /** 16 bytes. */
+  readonly nonce: Uint8Array;
+  /** Length of the IP packet that came; 0: none yet. */
+  readonly bytes: number;
 }
 
 /** Packets and bytes of one drop reason or verdict, summed over CPUs since load. */
@@ -260,6 +282,17 @@ export interface Datapath {
   softwareChecksums(): boolean;
   /** Switches to that, until the data path is destroyed; a new process finds it so. */
   useSoftwareChecksums(): void;
+  /** Replaces the ways in force; on all others replies take the tunnel. */
+  setDirectWays(rows: readonly DirectWayRow[]): void;
+  /** Awaits probes with these nonces (16 bytes) and no others; one packet from elsewhere changes nothing. */
+  awaitDirectProbes(nonces: readonly Uint8Array[]): void;
+  directProbes(): readonly DirectProbeRow[];
+  /**
+   * Sends a probe to another node under that node's own address, as replies would leave for its clients:
+   * an IP packet of `packetBytes` (48 to 65,535). False where several underlay interfaces, or checksums
+   * made in software, forbid direct return: then nothing is sent.
+   */
+  sendDirectProbe(tunnelAddress: string, nonce: Uint8Array, packetBytes: number): boolean;
   counters(): readonly CounterRow[];
   /** Flows in the connection table, at most `max`. */
   connections(max: number): readonly ConnectionRow[];

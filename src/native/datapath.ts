@@ -12,6 +12,8 @@ import type {
   DatapathOptions,
   DatapathRepair,
   DatapathState,
+  DirectProbeRow,
+  DirectWayRow,
   LinkRow,
   NetworkRow,
   NodeRow,
@@ -66,6 +68,10 @@ interface NativeDatapath {
   sendSummed(nodeId: string, port: number, payload: Uint8Array): void;
   softwareChecksums(): boolean;
   useSoftwareChecksums(): void;
+  setDirectWays(rows: readonly DirectWayRow[]): void;
+  awaitDirectProbes(nonces: readonly Uint8Array[]): void;
+  directProbes(): readonly DirectProbeRow[];
+  sendDirectProbe(tunnelAddress: string, nonce: Uint8Array, packetBytes: number): boolean;
   counters(): readonly CounterRow[];
   connections(max: number): readonly ConnectionRow[];
   startTrace(filter: TraceFilter): void;
@@ -239,6 +245,22 @@ export class KernelDatapath implements Datapath {
 
   useSoftwareChecksums(): void {
     this.#native.useSoftwareChecksums();
+  }
+
+  setDirectWays(rows: readonly DirectWayRow[]): void {
+    this.#native.setDirectWays(rows);
+  }
+
+  awaitDirectProbes(nonces: readonly Uint8Array[]): void {
+    this.#native.awaitDirectProbes(nonces);
+  }
+
+  directProbes(): readonly DirectProbeRow[] {
+    return this.#native.directProbes();
+  }
+
+  sendDirectProbe(tunnelAddress: string, nonce: Uint8Array, packetBytes: number): boolean {
+    return this.#native.sendDirectProbe(tunnelAddress, nonce, packetBytes);
   }
 
   counters(): readonly CounterRow[] {

@@ -36,6 +36,8 @@ export const DATAPATH_REASONS = {
   'drop-no-encryption-key': 34,
   'drop-wireguard-content': 35,
   'drop-loopback-address': 36,
+  'drop-direct-probe': 37,
+  'direct-probe-seen': 38,
   'forward-container': 40,
   'forward-tunnel': 41,
   'forward-host': 42,
@@ -55,6 +57,9 @@ export const DATAPATH_REASONS = {
   'mesh-refused': 58,
   'service-reselected': 59,
   'encrypted-received': 60,
+  'direct-returned': 61,
+  'direct-withheld': 62,
+  'direct-repeated': 63,
 } as const;
 
 /** One counter's name. */

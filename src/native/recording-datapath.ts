@@ -10,6 +10,8 @@ import type {
   Datapath,
   DatapathRepair,
   DatapathState,
+  DirectProbeRow,
+  DirectWayRow,
   LinkRow,
   NetworkRow,
   NodeRow,
@@ -184,6 +186,39 @@ export class RecordingDatapath implements Datapath {
 
   useSoftwareChecksums(): void {
     this.calls.push('useSoftwareChecksums');
+  }
+
+  /** Ways of direct return as last told. */
+  directWays: readonly DirectWayRow[] = [];
+  /** What a test does with the probes this node sends. */
+  onDirectProbe: (tunnelAddress: string, nonce: Uint8Array, packetBytes: number) => boolean = () =>
+    false;
+  private awaitedProbes = new Map<string, DirectProbeRow>();
+
+  setDirectWays(rows: readonly DirectWayRow[]): void {
+    this.directWays = rows;
+  }
+
+  awaitDirectProbes(nonces: readonly Uint8Array[]): void {
+    const former = this.awaitedProbes;
+    const entries = nonces.map((nonce) => [Buffer.from(nonce).toString('hex'), nonce] as const);
+    this.awaitedProbes = new Map(
+      entries.map(([key, nonce]) => [key, former.get(key) ?? { nonce, bytes: 0 }]),
+    );
+  }
+
+  directProbes(): readonly DirectProbeRow[] {
+    return [...this.awaitedProbes.values()];
+  }
+
+  sendDirectProbe(tunnelAddress: string, nonce: Uint8Array, packetBytes: number): boolean {
+    return this.onDirectProbe(tunnelAddress, nonce, packetBytes);
+  }
+
+  /** A probe arrives from the underlay; the programs know those that are awaited only. */
+  receiveDirectProbe(nonce: Uint8Array, bytes: number): void {
+    const key = Buffer.from(nonce).toString('hex');
+    if (this.awaitedProbes.has(key)) this.awaitedProbes.set(key, { nonce, bytes });
   }
 
   counters(): readonly CounterRow[] {

@@ -66,6 +66,7 @@ function taskEndpoints(state: LocalState, task: LocalTask): readonly EndpointVie
       taskAliases: task.taskAliases,
       disabled: task.draining,
       policy: task.policy ?? 'maglev',
+      returnPath: task.returnPath ?? 'tunnel',
     });
   }
   return views;

@@ -272,7 +272,8 @@ class ServiceBuilder {
     const address = endpoint.endpointIp;
     const state = endpoint.disabled ? 'draining' : 'active';
     const { policy = 'maglev' } = endpoint;
-    const target = { vni, address, active: !endpoint.disabled, policy };
+    const direct = endpoint.returnPath === 'direct';
+    const target = { vni, address, active: !endpoint.disabled, policy, direct };
     const key = addressKey(target);
     if (endpoint.owner === undefined) {
       this.backends.set(key, { vni, address, state });

@@ -84,6 +84,7 @@ export function localTaskOf(endpoint: TaskEndpoint): LocalTask {
     })),
     ports: localPortsOf(endpoint),
     policy: endpoint.policy,
+    returnPath: endpoint.returnPath,
     taskAliases: [...new Set(names)].filter((name) => name !== ''),
     draining: false,
   };

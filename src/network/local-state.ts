@@ -3,6 +3,7 @@
  * engine made, addresses promised to tasks, leases of attachable containers, and what is announced.
  */
 import type { BalancePolicy } from '../model/balance-policy.js';
+import type { ReturnPath } from '../model/return-path.js';
 import { SkepError } from '../model/errors.js';
 import type { NetworkInfo } from './network-info.js';
 import type { RecordPort } from './records.js';
@@ -73,6 +74,8 @@ export interface LocalTask {
   readonly ports: readonly LocalPort[];
   /** Absent in documents of older versions: `maglev`. */
   readonly policy?: BalancePolicy;
+  /** Absent in documents of older versions: `tunnel`. */
+  readonly returnPath?: ReturnPath;
   /** Short container id and host name. */
   readonly taskAliases: readonly string[];
   readonly draining: boolean;

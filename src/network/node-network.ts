@@ -16,6 +16,8 @@ import { ownEntries } from './announcer.js';
 import { AttachedContainers } from './attached-containers.js';
 import { ClusterGossip } from './cluster-gossip.js';
 import { desiredDatapath } from './desired.js';
+import { DirectReturn } from './direct/direct-return.js';
+import { directTunnels } from './direct/wanted.js';
 import { DnsForwarder, resolvConfUpstreams } from './dns/forwarder.js';
 import { Encryption } from './encryption/encryption.js';
 import { isWireguardTunnel } from './encryption/keys.js';
@@ -138,6 +140,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly encryption: Encryption;
   private readonly repairer: Repairer;
   private readonly selfTest: PathSelfTest;
+  private readonly directReturn: DirectReturn;
   readonly sight: NetworkSight;
   private readonly retired: RetiredPorts;
   private readonly taken: TakenPorts;
@@ -163,8 +166,11 @@ export class NodeNetwork implements NodeNetworking {
       ...{ reconciler, datapath, clock, logger },
       links: () => linksOf(state),
     });
-    this.selfTest = this.makeSelfTest();
-    this.sight = new DatapathSight(datapath, this.repairer, this.selfTest, clock);
+    const between = this.betweenNodes();
+    this.selfTest = new PathSelfTest(between);
+    this.directReturn = new DirectReturn(between);
+    const { repairer, selfTest, directReturn } = this;
+    this.sight = new DatapathSight({ datapath, repairer, selfTest, directReturn, clock });
     this.retired = new RetiredPorts(clock);
     this.taken = new TakenPorts(logger, heldPorts);
     this.settling = new Settling(clock);
@@ -241,7 +247,10 @@ export class NodeNetwork implements NodeNetworking {
     this.every('echo', ECHO_PERIOD_MS, () => this.watch());
     this.every('host', HOST_ADDRESS_PERIOD_MS, () => this.keepHouse());
     this.every('encryption', HANDSHAKE_POLL_MS, () => this.encryption.tick());
-    this.every('paths', PATH_TICK_MS, () => this.selfTest.tick());
+    this.every('paths', PATH_TICK_MS, () => {
+      this.selfTest.tick();
+      this.directReturn.tick();
+    });
     this.every('repair', REPAIR_PERIOD_MS, () => this.repair());
   }
 
@@ -371,7 +380,8 @@ export class NodeNetwork implements NodeNetworking {
         virtualIp: virtual.get(attachment.networkId) ?? '',
       }));
       const ports = localPortsOf(publication);
-      this.state.tasks.set(taskId, { ...task, attachments, ports, policy: publication.policy });
+      const { policy, returnPath } = publication;
+      this.state.tasks.set(taskId, { ...task, attachments, ports, policy, returnPath });
       await this.state.save();
       await this.refreshed();
     });
@@ -421,14 +431,15 @@ export class NodeNetwork implements NodeNetworking {
     });
   }
 
-  private makeSelfTest(): PathSelfTest {
+  /** What is tried out between two nodes goes over one socket. */
+  private betweenNodes() {
     const { datapath, environment, logger } = this.parts;
-    const selfTest: PathSelfTest = new PathSelfTest({
-      transport: new UdpPathTransport(datapath, (nodeId, bytes) => selfTest.receive(nodeId, bytes)),
-      isAlive: (owner) => this.liveness.isMemberAlive(owner),
-      ...{ datapath, clock: environment.clock, random: environment.random, logger },
+    const transport = new UdpPathTransport(datapath, (nodeId, bytes) => {
+      this.selfTest.receive(nodeId, bytes);
+      this.directReturn.receive(nodeId, bytes);
     });
-    return selfTest;
+    const isAlive = (owner: string) => this.liveness.isMemberAlive(owner);
+    return { ...environment, datapath, logger, transport, isAlive };
   }
 
   private makeEncryption(): Encryption {
@@ -583,7 +594,9 @@ export class NodeNetwork implements NodeNetworking {
       });
       this.names = namesBySource(state, buildNameTables(view.networks, view.endpoints));
       const desired = desiredDatapath(view);
-      this.selfTest.configure(desired.nodeId, pathPeers(view, desired));
+      const peers = pathPeers(view, desired);
+      this.selfTest.configure(desired.nodeId, peers);
+      this.directReturn.configure(desired.nodeId, peers, directTunnels(desired));
       if (this.underlay.follow(desired.nodes)) this.hostAddresses.refresh(true);
       const merged = this.pinned?.merge(desired, (tunnel) => this.keeps(tunnel)) ?? desired;
       const { written, removed } = this.reconciler.apply(this.retired.merge(merged));

@@ -106,7 +106,7 @@ export function joinRows(rows: readonly ServiceRow[]): readonly ServiceRow[] {
   ];
 }
 
-function textOf({ backends, allow, policy }: ServiceRow): string {
+function textOf({ backends, allow, policy, direct }: ServiceRow): string {
   const places = backends.map(({ vni, address }) => `${vni}/${address}`).sort();
-  return `${places.join(' ')} ${allow?.join(' ') ?? '*'} ${policy ?? ''}`;
+  return `${places.join(' ')} ${allow?.join(' ') ?? '*'} ${policy ?? ''} ${direct ?? false}`;
 }

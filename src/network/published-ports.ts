@@ -17,6 +17,8 @@ export interface Target {
   readonly address: string;
   readonly active: boolean;
   readonly policy: BalancePolicy;
+  /** Replies should go straight to outside clients; absent: through the node they asked. */
+  readonly direct?: boolean;
 }
 
 /** What the data path knows the host's own sockets by, when they ask 127.0.0.1. */
@@ -164,6 +166,12 @@ export function policyOf(targets: readonly Target[]): Pick<ServiceRow, 'policy'>
   return winner === undefined || winner[0] === 'maglev' ? {} : { policy: winner[0] };
 }
 
+/** Direct if most targets say so, as a row has it; see {@link policyOf}. */
+function directOf(targets: readonly Target[]): Pick<ServiceRow, 'direct'> {
+  const direct = targets.filter((target) => target.direct === true).length;
+  return 2 * direct > targets.length ? { direct: true } : {};
+}
+
 function portName({ protocol, publishedPort }: Pick<RecordPort, 'protocol' | 'publishedPort'>) {
   return `${publishedPort}/${protocol}`;
 }
@@ -178,6 +186,7 @@ function rowOf({ protocol, port, count, address, groups }: Place): ServiceRow {
     ...(allow === undefined ? {} : { allow }),
     ...(count === 1 ? {} : { ports: count }),
     ...policyOf(targets),
+    ...directOf(targets),
   };
 }
 

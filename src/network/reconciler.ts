@@ -143,7 +143,7 @@ function tablesOf(rows: Rows): Tables {
         const port = row.key.kind === 'vip' ? '' : String(row.targetPort ?? '');
         const backends = row.backends.map(addressKey).sort().join(' ');
         const allow = row.allow === undefined ? 'all' : [...row.allow].sort().join(',');
-        const flags = `${row.addressed ?? false} ${row.retired ?? false}`;
+        const flags = `${row.addressed ?? false} ${row.retired ?? false} ${row.direct ?? false}`;
         const choice = `${row.ports ?? 1} ${row.policy ?? 'maglev'}`;
         return `${port} ${backends} ${allow} ${flags} ${choice}`;
       },

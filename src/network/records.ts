@@ -24,6 +24,7 @@ import {
   parseScope,
   type PublishRule,
 } from '../model/publish-rules.js';
+import type { ReturnPath } from '../model/return-path.js';
 import type { PortProtocol } from '../native/datapath-types.js';
 import { countOf } from './port-ranges.js';
 import { isIpv4, isMac, isUnicast, parseAddressWithPrefix } from './addresses.js';
@@ -68,6 +69,8 @@ export interface EndpointValue {
   readonly disabled: boolean;
   /** How the service chooses among its tasks; stock engines do not say. */
   readonly policy?: BalancePolicy;
+  /** How replies to outside clients return; stock engines do not say. */
+  readonly returnPath?: ReturnPath;
 }
 
 /** Where an address lives. */
@@ -113,6 +116,7 @@ function encodeRecord(value: EndpointValue, plain: readonly RecordPort[]): Uint8
     taskAliases: [...value.taskAliases],
     serviceDisabled: value.disabled,
     lbPolicy: value.policy === undefined || value.policy === 'maglev' ? '' : value.policy,
+    directReturn: value.returnPath === 'direct',
   });
   return toBinary(EndpointRecordSchema, record);
 }
@@ -144,6 +148,7 @@ export function decodeEndpoint(bytes: Uint8Array): EndpointValue | undefined {
     taskAliases: record.taskAliases,
     disabled: record.serviceDisabled,
     policy: parseBalancePolicy(record.lbPolicy) ?? 'maglev',
+    returnPath: record.directReturn ? 'direct' : 'tunnel',
   };
 }
 

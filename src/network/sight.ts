@@ -13,24 +13,37 @@ import type {
   TraceRow,
 } from '../native/datapath-types.js';
 import { TRACE_PERIOD_MS } from './limits.js';
+import type { DirectReturn } from './direct/direct-return.js';
+import type { DirectReport } from './direct/types.js';
 import type { PathSelfTest } from './paths/self-test.js';
 import type { PathReport } from './paths/types.js';
 import type { RepairCounts, Repairer } from './repairer.js';
 import type { NetworkSight } from './types.js';
+
+/** What is looked at. */
+export interface SightParts {
+  readonly datapath: Datapath;
+  readonly repairer: Repairer;
+  readonly selfTest: PathSelfTest;
+  readonly directReturn: DirectReturn;
+  readonly clock: Clock;
+}
 
 /** {@link NetworkSight} over a data path. */
 export class DatapathSight implements NetworkSight {
   private readonly datapath: Datapath;
   private readonly repairer: Repairer;
   private readonly selfTest: PathSelfTest;
+  private readonly directReturn: DirectReturn;
   private readonly clock: Clock;
   private tracing = false;
 
-  constructor(datapath: Datapath, repairer: Repairer, selfTest: PathSelfTest, clock: Clock) {
-    this.datapath = datapath;
-    this.repairer = repairer;
-    this.selfTest = selfTest;
-    this.clock = clock;
+  constructor(parts: SightParts) {
+    this.datapath = parts.datapath;
+    this.repairer = parts.repairer;
+    this.selfTest = parts.selfTest;
+    this.directReturn = parts.directReturn;
+    this.clock = parts.clock;
   }
 
   counters(): readonly CounterRow[] {
@@ -43,6 +56,10 @@ export class DatapathSight implements NetworkSight {
 
   paths(): PathReport {
     return this.selfTest.report();
+  }
+
+  direct(): DirectReport {
+    return this.directReturn.report();
   }
 
   rows(): DatapathState {

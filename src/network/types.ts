@@ -15,10 +15,12 @@ import type {
   TraceFilter,
   TraceRow,
 } from '../native/datapath-types.js';
+import type { DirectReport } from './direct/types.js';
 import type { PathReport } from './paths/types.js';
 import type { RepairCounts } from './repairer.js';
 import type { BalancePolicy } from '../model/balance-policy.js';
 import type { PublishRule } from '../model/publish-rules.js';
+import type { ReturnPath } from '../model/return-path.js';
 
 /** What a session with a manager tells about this node's networking. */
 export interface NodeNetworkConfig {
@@ -40,6 +42,8 @@ export interface TaskPublication {
   readonly rules: ReadonlyMap<number, PublishRule>;
   /** How its service chooses among its tasks. */
   readonly policy: BalancePolicy;
+  /** How replies of its published ports return to outside clients. */
+  readonly returnPath: ReturnPath;
 }
 
 /** A task as the network sees it. */
@@ -105,6 +109,8 @@ export interface NetworkSight {
   repairs(): RepairCounts;
   /** The paths to the other nodes, as the self-test finds them. */
   paths(): PathReport;
+  /** Where replies of services may go straight to their clients, and where not. */
+  direct(): DirectReport;
   /** Rows in force: networks, nodes, endpoints, backends, services. */
   rows(): DatapathState;
   /** Flows through services, at most `max` of them. */

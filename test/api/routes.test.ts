@@ -190,6 +190,16 @@ void t.test('registry credentials are kept and never shown', async (t) => {
   });
 });
 
+const NO_ROWS = { nodes: [], networks: [], links: [], remoteEndpoints: [] };
+const BACKENDS = [2, 3].map((last) => ({
+  ...{ vni: 4096, address: `10.0.0.${last}`, state: 'active' as const },
+  tunnelAddress: `192.0.2.${last}`,
+}));
+const SERVICES = [80, 81].map((port) => ({
+  key: { kind: 'published', protocol: 'tcp', port } as const,
+  ...{ targetPort: 80, backends: BACKENDS, ...(port === 80 ? { direct: true } : {}) },
+}));
+
 void t.test('what the data path does', async (t) => {
   const api = await startApi(t);
   const refused = await call(api, 'GET', '/skep/net/counters');
@@ -211,9 +221,24 @@ void t.test('what the data path does', async (t) => {
         },
       ],
     }),
-    rows: () => {
-      throw new Error('not asked for');
-    },
+    rows: () => ({ ...NO_ROWS, services: SERVICES, backends: BACKENDS }),
+    direct: () => ({
+      nodes: [
+        {
+          ...{ owner: 'two', tunnelAddress: '192.0.2.2', asBackend: false },
+          ...{ state: { kind: 'lost' }, text: 'two is not heard' },
+        },
+        {
+          ...{ owner: 'three', tunnelAddress: '192.0.2.3', asBackend: false },
+          ...{ state: { kind: 'proven' }, text: 'three may' },
+        },
+        {
+          ...{ owner: 'four', tunnelAddress: '192.0.2.4', asBackend: false },
+          ...{ state: { kind: 'proven' }, text: 'runs nothing of it' },
+        },
+      ],
+      probes: { asked: 2, arrived: 1, sent: 0 },
+    }),
     connections: (max) => Array.from({ length: max }, () => CONNECTION),
     async *trace(filter) {
       yield [{ ...TRACED, source: filter.address, destinationPort: filter.port }];
@@ -235,6 +260,20 @@ void t.test('what the data path does', async (t) => {
       },
     ],
   });
+  const services = await call(api, 'GET', '/skep/net/services');
+  t.match(JSON.parse(services.body), [
+    {
+      Port: 80,
+      Return: {
+        Wanted: 'direct',
+        Nodes: [
+          { Node: 'two', TunnelAddress: '192.0.2.2', Return: 'tunnel', Text: 'two is not heard' },
+          { Node: 'three', TunnelAddress: '192.0.2.3', Return: 'direct' },
+        ],
+      },
+    },
+    { Port: 81, Return: { Wanted: 'tunnel' } },
+  ]);
   const connections = await call(api, 'GET', '/skep/net/connections?limit=2');
   t.equal((JSON.parse(connections.body) as unknown[]).length, 2);
   const trace = await call(api, 'GET', '/skep/net/trace?client=fd00::1&port=80&protocol=tcp');

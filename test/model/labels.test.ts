@@ -15,6 +15,7 @@ import {
   RESCHEDULE_AFTER_LABEL,
 } from '../../src/model/labels.js';
 import { packageRoot } from '../testbed/layout.js';
+import { LB_RETURN_LABEL, returnPath } from '../../src/model/return-path.js';
 
 void t.test('durations as Go writes them', async (t) => {
   t.equal(parseDurationMs('60s'), 60_000);
@@ -66,6 +67,12 @@ void t.test('a choice is one of its values', async (t) => {
     message: /skep\.lb\.policy: must be maglev, client-ip, least-conn, local-first, not random/,
   });
   t.equal(balancePolicy({ [LB_POLICY_LABEL]: 'random' }), 'maglev', 'stored by another software');
+  t.doesNotThrow(() => checkLabels('service', { [LB_RETURN_LABEL]: 'direct' }));
+  t.throws(() => checkLabels('service', { [LB_RETURN_LABEL]: 'dsr' }), {
+    message: /skep\.lb\.return: must be tunnel, direct, not dsr/,
+  });
+  t.equal(returnPath({ [LB_RETURN_LABEL]: 'direct' }), 'direct');
+  t.equal(returnPath({ [LB_RETURN_LABEL]: 'dsr' }), 'tunnel', 'stored by another software');
 });
 
 void t.test('other keys are nobody else’s business', async (t) => {

@@ -3,6 +3,7 @@
  */
 import t from 'tap';
 import type { BalancePolicy } from '../../src/model/balance-policy.js';
+import type { ReturnPath } from '../../src/model/return-path.js';
 import { type DesiredDatapath, desiredDatapath } from '../../src/network/desired.js';
 import { nodeKey } from '../../src/network/records.js';
 import type { NetworkInfo } from '../../src/network/network-info.js';
@@ -312,6 +313,26 @@ void t.test(
     const front = endpoint('front', '10.0.1.5', { ...VIP, policy: 'least-conn' });
     const view = { peers: [peer('front', '10.0.1.5')], endpoints: [front] };
     t.equal(desired(view).services[0]?.policy, 'least-conn', 'virtual addresses too');
+  },
+);
+
+void t.test(
+  'published ports return directly if most tasks say so; virtual addresses never',
+  async (t) => {
+    const peers = ['10.0.0.5', '10.0.0.6', '10.0.0.7'].map((address) => peer('ingress', address));
+    const directOf = (...returns: ReturnPath[]) => {
+      const endpoints = returns.map((returnPath, index) =>
+        endpoint('ingress', `10.0.0.${5 + index}`, { ingressPorts: [port(8000, 80)], returnPath }),
+      );
+      return desired({ peers, endpoints }).services[0]?.direct;
+    };
+    t.equal(directOf('direct'), true);
+    t.equal(directOf('direct', 'direct', 'tunnel'), true);
+    t.equal(directOf('direct', 'tunnel'), undefined);
+    t.equal(directOf('tunnel'), undefined);
+    const front = endpoint('front', '10.0.1.5', { ...VIP, returnPath: 'direct' });
+    const view = { peers: [peer('front', '10.0.1.5')], endpoints: [front] };
+    t.equal(desired(view).services[0]?.direct, undefined);
   },
 );
 

@@ -27,6 +27,7 @@ const VALUE: EndpointValue = {
   taskAliases: [],
   disabled: false,
   policy: 'maglev',
+  returnPath: 'tunnel',
 };
 
 void t.test('a port with rules is not shown to those who do not know them', async (t) => {
@@ -83,6 +84,13 @@ void t.test('a run that leaves the ports there are is nothing', async (t) => {
   };
   t.equal(decode(536), 1);
   for (const count of [0, 537, 4_000_000_000]) t.equal(decode(count), 0);
+});
+
+void t.test('the way of replies travels; who does not say means the tunnel', async (t) => {
+  const bytes = encodeEndpoint({ ...VALUE, returnPath: 'direct' });
+  t.equal(decodeEndpoint(bytes)?.returnPath, 'direct');
+  const record = create(EndpointRecordSchema, { endpointIp: '10.0.0.5' });
+  t.equal(decodeEndpoint(toBinary(EndpointRecordSchema, record))?.returnPath, 'tunnel');
 });
 
 void t.test('the policy travels; one that is unknown counts as none', async (t) => {

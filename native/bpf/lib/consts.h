@@ -20,9 +20,15 @@
 #define SKEP_MAC_ECHO_REQUEST 0x76
 #define SKEP_MAC_ECHO_REPLY 0x77
 #define SKEP_MAC_REFUSAL 0x78     /* destination: backend id that is not on the node that sends it */
+/* With SKEP_MAC_BACKEND: the reply may go straight to the client. A bit and no kind of its own, so that
+ * the verifier does not walk through all that follows once for each kind. */
+#define SKEP_MAC_DIRECT_BIT 0x80
 
 /* Ethertype of the data-path echo (IEEE local experimental 1). */
 #define SKEP_ETHERTYPE_ECHO 0x88b5
+
+/* First four bytes of a probe's content (lib/direct.h): "SKPD". */
+#define SKEP_DIRECT_MAGIC 0x534b5044
 
 /* Conntrack timeouts in seconds. */
 #define SKEP_TIMEOUT_SYN_S 20

@@ -37,6 +37,8 @@
   SKEP_REASON(34, NO_KEY, "drop-no-encryption-key")                     \
   SKEP_REASON(35, WIREGUARD_CONTENT, "drop-wireguard-content")          \
   SKEP_REASON(36, LOOPBACK, "drop-loopback-address")                    \
+  SKEP_REASON(37, DIRECT_PROBE, "drop-direct-probe")                    \
+  SKEP_REASON(38, DIRECT_PROBE_SEEN, "direct-probe-seen")               \
   SKEP_REASON(40, TO_CONTAINER, "forward-container")                    \
   SKEP_REASON(41, TO_TUNNEL, "forward-tunnel")                          \
   SKEP_REASON(42, TO_HOST, "forward-host")                              \
@@ -55,7 +57,10 @@
   SKEP_REASON(57, UNREACHABLE_SENT, "unreachable-sent")                 \
   SKEP_REASON(58, MESH_REFUSED, "mesh-refused")                         \
   SKEP_REASON(59, RESELECTED, "service-reselected")                     \
-  SKEP_REASON(60, ENCRYPTED_RECEIVED, "encrypted-received")
+  SKEP_REASON(60, ENCRYPTED_RECEIVED, "encrypted-received")             \
+  SKEP_REASON(61, DIRECT_RETURNED, "direct-returned")                   \
+  SKEP_REASON(62, DIRECT_WITHHELD, "direct-withheld")                   \
+  SKEP_REASON(63, DIRECT_REPEATED, "direct-repeated")
 
 #define SKEP_REASON_ENUM(number, name, text) SKEP_##name = number,
 enum skep_reason { SKEP_REASONS(SKEP_REASON_ENUM) };

@@ -52,6 +52,10 @@ SKEP_MAP(sw_pending, PERCPU_ARRAY, __u32, struct skep_pending, 1, 0)
 SKEP_MAP(sw_budget, ARRAY, __u32, struct skep_budget, 1, 0)
 /* Monotonic nanoseconds of the last echo reply, by tunnel address. */
 SKEP_MAP(sw_echo, HASH, __u32, __u64, 16384, BPF_F_NO_PREALLOC)
+/* Ways proven to carry direct return, by tunnel address: SKEP_DIRECT_ENTRY, SKEP_DIRECT_BACKEND. */
+SKEP_MAP(sw_direct, HASH, __u32, __u32, 16384, BPF_F_NO_PREALLOC)
+/* Probes that are awaited. */
+SKEP_MAP(sw_direct_probe, HASH, struct skep_direct_nonce, struct skep_direct_probe, 4096, BPF_F_NO_PREALLOC)
 /* Drop reasons and forwarding counters (drop_reasons.h). */
 SKEP_MAP(sw_counter, PERCPU_ARRAY, __u32, struct skep_counter, SKEP_COUNTERS, 0)
 /* Which packets are traced, the row being gathered on each CPU, and the ring of finished rows. */

@@ -5,10 +5,11 @@
 #include "published.h"
 
 /* Backend node: finds or files the way back; `port_be` is the client's port as the backend shall
- * see it (another one if a second front already uses it towards this backend). */
+ * see it (another one if a second front already uses it towards this backend). `*entry` becomes the
+ * entry of the way back, also that of a new flow if `wishes` is 1: replies may go straight back. */
 static __always_inline int admit(struct packet *packet, struct skep_endpoint_key *backend,
-                                 __u16 target_port_be, __u32 tunnel, __u32 ifindex,
-                                 __u16 *port_be)
+                                 __u16 target_port_be, __u32 tunnel, __u32 ifindex, __u8 wishes,
+                                 struct skep_connection **entry, __u16 *port_be)
 {
   struct skep_flow back = {
     .source_be = backend->address_be,
@@ -26,6 +27,7 @@ static __always_inline int admit(struct packet *packet, struct skep_endpoint_key
       known->address_be == packet->destination_be &&
       known->port_be == packet->destination_port_be && !known->other_port_be) {
     track(known, packet, SKEP_END_CLIENT);
+    *entry = known;
     return 0;
   }
   /* A flow that was given another port keeps it as long as nobody else was given it, also for its
@@ -40,6 +42,7 @@ static __always_inline int admit(struct packet *packet, struct skep_endpoint_key
       *port_be = moved->other_port_be;
       track(moved, packet, SKEP_END_CLIENT);
       track(other, packet, SKEP_END_CLIENT);
+      *entry = other;
       return 0;
     }
     back.destination_port_be = packet->source_port_be;
@@ -56,6 +59,8 @@ static __always_inline int admit(struct packet *packet, struct skep_endpoint_key
   if (filed_be == 0)
     return DROP(SKEP_NO_PORT);
   expect_replies_from(ifindex);
+  if (wishes)
+    *entry = find_flow(&back);
   if (filed_be != packet->source_port_be) {
     *port_be = filed_be;
     reply.address_be = backend->address_be;
@@ -106,7 +111,8 @@ static __always_inline int refuse_to_node(struct __sk_buff *skb, struct skep_con
 
 /* Backend node: a client's packet, for the backend whose id is in the MAC. */
 static __always_inline int mesh_to_backend(struct __sk_buff *skb, struct skep_config *config,
-                                           struct packet *packet, __u32 tunnel, __u32 backend_be)
+                                           struct packet *packet, __u32 tunnel, __u32 backend_be,
+                                           __u8 wishes)
 {
   if (packet->protocol == IPPROTO_ICMP)
     return mesh_error(skb, config, packet, backend_be);
@@ -121,9 +127,13 @@ static __always_inline int mesh_to_backend(struct __sk_buff *skb, struct skep_co
     return refuse_to_node(skb, config, packet, tunnel, backend_be);
   __u16 target_port_be = target_port(service, packet->destination_port_be);
   __u16 port_be = 0;
-  bad = admit(packet, &key, target_port_be, tunnel, endpoint->ifindex, &port_be);
+  struct skep_connection *reply = NULL;
+  bad = admit(packet, &key, target_port_be, tunnel, endpoint->ifindex, wishes, &reply, &port_be);
   if (bad)
     return bad;
+  /* In this one place, for the verifier's sake. */
+  if (reply)
+    note_wish(skb, config, packet, reply, tunnel, wishes);
   if (port_be != packet->source_port_be) {
     bad = rewrite_source(skb, packet, packet->source_be, port_be);
     if (bad)
@@ -237,7 +247,7 @@ static __always_inline int from_mesh(struct __sk_buff *skb, struct skep_config *
   __builtin_memcpy(&backend_be, mac + 2, 4);
   if (mac[1] == SKEP_MAC_REFUSAL)
     return mesh_refused(skb, &packet, tunnel, backend_be);
-  if (mac[1] != SKEP_MAC_BACKEND)
+  if ((mac[1] & ~SKEP_MAC_DIRECT_BIT) != SKEP_MAC_BACKEND)
     return DROP(SKEP_MESH_KIND);
-  return mesh_to_backend(skb, config, &packet, tunnel, backend_be);
+  return mesh_to_backend(skb, config, &packet, tunnel, backend_be, mac[1] >> 7);
 }

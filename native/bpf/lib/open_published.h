@@ -68,11 +68,9 @@ static __always_inline int choose_published(struct packet *packet, struct entry 
 /* Files both directions of a new flow to the backend that was chosen. 0 or DROP(reason). */
 static __always_inline int file_published(struct skep_config *config, struct packet *packet,
                                           struct entry *entry, struct skep_endpoint_key *chosen,
+                                          struct skep_service *service,
                                           struct skep_connection *connection)
 {
-  struct skep_service *service = published_service(packet);
-  if (!service)
-    return DROP(SKEP_NO_SERVICE);
   struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, chosen);
   if (!backend)
     return DROP(SKEP_BACKEND_GONE);

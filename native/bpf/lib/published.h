@@ -105,12 +105,14 @@ static __always_inline int may_enter(struct skep_service *service, struct packet
 /* Sends a packet where its flow goes. */
 static __always_inline int forward_published(struct __sk_buff *skb, struct skep_config *config,
                                              struct packet *packet,
+                                             struct skep_service *service, struct entry *entry,
                                              struct skep_connection *connection)
 {
   struct skep_endpoint_key key = { connection->vni, connection->address_be };
   __u16 target_port_be = connection->port_be;
   __u32 source_be = connection->other_address_be;
   __u16 source_port_be = connection->other_port_be;
+  __u8 direct = connection->direct;
   struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, &key);
   if (!backend)
     return DROP(SKEP_BACKEND_GONE);
@@ -125,7 +127,8 @@ static __always_inline int forward_published(struct __sk_buff *skb, struct skep_
   }
   if (tunnel) {
     count(skb, SKEP_MESH_SENT);
-    return to_mesh(skb, config, SKEP_MAC_BACKEND, key.address_be, tunnel);
+    __u8 mac = backend_mac(config, packet, service, entry, direct, tunnel);
+    return to_mesh(skb, config, mac, key.address_be, tunnel);
   }
   bad = rewrite_destination(skb, packet, key.address_be, target_port_be);
   if (bad)
@@ -145,8 +148,10 @@ static __always_inline int to_published(struct __sk_buff *skb, struct skep_confi
   struct skep_flow flow = flow_of(packet, entry->vni, SKEP_FLOW_SERVICE);
   struct skep_connection *connection = tracked_published(&flow, packet, entry, &bad);
   if (connection) {
+    note_repetition(skb, config, packet, service, entry, connection);
+    count_withheld(skb, config, packet, service, entry, connection);
     track(connection, packet, SKEP_END_CLIENT);
-    return forward_published(skb, config, packet, connection);
+    return forward_published(skb, config, packet, service, entry, connection);
   }
   struct pending *pending = get_pending();
   if (!pending)

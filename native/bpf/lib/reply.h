@@ -3,6 +3,7 @@
 
 #include "address.h"
 #include "connection.h"
+#include "direct.h"
 #include "forward.h"
 #include "icmp_error.h"
 #include "rewrite.h"
@@ -37,6 +38,7 @@ static __always_inline int send_reply(struct __sk_buff *skb, struct skep_config 
                                       struct quote *quote)
 {
   __u8 route = reply->route;
+  __u8 direct = reply->direct;
   __u32 target = reply->target;
   __u32 vni = reply->vni;
   __u32 front_be = reply->address_be;
@@ -65,10 +67,14 @@ static __always_inline int send_reply(struct __sk_buff *skb, struct skep_config 
     if (bad)
       return bad;
   }
+  int verdict;
   switch (route) {
   case SKEP_ROUTE_UPLINK:
     return to_uplink(skb, target);
   case SKEP_ROUTE_MESH:
+    verdict = return_directly(skb, config, direct, target);
+    if (verdict)
+      return verdict;
     count(skb, SKEP_MESH_RETURNED);
     return to_mesh(skb, config, SKEP_MAC_RETURN, config->node_id_be, target);
   case SKEP_ROUTE_HOST:

@@ -96,6 +96,8 @@ struct skep_backend {
 #define SKEP_SERVICE_ADDRESSED 1
 /* Published no more; the row is there for the flows it has. */
 #define SKEP_SERVICE_RETIRED 2
+/* Replies of backends elsewhere should go straight to the client (lib/direct.h). */
+#define SKEP_SERVICE_DIRECT 4
 
 /* A virtual address (port 0), a published port (vni 0), or a landing: what a published port means
  * for one backend here, whatever address of which node was asked. */
@@ -230,7 +232,24 @@ struct skep_connection {
   __u8 ends;              /* reply flow: SKEP_END_*, which sides have sent FIN */
   __u8 counted;           /* service flow: 1 while it counts in sw_load */
   __u8 refusals;          /* service flow: nodes that did not have the backend */
-  __u16 pad;
+  __u8 direct;            /* SKEP_DIRECT_WISHED or SKEP_DIRECT_GIVEN_UP */
+  __u8 pad;
+};
+
+/* What skep_connection.direct says. */
+#define SKEP_DIRECT_WISHED 1   /* reply flow: the entry node lets replies go to the client directly */
+#define SKEP_DIRECT_GIVEN_UP 2 /* service flow: the client repeated itself; it returns by the tunnel */
+
+/* Rows of sw_direct: which way between this node and another one is proven to carry direct return. */
+#define SKEP_DIRECT_ENTRY 1   /* the other node may answer clients under our address */
+#define SKEP_DIRECT_BACKEND 2 /* this node may answer clients under the other's address */
+
+struct skep_direct_nonce {
+  __u32 word[4];
+};
+
+struct skep_direct_probe {
+  __u32 bytes; /* of the IP packet that came, 0 before */
 };
 
 struct skep_fragment_key {

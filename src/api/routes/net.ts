@@ -5,12 +5,14 @@
 import { once } from 'node:events';
 import { isIP } from 'node:net';
 import type {
+  BackendRow,
   ConnectionRow,
   CounterRow,
   ServiceRow,
   TraceFilter,
   TraceRow,
 } from '../../native/datapath-types.js';
+import type { DirectRow } from '../../network/direct/types.js';
 import type { PathReport } from '../../network/paths/types.js';
 import type { RepairCounts } from '../../network/repairer.js';
 import { ApiError, badRequest } from '../http/api-error.js';
@@ -50,7 +52,11 @@ export function netRoutes(context: RouteContext): readonly Route[] {
     {
       method: 'GET',
       pattern: '/skep/net/services',
-      handler: () => json(sight().rows().services.map(serviceFields)),
+      handler: () => {
+        const { services, backends } = sight().rows();
+        const { nodes } = sight().direct();
+        return json(services.map((row) => serviceFields(row, returnFields(row, backends, nodes))));
+      },
     },
     {
       method: 'GET',
@@ -113,7 +119,34 @@ function pathFields({ softwareChecksums, paths }: PathReport): JsonOut {
   };
 }
 
-function serviceFields({ key, targetPort, backends, allow }: ServiceRow): JsonOut {
+/** How replies of a service return: what it wishes, and what is done about each node with tasks of it. */
+function returnFields(
+  { direct, backends }: ServiceRow,
+  known: readonly BackendRow[],
+  nodes: readonly DirectRow[],
+): JsonOut {
+  if (direct !== true) return { Wanted: 'tunnel' };
+  const own = new Set(backends.map(({ vni, address }) => `${vni}/${address}`));
+  const tunnels = new Set(
+    known
+      .filter(({ vni, address }) => own.has(`${vni}/${address}`))
+      .flatMap(({ tunnelAddress }) => tunnelAddress ?? []),
+  );
+  return {
+    Wanted: 'direct',
+    Nodes: nodes
+      .filter(({ tunnelAddress }) => tunnels.has(tunnelAddress))
+      .map(({ owner, tunnelAddress, state, text }) => ({
+        Node: owner,
+        TunnelAddress: tunnelAddress,
+        Return: state.kind === 'proven' ? 'direct' : 'tunnel',
+        Text: text,
+      })),
+  };
+}
+
+function serviceFields(row: ServiceRow, returns: JsonOut): JsonOut {
+  const { key, targetPort, backends, allow } = row;
   const addresses = backends.map(({ address }) => address);
   if (key.kind === 'vip')
     return { Kind: 'vip', Network: key.vni, Address: key.address, Backends: addresses };
@@ -125,6 +158,7 @@ function serviceFields({ key, targetPort, backends, allow }: ServiceRow): JsonOu
     TargetPort: targetPort ?? key.port,
     Backends: addresses,
     ...(allow === undefined ? {} : { Clients: [...allow] }),
+    ...(key.kind === 'published' ? { Return: returns } : {}),
   };
 }
 

@@ -19,6 +19,7 @@ import {
   PortConfig_PublishMode as PublishMode,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { balancePolicy } from '../../model/balance-policy.js';
+import { returnPath } from '../../model/return-path.js';
 import { publishRules, samePublishRules, scopesOverlap } from '../../model/publish-rules.js';
 import { isOnNode, isOver } from '../../model/task-state.js';
 
@@ -69,7 +70,8 @@ export function withServiceEndpoint(
   const annotations = service.spec?.annotations;
   const sameRules =
     samePublishRules(task.serviceAnnotations?.labels, annotations?.labels) &&
-    balancePolicy(task.serviceAnnotations?.labels) === balancePolicy(annotations?.labels);
+    balancePolicy(task.serviceAnnotations?.labels) === balancePolicy(annotations?.labels) &&
+    returnPath(task.serviceAnnotations?.labels) === returnPath(annotations?.labels);
   const same = sameEndpoint(service, task);
   if (sameRules && (same || !follows)) return undefined;
   const changed = { ...task };

@@ -167,7 +167,7 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     { annotations: { name: 'web', labels: { 'skep.reshedule_after': '4s' } } },
     'unknown label skep.reshedule_after: keys starting with skep. are reserved ' +
       '(skep.publish.<port>.address, skep.publish.<port>.allow, skep.lb.policy, ' +
-      'skep.container.engine_socket)',
+      'skep.lb.return, skep.container.engine_socket)',
   ],
   [
     'unknown skep label of the container',

@@ -6,6 +6,7 @@ import dgram from 'node:dgram';
 import net from 'node:net';
 import { hostname } from 'node:os';
 import { openDatapath, type KernelDatapath } from '../../../src/native/datapath.js';
+import { DirectAgent } from './direct-agent.js';
 import { EncryptionAgent, type EncryptionOptions } from './encryption-agent.js';
 import { SelfTestAgent } from './self-test-agent.js';
 import { UnderlayAgent } from './underlay-agent.js';
@@ -52,6 +53,7 @@ let datapath: KernelDatapath | undefined;
 let encryption: EncryptionAgent | undefined;
 let selfTest: SelfTestAgent | undefined;
 let underlay: UnderlayAgent | undefined;
+let direct: DirectAgent | undefined;
 let stream: { socket: net.Socket; answered: number; failure: string | undefined } | undefined;
 
 async function listening(server: net.Server, port: number, host: string): Promise<void> {
@@ -425,6 +427,24 @@ function openUnderlay(ownAddress: string): void {
   underlay = new UnderlayAgent(datapath, ownAddress);
 }
 
+function openDirect(ownId: string, peers: readonly PathPeer[]): void {
+  if (datapath === undefined) throw new Error('no data path is open');
+  direct = new DirectAgent(datapath, ownId, peers);
+}
+
+/** Awaits probes with these nonces, in hexadecimal. */
+function awaitProbes(nonces: readonly string[]): void {
+  datapath?.awaitDirectProbes(nonces.map((nonce) => Buffer.from(nonce, 'hex')));
+}
+
+/** Lengths of the probes that came, by nonce. */
+function probesSeen(): Readonly<Record<string, number>> {
+  const rows = datapath?.directProbes() ?? [];
+  return Object.fromEntries(
+    rows.map(({ nonce, bytes }) => [Buffer.from(nonce).toString('hex'), bytes]),
+  );
+}
+
 const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   testRuns,
   serveTcp,
@@ -456,6 +476,10 @@ const CALLS: Readonly<Record<string, (...args: never[]) => unknown>> = {
   followUnderlay: (tunnels: readonly string[]) => underlay?.follow(tunnels),
   lookAtUnderlay: () => underlay?.look(),
   containerMtu: () => datapath?.containerMtu,
+  openDirect,
+  awaitProbes,
+  probesSeen,
+  direct: () => direct?.report(),
   usesTcx: () => datapath?.usesTcx,
   renewedMaps: () => datapath?.renewedMaps,
   setName: (value: string) => {

@@ -21,6 +21,8 @@ export interface Ipv4Packet {
   readonly flags?: number;
   /** Number of 4-byte no-operation options. */
   readonly options?: number;
+  /** Content instead of `hello`. */
+  readonly payload?: readonly number[];
   /** UDP without a checksum. */
   readonly zeroChecksum?: boolean;
   /** Flags and offset word of fragments. */
@@ -54,7 +56,7 @@ function pseudoHeader(packet: Ipv4Packet, length: number): number[] {
 
 function transport(packet: Ipv4Packet): number[] {
   const ports = [...word(packet.sourcePort ?? 40000), ...word(packet.destinationPort ?? 80)];
-  const payload = [...Buffer.from('hello')];
+  const payload = packet.payload ?? [...Buffer.from('hello')];
   let header: number[];
   let checksumAt: number;
   if (packet.protocol === TCP) {

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import type { PathReport, PathRow } from '../../../src/network/paths/types.js';
 import { type Cluster, startCluster, TARGET_PORT } from './cluster.js';
-import { inside, World, type WorldNode } from './world.js';
+import { completeOnCard, inside, World, type WorldNode } from './world.js';
 
 t.setTimeout(300_000);
 
@@ -48,15 +48,6 @@ function breakPath(node: WorldNode, program: string): void {
 
 function mendPath(node: WorldNode): void {
   node.run('tc', 'filter', 'del', 'dev', 'eth0', 'egress');
-}
-
-/** Makes the interface complete checksums itself, as a card does, so that receivers verify them. */
-function completeOnCard(node: WorldNode): void {
-  const program =
-    'import fcntl,socket,struct,array;s=socket.socket();' +
-    'b=array.array("B",struct.pack("II",0x17,0));a,_=b.buffer_info();' +
-    'fcntl.ioctl(s,0x8946,struct.pack("16sP16x",b"eth0",a))';
-  node.run('python3', '-c', program);
 }
 
 async function pathOf(node: WorldNode): Promise<PathRow> {

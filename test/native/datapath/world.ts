@@ -284,3 +284,12 @@ export function macOf(address: string): string {
 export function gatewayOf(address: string): string {
   return address.replace(/\.\d+$/, '.1');
 }
+
+/** Makes a node’s underlay interface complete checksums itself, as a card does, so that receivers verify them. */
+export function completeOnCard(node: WorldNode): void {
+  const program =
+    'import fcntl,socket,struct,array;s=socket.socket();' +
+    'b=array.array("B",struct.pack("II",0x17,0));a,_=b.buffer_info();' +
+    'fcntl.ioctl(s,0x8946,struct.pack("16sP16x",b"eth0",a))';
+  node.run('python3', '-c', program);
+}

@@ -92,5 +92,6 @@ export function webTask(
     ports,
     rules: new Map(),
     policy: 'maglev',
+    returnPath: 'tunnel',
   };
 }
