@@ -52,15 +52,23 @@ async function create(socket: string, server: Host): Promise<void> {
   await waitForReplicas(socket, SERVICE, 1, 30_000);
 }
 
-/** Switches the service, and waits until the node asked does so on all of its ports. */
-async function change(socket: string, asked: Host, way: Way): Promise<void> {
+/** Replies that a node's tasks sent either way to clients of other nodes. */
+async function returned(server: Host): Promise<Record<Way, number>> {
+  const { stdout } = await skep(server, ['net', 'counters']);
+  const of = (name: string) => Number(new RegExp(`^${name} +(\\d+)`, 'm').exec(stdout)?.[1] ?? 0);
+  return { tunnel: of('mesh-returned'), direct: of('direct-returned') };
+}
+
+/** Switches the service, and waits until all replies of a short run go that way. */
+async function change(socket: string, server: Host, way: Way, run: () => Promise<unknown>) {
   const label = `skep.lb.return=${way}`;
   await mustDocker(socket, ['service', 'update', '--detach', '--label-add', label, SERVICE]);
+  const other = way === 'tunnel' ? 'direct' : 'tunnel';
   await waitFor(`return by ${way}`, 30_000, async () => {
-    const { stdout } = await skep(asked, ['net', 'services']);
-    const rows = stdout.split('\n').filter((line) => /^\*:60\d\d/.test(line));
-    const done = rows.filter((line) => new RegExp(`\\s${way}(\\s|$)`).test(line));
-    return rows.length > 0 && done.length === rows.length ? true : undefined;
+    const before = await returned(server);
+    await run();
+    const after = await returned(server);
+    return after[way] > before[way] && after[other] === before[other] ? true : undefined;
   });
 }
 
@@ -81,7 +89,8 @@ try {
   for (let round = 0; round < rounds; round += 1) {
     // Which comes first alternates, so that neither gains by its place.
     for (const way of round % 2 === 0 ? WAYS : WAYS.toReversed()) {
-      await change(socket, asked, way);
+      const short = ['rr', asked.address, String(PORT), '0.1'];
+      await change(socket, server, way, async () => await fromClient(short));
       for (const kind of KINDS) {
         const before = await counted(asked);
         const run = await measure(kind, asked.address, PORT, seconds, fromClient);

@@ -1,12 +1,21 @@
 /**
- * Ten thousand ports published at once, the choice of tasks changed live by a label, and a host-mode
- * service whose new task starts beside the old one.
+ * Ten thousand ports published at once, the choice of tasks and the way of replies changed live by
+ * labels, and a host-mode service whose new task starts beside the old one.
  */
 import t from 'tap';
 import { waitFor } from '../testbed/commands.js';
-import { WEB_IMAGE } from '../testbed/layout.js';
+import { CLIENT_ADDRESS, WEB_IMAGE } from '../testbed/layout.js';
 import { formSwarm, managerOf, socketOf, tasksOf } from '../testbed/swarm.js';
-import { type Host, askWho, down, mustDocker, up } from '../testbed/testbed.js';
+import {
+  type Host,
+  askWho,
+  down,
+  inClient,
+  inHost,
+  mustDocker,
+  skep,
+  up,
+} from '../testbed/testbed.js';
 
 // Far above what it takes: the machine may be busy with other things.
 t.setTimeout(500_000);
@@ -35,6 +44,31 @@ async function untilAnswering(address: string, port: number, tasks: number): Pro
   await waitFor(`${tasks} tasks to answer at ${address}:${port}`, WAIT_MS, async () =>
     (await whoAnswers(address, port)).size === tasks ? true : undefined,
   );
+}
+
+/** Packets that a node's tasks sent straight to clients of another node. */
+async function returnedBy(host: Host): Promise<number> {
+  const { stdout } = await skep(host, ['net', 'counters']);
+  return Number(/^direct-returned +(\d+)/m.exec(stdout)?.[1] ?? 0);
+}
+
+/** Waits until `skep net services` on a node says this, in whatever line. */
+async function untilSaid(host: Host, what: RegExp): Promise<void> {
+  await waitFor(`${String(what)} on ${host.name}`, WAIT_MS, async () =>
+    what.test((await skep(host, ['net', 'services'])).stdout) ? true : undefined,
+  );
+}
+
+/** From now on the network drops what a host sends under another address than its own. */
+async function guard(host: Host): Promise<void> {
+  const { stdout } = await inHost(host, ['ip', '-j', 'link', 'show', 'eth0']);
+  const [link] = JSON.parse(stdout) as [{ address: string }];
+  const { code, stderr } = await inClient([
+    'nft',
+    'add table bridge guard; add chain bridge guard input {type filter hook prerouting priority 0;};' +
+      `add rule bridge guard input ether saddr ${link.address} ip saddr != ${host.address} drop`,
+  ]);
+  if (code !== 0) throw new Error(stderr);
 }
 
 void t.test('balancing', async (t) => {
@@ -101,6 +135,44 @@ void t.test('balancing', async (t) => {
       const [now] = await whoAnswers(h2.address, HOST_PORT);
       t.not(now, old);
       t.ok(now);
+    });
+
+    await t.test('the way of replies, changed live', async (t) => {
+      await mustDocker(socket, [
+        ...['service', 'create', '--name', 'far', '--publish', `${PORT}:80`],
+        ...['--constraint', `node.hostname==${h2.name}`, WEB_IMAGE],
+      ]);
+      const before = (await tasksOf(socket, 'far')).map(({ id }) => id);
+      const answers = async (where: string) => {
+        for (let asked = 0; asked < 5; asked += 1)
+          t.match(await askWho(h1.address, PORT), { clientAddress: CLIENT_ADDRESS }, where);
+      };
+      const way = async (value: string) =>
+        await mustDocker(socket, [
+          ...['service', 'update', '--detach', '--label-add', `skep.lb.return=${value}`, 'far'],
+        ]);
+      await answers('as ever');
+      t.equal(await returnedBy(h2), 0);
+      await way('direct');
+      await untilSaid(h1, new RegExp(`^\\*:${PORT}/tcp .* direct *$`, 'm'));
+      await answers('straight');
+      t.ok((await returnedBy(h2)) > 0);
+      await guard(h2);
+      await untilSaid(
+        h1,
+        /^\*:.* direct \(0 of 1 nodes\)[^]*^Not direct: packets that .* do not arrive/m,
+      );
+      const returned = await returnedBy(h2);
+      await answers('by the tunnel');
+      t.equal(await returnedBy(h2), returned);
+      await way('tunnel');
+      await untilSaid(h1, new RegExp(`^\\*:${PORT}/tcp .* tunnel *$`, 'm'));
+      await answers('by the tunnel, as wished');
+      t.same(
+        (await tasksOf(socket, 'far')).map(({ id }) => id),
+        before,
+        'no task replaced',
+      );
     });
   } finally {
     await down();
