@@ -115,6 +115,7 @@
         "native/gossip/networkdb.cc",
         "native/gossip/networkdb_tables.cc",
         "native/gossip/networkdb_sync.cc",
+        "native/gossip/networkdb_agreement.cc",
         "native/gossip/serf_delegate.cc",
         "native/gossip/outbox.cc",
         "native/gossip/sockets.cc",

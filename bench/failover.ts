@@ -6,9 +6,9 @@
  */
 import type { ConnectionTally } from '../test/e2e/support/connections.js';
 import { HeldConnections } from '../test/e2e/support/held-connections.js';
-import { must, sleep, waitFor } from '../test/testbed/commands.js';
+import { sleep, waitFor } from '../test/testbed/commands.js';
+import { setUplink } from '../test/testbed/faults.js';
 import { dockerRequest } from '../test/testbed/http.js';
-import { CLIENT_NAMESPACE } from '../test/testbed/layout.js';
 import {
   type Flavour,
   containerOn,
@@ -37,10 +37,6 @@ const LIMIT_MS = 60_000;
 const rounds = Number(process.argv[2] ?? 3);
 const rate = Number(process.argv[3] ?? 500);
 const blips = Number(process.argv[4] ?? 10);
-
-async function setLink(host: Host, state: 'up' | 'down'): Promise<void> {
-  await must('ip', ['-n', CLIENT_NAMESPACE, 'link', 'set', host.bridgePort, state]);
-}
 
 async function createService(socket: string): Promise<void> {
   await mustDocker(socket, [
@@ -88,7 +84,7 @@ function lastLateSeconds(tally: ConnectionTally, fromMs: number): number {
 }
 
 async function heal(hosts: readonly Host[], cut: Host, flavour: Flavour): Promise<void> {
-  await setLink(cut, 'up');
+  await setUplink(cut, 'up');
   const socket = socketOf(managerOf(hosts), flavour);
   await waitFor(`${cut.name} to be ready`, LIMIT_MS, async () => {
     const format = '{{.Hostname}} {{.Status}}';
@@ -113,7 +109,7 @@ async function cutUnderLoad(hosts: readonly Host[], socket: string): Promise<voi
     const tally = await underLoad([h1, h2], async () => {
       await sleep(1000);
       cutMs = Date.now();
-      await setLink(h3, 'down');
+      await setUplink(h3, 'down');
       const [downSeconds, recoverySeconds] = await timeRecovery(socket, h3, cutMs);
       downs.push(downSeconds);
       recoveries.push(recoverySeconds);
@@ -138,7 +134,7 @@ async function cutStock(hosts: readonly Host[], socket: string): Promise<void> {
   const recoveries: number[] = [];
   for (let round = 0; round < rounds; round++) {
     const cutMs = Date.now();
-    await setLink(cut, 'down');
+    await setUplink(cut, 'down');
     const [downSeconds, recoverySeconds] = await timeRecovery(socket, cut, cutMs);
     downs.push(downSeconds);
     recoveries.push(recoverySeconds);
@@ -172,10 +168,10 @@ async function blink(hosts: readonly Host[], socket: string): Promise<void> {
     const tally = await underLoad([h1, h2], async () => {
       await sleep(500);
       cutMs = Date.now();
-      await setLink(h3, 'down');
+      await setUplink(h3, 'down');
       await sleep(BLIP_MS - (Date.now() - cutMs));
       const healMs = Date.now();
-      await setLink(h3, 'up');
+      await setUplink(h3, 'up');
       await waitForTraffic(h3);
       returns.push((Date.now() - healMs) / 1000);
       await sleep(2000);

@@ -12,7 +12,7 @@ namespace skep::gossip {
   X(messagesIn) X(messagesOut) X(probes) X(probesFailed) X(indirectPings) X(tcpPings)              \
   X(suspicions) X(refutations) X(membersFailed) X(membersLeft) X(pushPulls) X(pushPullsFailed)     \
   X(reconnects) X(stalls) X(bulkSyncs) X(bulkSyncsFailed) X(tableEventsIn) X(tableEventsRelayed)   \
-  X(entriesDisowned) X(entriesAdopted) X(eventBatches) X(droppedUndecodable)                       \
+  X(digestMismatches) X(ghostsRemoved) X(spreadings) X(spreadingsLate) X(entriesDisowned) X(entriesAdopted) X(eventBatches) X(droppedUndecodable)                       \
   X(droppedUndecryptable) X(droppedPlaintext) X(droppedLabel) X(droppedCrc) X(droppedOversize)     \
   X(droppedUnknownType) X(droppedWrongNode) X(droppedUnknownAck) X(droppedNameConflict)            \
   X(droppedProtocolVersion) X(droppedMembersFull) X(droppedBroadcasts) X(droppedRelays)            \

@@ -6,8 +6,9 @@
 
 namespace skep::gossip::limits {
 
-/// Members of one ring. NetworkDB itself is known to work into the low thousands.
-inline constexpr size_t kMembersMax = 4096;
+/// Members of one ring, as many as the data path has room for nodes. NetworkDB itself is known to work
+/// into the low thousands.
+inline constexpr size_t kMembersMax = 16384;
 /// Longest node name; a swarm node id has 25 characters, a serf name is a host name.
 inline constexpr size_t kNameBytesMax = 255;
 /// Member metadata: memberlist's own limit.
@@ -51,6 +52,10 @@ inline constexpr size_t kAttachmentsMax = 131072;
 inline constexpr size_t kTableBroadcastsMax = 16384;
 /// Beyond this many waiting relays, what comes by bulk sync is not gossiped on (NetworkDB's rule).
 inline constexpr size_t kBulkSyncRelaysMax = 500;
+/// Owners that one node confirms at a time, a network: what fits into one entry.
+inline constexpr size_t kAcksMax = 24;
+/// Spreadings that wait for confirmations at once.
+inline constexpr size_t kSpreadingsMax = 4096;
 /// Bulk syncs under way at once.
 inline constexpr size_t kBulkSyncsMax = 16;
 /// Lamport times beyond this are refused: a clock must not be driven to its end.

@@ -111,6 +111,9 @@ Napi::Function NativeGossip::Class(Napi::Env env) {
                       InstanceMethod<&NativeGossip::LeaveNetwork>("leaveNetwork"),
                       InstanceMethod<&NativeGossip::PutEntry>("putEntry"),
                       InstanceMethod<&NativeGossip::DeleteEntry>("deleteEntry"),
+                      InstanceMethod<&NativeGossip::Spread>("spread"),
+                      InstanceMethod<&NativeGossip::Acknowledge>("acknowledge"),
+                      InstanceMethod<&NativeGossip::Reconnect>("reconnect"),
                       InstanceMethod<&NativeGossip::SetKeys>("setKeys"),
                       InstanceMethod<&NativeGossip::Members>("members"),
                       InstanceMethod<&NativeGossip::ReadCounters>("counters"),
@@ -187,6 +190,13 @@ Napi::Array NativeGossip::EventsToJs(Napi::Env env, const std::vector<Event>& ev
       out.Set(out.Length(), object);
       continue;
     }
+    if (event.type == Event::Type::kInSync) {
+      object.Set("type", "in-sync");
+      object.Set("owner", event.node);
+      object.Set("version", Napi::Number::New(env, static_cast<double>(event.version)));
+      out.Set(out.Length(), object);
+      continue;
+    }
     object.Set("table", event.table);
     object.Set("key", event.key);
     object.Set("owner", event.node);
@@ -248,6 +258,26 @@ Napi::Value NativeGossip::PutEntry(const Napi::CallbackInfo& info) {
 Napi::Value NativeGossip::DeleteEntry(const Napi::CallbackInfo& info) {
   const bool ok = runtime_ && runtime_->DeleteEntry(Text(info, 0), Text(info, 1), Text(info, 2));
   return Napi::Boolean::New(info.Env(), ok);
+}
+
+Napi::Value NativeGossip::Spread(const Napi::CallbackInfo& info) {
+  const auto id = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
+  const auto list = info[1].As<Napi::Array>();
+  std::vector<std::string> networks;
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    networks.push_back(Napi::Value(list.Get(i)).As<Napi::String>());
+  }
+  return Napi::Boolean::New(info.Env(), runtime_ && runtime_->Spread(id, std::move(networks)));
+}
+
+Napi::Value NativeGossip::Acknowledge(const Napi::CallbackInfo& info) {
+  const auto version = static_cast<uint64_t>(info[2].As<Napi::Number>().Int64Value());
+  const bool ok = runtime_ && runtime_->Acknowledge(Text(info, 0), Text(info, 1), version);
+  return Napi::Boolean::New(info.Env(), ok);
+}
+
+Napi::Value NativeGossip::Reconnect(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), runtime_ && runtime_->Reconnect(Text(info, 0)));
 }
 
 Napi::Value NativeGossip::SetKeys(const Napi::CallbackInfo& info) {

@@ -26,6 +26,9 @@ class NativeGossip final : public Napi::ObjectWrap<NativeGossip> {
   Napi::Value LeaveNetwork(const Napi::CallbackInfo& info);
   Napi::Value PutEntry(const Napi::CallbackInfo& info);
   Napi::Value DeleteEntry(const Napi::CallbackInfo& info);
+  Napi::Value Spread(const Napi::CallbackInfo& info);
+  Napi::Value Acknowledge(const Napi::CallbackInfo& info);
+  Napi::Value Reconnect(const Napi::CallbackInfo& info);
   Napi::Value SetKeys(const Napi::CallbackInfo& info);
   Napi::Value Members(const Napi::CallbackInfo& info);
   Napi::Value ReadCounters(const Napi::CallbackInfo& info);

@@ -46,6 +46,7 @@ void NetworkDb::JoinNetwork(const std::string& id, uint32_t generation) {
   network.ltime = network_clock_.Next();
   network.generation = generation;
   network.joined_at = swim_->now();
+  network.digest_due = true;
   former_networks_.erase(id);
   SendNetworkEvent(id, true, network.ltime);
   for (const std::string& node : NodesOf(id)) {
@@ -72,6 +73,7 @@ void NetworkDb::LeaveNetwork(const std::string& id) {
   network->own.Clear();
   network->relayed.Clear();
   network->first_syncs.clear();
+  network->checks.clear();
   SendNetworkEvent(id, false, network->ltime);
   sink_->OnNetworkLeft(id);
 }
@@ -209,6 +211,8 @@ void NetworkDb::RemoveNetworkNode(const std::string& network, const std::string&
   OwnNetwork* own = Joined(network);
   if (own == nullptr) return;
   own->first_syncs.erase(node);
+  own->checks.erase(node);
+  own->acked.erase(node);
   Event event;
   event.type = Event::Type::kNetworkMember;
   event.generation = own->generation;

@@ -28,9 +28,19 @@ struct NetworkDbConfig {
   /// must not make them unreachable for the others.
   Millis former_life_grace = 30'000;
 
+  /// Own digests are told again this often, to a few nodes of each network.
+  Millis digest_interval = 1000;
+  /// What differs from its owner's digest for this long is fetched from the owner.
+  Millis digest_patience = 1000;
+  /// A started node's digest counts only this much later: until then it may lack own entries.
+  Millis digest_settle = 3000;
+  /// Confirmations are awaited this long.
+  Millis spread_timeout = 2000;
+
   static NetworkDbConfig Lan() { return {}; }
   static NetworkDbConfig Fast() {
     NetworkDbConfig config;
+    config.digest_patience = 300;
     config.bulk_sync_interval = 10'000;
     config.bulk_sync_timeout = 10'000;
     return config;
@@ -63,11 +73,18 @@ class NetworkDb final : public Delegate {
                 Bytes value);
   void DeleteEntry(const std::string& network, const std::string& table, const std::string& key);
 
+  /// Resolves through EventSink::OnSpread once every live node of these networks that runs skepd has
+  /// confirmed to hold what this node has announced on them until now, or after spread_timeout.
+  void SpreadOwn(uint64_t id, const std::vector<std::string>& networks);
+  /// JavaScript has put in force what kInSync told: `owner` may know.
+  void Acknowledge(const std::string& network, const std::string& owner, uint64_t version);
+
   // Delegate.
   Bytes Meta() const override { return {}; }
   Bytes AckPayload() const override { return {}; }
   void OnUserMessage(ByteView message) override { OnGossip(message, false, 0); }
   void TakeBroadcasts(size_t overhead, size_t bytes_max, std::vector<Bytes>* out) override;
+  bool HasBroadcasts() const override { return broadcasts_.size() > 0; }
   Bytes LocalState(bool join) override;
   void MergeState(ByteView state, bool join) override;
   void OnMember(const Member& member, MemberChange change) override;
@@ -89,6 +106,29 @@ class NetworkDb final : public Delegate {
     std::string key;
     auto operator<=>(const EntryKey&) const = default;
   };
+  /// Of a set of entries, whatever their order: XOR of their hashes, so that one can be taken out.
+  struct Digest {
+    std::array<uint64_t, 2> bits{};
+    bool operator==(const Digest&) const = default;
+  };
+  /// What an owner says of its entries on a network (table skep_digest).
+  struct OwnerState {
+    Digest digest;
+    /// A draining task waits for confirmations.
+    bool wanted = false;
+    /// The owner started a moment ago and may still lack some of its entries.
+    bool settling = false;
+  };
+  struct Check {
+    Millis since = 0;
+    Millis asked = 0;
+  };
+  /// Own news on their way, until all have confirmed (networkdb_agreement.cc).
+  struct Spreading {
+    uint64_t id = 0;
+    std::map<std::string, uint64_t> versions;
+    Millis deadline = 0;
+  };
   struct Entry {
     std::string owner;
     uint64_t ltime = 0;
@@ -108,6 +148,15 @@ class NetworkDb final : public Delegate {
     std::map<EntryKey, Entry> entries;
     /// Entries that others hold under our name and we do not know, and until when they may stay.
     std::map<EntryKey, Millis> former;
+    /// Of the live entries of each owner as held here.
+    std::map<std::string, Digest> digests;
+    /// Owners whose entries have yet to be compared with what the owner says.
+    std::map<std::string, Check> checks;
+    bool digest_due = false;
+    bool settling_told = false;
+    /// Versions of others that were confirmed from here, and of ours that others confirmed.
+    std::map<std::string, uint64_t> acks;
+    std::map<std::string, uint64_t> acked;
     BroadcastQueue own{limits::kTableBroadcastsMax};
     BroadcastQueue relayed{limits::kTableBroadcastsMax};
   };
@@ -157,6 +206,25 @@ class NetworkDb final : public Delegate {
   void EmitRemoved(const std::string& network, uint32_t generation, const EntryKey& key,
                    const std::string& owner, RemovalReason reason);
 
+  // networkdb_agreement.cc: owners' digests and confirmations.
+  static constexpr Millis kNotStarted = -1;
+  static bool IsOrdinary(const std::string& table);
+  static Digest HashOf(const EntryKey& key, const Bytes& value);
+  static Bytes Encode(const OwnerState& state);
+  static std::optional<OwnerState> DecodeOwnerState(ByteView value);
+  void Count(OwnNetwork* network, const EntryKey& key, const Entry& entry);
+  void OnAgreementEntry(OwnNetwork* network, const EntryKey& key, const Entry& entry);
+  bool Settling(const OwnNetwork& network) const;
+  uint64_t PublishDigest(const std::string& id, OwnNetwork* network);
+  void PublishDigests();
+  void TellDigests();
+  void CompareWithOwners();
+  void CompareWithOwner(const std::string& id, OwnNetwork* network, const std::string& owner,
+                        Check* check);
+  void RemoveGhosts(const BulkSync& message);
+  bool IsSpread(const Spreading& spreading, size_t* missing) const;
+  void EndSpreadings();
+
   // networkdb_sync.cc: gossip inside networks, bulk sync, reaping.
   void GossipTables();
   void GossipNetwork(const std::string& id, OwnNetwork* network);
@@ -200,6 +268,9 @@ class NetworkDb final : public Delegate {
   /// Members that came back from the dead: asked for their networks if gossip has not told by then.
   std::map<std::string, Millis> returned_;
   Millis reannounce_at_ = kNever;
+  std::vector<Spreading> spreadings_;
+  Millis started_ = kNotStarted;
+  Millis next_digest_ = 0;
   Millis next_gossip_ = 0;
   Millis next_sync_ = 0;
   Millis next_reap_ = 0;

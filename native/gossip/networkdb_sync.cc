@@ -12,7 +12,7 @@ constexpr size_t kGossipNodes = 3;
 }  // namespace
 
 Millis NetworkDb::NextDeadline() const {
-  Millis next = std::min({next_gossip_, next_sync_, next_reap_, reannounce_at_});
+  Millis next = std::min({next_gossip_, next_sync_, next_reap_, next_digest_, reannounce_at_});
   for (const auto& [node, due] : pending_syncs_) next = std::min(next, due);
   return next;
 }
@@ -22,10 +22,17 @@ void NetworkDb::Tick() {
   if (now >= reannounce_at_) Reannounce();
   if (now >= next_gossip_) {
     next_gossip_ = now + swim_->config().gossip_interval;
+    PublishDigests();
     GossipTables();
+    CompareWithOwners();
     RefillReturned();
   }
+  EndSpreadings();
   StartDueSyncs();
+  if (now >= next_digest_) {
+    next_digest_ = now + config_.digest_interval;
+    TellDigests();
+  }
   if (now >= next_sync_) {
     if (next_sync_ != 0) PeriodicSync();
     const auto jitter = static_cast<uint64_t>(config_.bulk_sync_interval / 4);
@@ -194,6 +201,7 @@ void NetworkDb::SyncEnded(const std::string& node, bool ok) {
 void NetworkDb::OnBulkSync(const BulkSync& message) {
   table_clock_.Witness(message.ltime);
   if (!message.payload.empty()) OnGossip(message.payload, true, 1);
+  RemoveGhosts(message);
   if (!message.unsolicited) return SyncEnded(message.node, true);
   if (!Active(message.node)) return;
   const auto common = CommonNetworks(message.node);

@@ -23,6 +23,7 @@ const Bytes* NetworkDb::Find(const std::string& network, const std::string& tabl
 
 void NetworkDb::EmitEntry(const std::string& network, uint32_t generation, const EntryKey& key,
                           const Entry& entry, bool known) {
+  if (!IsOrdinary(key.table)) return;
   Event event;
   event.type = Event::Type::kEntry;
   event.generation = generation;
@@ -36,7 +37,7 @@ void NetworkDb::EmitEntry(const std::string& network, uint32_t generation, const
 
 void NetworkDb::EmitRemoved(const std::string& network, uint32_t generation, const EntryKey& key,
                             const std::string& owner, RemovalReason reason) {
-  if (owner == swim_->name()) return;
+  if (owner == swim_->name() || !IsOrdinary(key.table)) return;
   Event event;
   event.type = Event::Type::kEntryRemoved;
   event.generation = generation;
@@ -61,6 +62,8 @@ bool NetworkDb::Store(OwnNetwork* network, const EntryKey& key, Entry entry) {
   }
   entry_bytes_ = entry_bytes_ - before + entry.value.size();
   if (fresh) entry_count_++;
+  if (!fresh) Count(network, key, found->second);
+  Count(network, key, entry);
   network->entries[key] = std::move(entry);
   return true;
 }
@@ -68,6 +71,7 @@ bool NetworkDb::Store(OwnNetwork* network, const EntryKey& key, Entry entry) {
 void NetworkDb::Erase(OwnNetwork* network, std::map<EntryKey, Entry>::iterator at) {
   entry_count_--;
   entry_bytes_ -= at->second.value.size();
+  Count(network, at->first, at->second);
   network->entries.erase(at);
 }
 
@@ -198,6 +202,7 @@ bool NetworkDb::ApplyTableEvent(const TableEvent& event, OwnNetwork* network, bo
   const bool unchanged = was_live && !entry.deleted && owner == entry.owner &&
                          found->second.value == entry.value;
   if (!Store(network, key, entry)) return false;
+  if (!IsOrdinary(key.table)) OnAgreementEntry(network, key, entry);
   if (was_live && (entry.deleted || owner != entry.owner)) {
     EmitRemoved(event.network, network->generation, key, owner, RemovalReason::kDeleted);
   }
@@ -228,6 +233,10 @@ void NetworkDb::OnOwnTableRumour(const TableEvent& event, OwnNetwork* network) {
   }
   if (found != network->entries.end() && found->second.ltime >= event.ltime) return;
   if (event.kind == TableEventKind::kDelete) return;
+  // Long after the start it is no former life's, but an error on its way: denied at once.
+  const Millis grace_ends =
+      std::max(started_, network->joined_at) + config_.former_life_grace;
+  if (swim_->now() >= grace_ends) return Disown(event.network, network, key);
   if (network->former.size() >= limits::kEntriesMax) return;
   network->former.emplace(key, swim_->now() + config_.former_life_grace);
 }

@@ -8,10 +8,20 @@
 namespace skep::gossip {
 namespace {
 
+char LetterOf(Event::Type type) {
+  switch (type) {
+    case Event::Type::kMember: return 'm';
+    case Event::Type::kNetworkMember: return 'n';
+    case Event::Type::kInSync: return 's';
+    case Event::Type::kEntry:
+    case Event::Type::kEntryRemoved: return 'e';
+  }
+  return 'e';
+}
+
 /// Entry and its removal share a key, as do joining and leaving a network.
 std::string KeyOf(const Event& event) {
-  const bool entry = event.type == Event::Type::kEntry || event.type == Event::Type::kEntryRemoved;
-  std::string key(1, entry ? 'e' : event.type == Event::Type::kMember ? 'm' : 'n');
+  std::string key(1, LetterOf(event.type));
   for (const std::string* part : {&event.network, &event.table, &event.key, &event.node}) {
     key += *part;
     key += '\0';
@@ -34,6 +44,18 @@ void Outbox::OnEvent(Event event, bool known) {
       return counters_->Add(Counter::droppedEvents);
     }
     members_[event.node] = {event.address, event.state};
+  }
+  if (key[0] == 'e') {
+    // Newer than what the owner was in sync with: that would now be told too early.
+    Event sync;
+    sync.type = Event::Type::kInSync;
+    sync.network = event.network;
+    sync.node = event.node;
+    const auto early = by_key_.find(KeyOf(sync));
+    if (early != by_key_.end()) {
+      records_.erase(early->second);
+      by_key_.erase(early);
+    }
   }
   const auto found = by_key_.find(key);
   if (found != by_key_.end()) {

@@ -14,7 +14,7 @@
 
 namespace skep::gossip {
 
-/// A finished join (result: members reached) or leave.
+/// A finished join (result: members reached), leave, or spreading (result: nodes that did not confirm).
 struct Completion {
   uint64_t id = 0;
   size_t result = 0;
@@ -32,6 +32,7 @@ class Outbox final : public EventSink {
   // The gossip thread.
   void OnEvent(Event event, bool known) override;
   void OnNetworkLeft(const std::string& network) override;
+  void OnSpread(uint64_t id, size_t missing) override { Complete({id, missing}); }
   void OnMemberForgotten(const std::string& name) override;
   void Complete(Completion completion);
   /// True once after anything was added since the last Take: the moment to wake JavaScript.

@@ -161,6 +161,22 @@ bool Runtime::DeleteEntry(std::string network, std::string table, std::string ke
   });
 }
 
+bool Runtime::Spread(uint64_t id, std::vector<std::string> networks) {
+  return Post([this, id, networks = std::move(networks)] {
+    networkdb_ ? networkdb_->SpreadOwn(id, networks) : outbox_.Complete({id, 0});
+  });
+}
+
+bool Runtime::Acknowledge(std::string network, std::string owner, uint64_t version) {
+  return Post([this, network = std::move(network), owner = std::move(owner), version] {
+    if (networkdb_) networkdb_->Acknowledge(network, owner, version);
+  });
+}
+
+bool Runtime::Reconnect(std::string name) {
+  return Post([this, name = std::move(name)] { swim_->Reconnect(MonotonicMillis(), name); });
+}
+
 bool Runtime::SetKeys(std::vector<Bytes> keys) {
   return Post([this, keys = std::move(keys)]() mutable { envelope_.SetKeys(std::move(keys)); });
 }

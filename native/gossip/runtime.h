@@ -42,6 +42,9 @@ class Runtime final : public Host {
   bool LeaveNetwork(std::string network);
   bool PutEntry(std::string network, std::string table, std::string key, Bytes value);
   bool DeleteEntry(std::string network, std::string table, std::string key);
+  bool Spread(uint64_t id, std::vector<std::string> networks);
+  bool Acknowledge(std::string network, std::string owner, uint64_t version);
+  bool Reconnect(std::string name);
   bool SetKeys(std::vector<Bytes> keys);
 
   Outbox& outbox() { return outbox_; }

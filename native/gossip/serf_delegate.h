@@ -16,6 +16,7 @@ class SerfDelegate final : public Delegate {
   Bytes AckPayload() const override { return {}; }
   void OnUserMessage(ByteView message) override;
   void TakeBroadcasts(size_t, size_t, std::vector<Bytes>*) override {}
+  bool HasBroadcasts() const override { return false; }
   Bytes LocalState(bool join) override;
   void MergeState(ByteView state, bool join) override;
   void OnMember(const Member& member, MemberChange change) override;

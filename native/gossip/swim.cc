@@ -48,7 +48,7 @@ void Swim::Start(Millis now) {
   self.incarnation = incarnation_;
   self.state = MemberState::kAlive;
   self.changed = now;
-  members_[self.name] = self;
+  Enrol(std::move(self));
   Broadcast(config_.name, OwnAlive().Encode());
 }
 
@@ -139,11 +139,28 @@ Millis Swim::PushPullInterval() const {
   return static_cast<Millis>(factor) * config_.push_pull_interval;
 }
 
+Member& Swim::Enrol(Member member) {
+  const std::string name = member.name;
+  const auto [at, added] = members_.insert_or_assign(name, std::move(member));
+  if (added) roster_.push_back(&at->second);
+  return at->second;
+}
+
 std::vector<const Member*> Swim::RandomMembers(
     size_t count, const std::function<bool(const Member&)>& wanted) {
   std::vector<const Member*> found;
-  for (const auto& [name, member] : members_) {
-    if (wanted(member)) found.push_back(&member);
+  // In a large ring a few tries find enough; only then, or among few, all are looked at.
+  constexpr size_t kFew = 64;
+  for (size_t tries = 8 * count; roster_.size() > kFew && tries > 0 && found.size() < count;
+       tries--) {
+    const Member* member = roster_[host_->Random(roster_.size())];
+    const bool taken = std::find(found.begin(), found.end(), member) != found.end();
+    if (!taken && wanted(*member)) found.push_back(member);
+  }
+  if (found.size() == count) return found;
+  found.clear();
+  for (const Member* member : roster_) {
+    if (wanted(*member)) found.push_back(member);
   }
   for (size_t i = 0; i < std::min(count, found.size()); i++) {
     std::swap(found[i], found[i + host_->Random(found.size() - i)]);
@@ -226,6 +243,7 @@ void Swim::TakeBroadcasts(size_t overhead, size_t bytes_max, std::vector<Bytes>*
 }
 
 void Swim::Gossip() {
+  if (broadcasts_.size() == 0 && !delegate_->HasBroadcasts()) return;
   const auto peers = RandomMembers(
       static_cast<size_t>(config_.gossip_nodes), [this](const Member& member) {
         if (member.name == config_.name) return false;
@@ -315,6 +333,14 @@ void Swim::Reconnect() {
                 config_.reconnect_timeout);
 }
 
+void Swim::Reconnect(Millis now, const std::string& name) {
+  now_ = now;
+  const auto found = failed_.find(name);
+  if (found == failed_.end() || leaving_) return;
+  counters_->Add(Counter::reconnects);
+  StartPushPull(StreamKind::kReturn, 0, found->second.address, true, config_.reconnect_timeout);
+}
+
 void Swim::Rejoin() {
   if (seeds_.empty() || leaving_ || joins_.contains(kNobodyWaits)) return;
   for (const auto& [name, member] : members_) {
@@ -338,6 +364,9 @@ void Swim::Forget() {
       continue;
     }
     if (!failed_.contains(member.name)) delegate_->OnMember(member, MemberChange::kForgotten);
+    std::erase(roster_, &member);
+    std::replace(probe_order_.begin(), probe_order_.end(), static_cast<const Member*>(&member),
+                 static_cast<const Member*>(nullptr));
     at = members_.erase(at);
   }
   for (auto at = failed_.begin(); at != failed_.end();) {
@@ -435,7 +464,8 @@ void Swim::OnStreamFailed(Millis now, StreamId id) {
     case StreamKind::kProbe: return;
     case StreamKind::kReconnect: reconnecting_ = false; break;
     case StreamKind::kJoin: FinishJoin(stream.tag, false); break;
-    case StreamKind::kPushPull: break;
+    case StreamKind::kPushPull:
+    case StreamKind::kReturn: break;
   }
   counters_->Add(Counter::pushPullsFailed);
 }

@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <functional>
+#include <memory>
 #include <map>
 #include <set>
 
@@ -39,7 +40,8 @@ struct Member {
   uint32_t incarnation = 0;
   MemberState state = MemberState::kDead;
   Millis changed = 0;
-  std::optional<Suspicion> suspicion;
+  /// Few have one at a time, so its room is not part of every member.
+  std::unique_ptr<Suspicion> suspicion;
 
   bool reachable() const { return state == MemberState::kAlive || state == MemberState::kSuspect; }
 };
@@ -55,6 +57,7 @@ class Delegate {
   virtual void OnUserMessage(ByteView message) = 0;
   /// Appends user messages of at most `bytes_max` bytes together, `overhead` each.
   virtual void TakeBroadcasts(size_t overhead, size_t bytes_max, std::vector<Bytes>* out) = 0;
+  virtual bool HasBroadcasts() const = 0;
   virtual Bytes LocalState(bool join) = 0;
   virtual void MergeState(ByteView state, bool join) = 0;
   /// Never called about ourselves.
@@ -71,6 +74,9 @@ class Delegate {
 };
 
 class Swim {
+  /// Lets a simulation of very many members begin with all of them known to each other.
+  friend struct FullView;
+
  public:
   /// Everything passed must outlive the core.
   Swim(SwimConfig config, Envelope* envelope, Host* host, Delegate* delegate, Counters* counters);
@@ -88,6 +94,8 @@ class Swim {
 
   /// Push/pull with each address; Host::JoinDone tells how many answered. Seeds are remembered.
   void Join(Millis now, uint64_t join_id, const std::vector<Endpoint>& addresses);
+  /// Tries a member that failed at once: something says that it is back.
+  void Reconnect(Millis now, const std::string& name);
   void Leave(Millis now);
   /// The farewell has been told often enough, or there is nobody to tell.
   bool LeaveDone() const;
@@ -113,7 +121,7 @@ class Swim {
   void PushPullWith(const Member& member);
 
  private:
-  enum class StreamKind { kJoin, kPushPull, kReconnect, kProbe, kUser };
+  enum class StreamKind { kJoin, kPushPull, kReconnect, kReturn, kProbe, kUser };
   struct OpenedStream {
     StreamKind kind;
     uint64_t tag = 0;  // Join id, or probe sequence.
@@ -154,6 +162,7 @@ class Swim {
   void StartPushPull(StreamKind kind, uint64_t tag, const Endpoint& to, bool join, Millis timeout);
   void FinishJoin(uint64_t join_id, bool reached);
   bool OnPushPullReply(const OpenedStream& stream, ByteView message);
+  Member& Enrol(Member member);
   std::vector<const Member*> RandomMembers(size_t count,
                                            const std::function<bool(const Member&)>& wanted);
   Millis PushPullInterval() const;
@@ -202,7 +211,10 @@ class Swim {
 
   std::map<std::string, Member> members_;
   std::set<std::string> suspects_;
-  std::vector<std::string> probe_order_;
+  /// All of them, in no order, to pick at random from.
+  std::vector<const Member*> roster_;
+  /// Those still to be probed in this round; null for one that was forgotten meanwhile.
+  std::vector<const Member*> probe_order_;
   size_t probe_index_ = 0;
   std::optional<Probe> probe_;
   std::map<uint32_t, Relay> relays_;

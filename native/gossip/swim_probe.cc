@@ -13,6 +13,9 @@ namespace {
 constexpr uint8_t kNackProtocol = 4;
 /// ... and this one a ping over TCP.
 constexpr uint8_t kStreamPingProtocol = 3;
+/// A helper gives up after this share of the probe timeout: its nack must arrive before the asker's
+/// interval ends, or the asker doubts its own link for nothing.
+constexpr Millis kRelayPercent = 80;
 
 }  // namespace
 
@@ -24,7 +27,7 @@ const Member* Swim::NextProbeTarget() {
   // Twice around at most: once over what is left of this round, once over a fresh one.
   for (int round = 0; round < 2; round++) {
     for (; probe_index_ < probe_order_.size(); probe_index_++) {
-      const Member* member = FindMember(probe_order_[probe_index_]);
+      const Member* member = probe_order_[probe_index_];
       if (member != nullptr && member->name != config_.name && member->reachable()) {
         probe_index_++;
         return member;
@@ -32,8 +35,8 @@ const Member* Swim::NextProbeTarget() {
     }
     probe_order_.clear();
     probe_index_ = 0;
-    for (const auto& [name, member] : members_) {
-      if (name != config_.name && member.reachable()) probe_order_.push_back(name);
+    for (const Member* member : roster_) {
+      if (member->name != config_.name && member->reachable()) probe_order_.push_back(member);
     }
     for (size_t i = probe_order_.size(); i > 1; i--) {
       std::swap(probe_order_[i - 1], probe_order_[host_->Random(i)]);
@@ -126,7 +129,8 @@ void Swim::OnIndirectPing(const Endpoint& from, ByteView body) {
   if (!asked) return counters_->Add(Counter::droppedUndecodable);
   if (relays_.size() >= limits::kRelayedPingsMax) return counters_->Add(Counter::droppedRelays);
   const uint32_t sequence = ++sequence_;
-  relays_[sequence] = {from, asked->sequence, asked->nack, now_ + config_.probe_timeout};
+  relays_[sequence] = {from, asked->sequence, asked->nack,
+                       now_ + config_.probe_timeout * kRelayPercent / 100};
   SendWithGossip(asked->target,
                  Ping{sequence, asked->node, config_.name, config_.advertise}.Encode());
 }

@@ -53,11 +53,12 @@ Member* Swim::AddMember(const Alive& alive) {
   member.meta = alive.meta;
   member.versions = alive.versions;
   member.changed = now_;
+  Member& added = Enrol(std::move(member));
   // Somewhere among those still to be probed in this round.
   const size_t left = probe_order_.size() - probe_index_;
   const size_t at = probe_index_ + host_->Random(left + 1);
-  probe_order_.insert(probe_order_.begin() + static_cast<ptrdiff_t>(at), alive.node);
-  return &(members_[alive.node] = std::move(member));
+  probe_order_.insert(probe_order_.begin() + static_cast<ptrdiff_t>(at), &added);
+  return &added;
 }
 
 void Swim::OnAlive(const Alive& alive) {
@@ -131,8 +132,8 @@ void Swim::OnSuspect(const Accusation& accusation, bool buried) {
   if (count - 2 < confirmations) confirmations = 0;
   const Millis shortest =
       SuspicionTimeout(config_.suspicion_mult, members_.size(), config_.probe_interval);
-  member.suspicion.emplace(accusation.from, confirmations, shortest,
-                           config_.suspicion_max_mult * shortest, now_);
+  member.suspicion = std::make_unique<Suspicion>(accusation.from, confirmations, shortest,
+                                                 config_.suspicion_max_mult * shortest, now_);
   suspects_.insert(member.name);
   delegate_->OnMember(member, MemberChange::kSuspected);
 }

@@ -53,6 +53,7 @@ void Netlink::Register(Napi::Env env, Napi::Object exports) {
                            InstanceMethod<&Netlink::SetLinkMtu>("setLinkMtu"),
                            InstanceMethod<&Netlink::LinkKind>("linkKind"),
                            InstanceMethod<&Netlink::SetLinkUp>("setLinkUp"),
+                           InstanceMethod<&Netlink::SetLinkDown>("setLinkDown"),
                            InstanceMethod<&Netlink::DeleteLink>("deleteLink"),
                            InstanceMethod<&Netlink::LinkNames>("linkNames"),
                            InstanceMethod<&Netlink::Addresses>("addresses"),
@@ -95,6 +96,10 @@ Napi::Value Netlink::LinkKind(const Napi::CallbackInfo& info) {
 
 void Netlink::SetLinkUp(const Napi::CallbackInfo& info) {
   Guarded(info.Env(), [&] { rtnetlink_.SetUp(rtnetlink_.GetLink(NameArgument(info, 0)).index, true); });
+}
+
+void Netlink::SetLinkDown(const Napi::CallbackInfo& info) {
+  Guarded(info.Env(), [&] { rtnetlink_.SetUp(rtnetlink_.GetLink(NameArgument(info, 0)).index, false); });
 }
 
 Napi::Value Netlink::DeleteLink(const Napi::CallbackInfo& info) {

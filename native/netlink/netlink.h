@@ -20,6 +20,7 @@ class Netlink : public Napi::ObjectWrap<Netlink> {
   void SetLinkMtu(const Napi::CallbackInfo& info);
   Napi::Value LinkKind(const Napi::CallbackInfo& info);
   void SetLinkUp(const Napi::CallbackInfo& info);
+  void SetLinkDown(const Napi::CallbackInfo& info);
   Napi::Value DeleteLink(const Napi::CallbackInfo& info);
   Napi::Value LinkNames(const Napi::CallbackInfo& info);
   Napi::Value Addresses(const Napi::CallbackInfo& info);

@@ -156,6 +156,7 @@ export class Agent {
           sameDescription: (a, b) => equals(NodeDescriptionSchema, a, b),
           previousSessionId: this.sessionId,
           onMessage: (message) => this.onMessage(message),
+          onAssigned: () => this.onAssigned(),
           onRegistered: (sessionId) => {
             registered = true;
             this.sessionId = sessionId;
@@ -170,6 +171,7 @@ export class Agent {
     } finally {
       if (!registered && !this.life.signal.aborted) observe(connection, 'bad');
       this.connection = undefined;
+      this.options.network.followSession(undefined);
       connection.close();
     }
   }
@@ -193,6 +195,10 @@ export class Agent {
       limit.release();
     }
     return this.description;
+  }
+
+  private onAssigned(): void {
+    this.options.network.followSession(new Set(this.worker.tasks().map(({ id }) => id)));
   }
 
   private async onMessage(message: SessionMessage): Promise<void> {

@@ -43,6 +43,8 @@ export interface SessionOptions {
   readonly onMessage: (message: SessionMessage) => Promise<void>;
   /** Registered: the id of this session. */
   readonly onRegistered: (sessionId: string) => void;
+  /** An assignment has been applied. */
+  readonly onAssigned: () => void;
 }
 
 /** Runs a session until it breaks. @throws SkepError with the reason; canceled by `signal` */
@@ -154,6 +156,7 @@ class Session {
         }
         sequence = message.resultsIn;
         this.options.worker.apply(message);
+        this.options.onAssigned();
       }
       if (!gap) throw new SkepError('unavailable', 'assignments ended by the manager');
     }

@@ -14,9 +14,9 @@ import type {
   TaskPublication,
 } from '../network/types.js';
 
-/** Networking that also knows which other nodes' data paths answer. */
+/** Networking that also knows for how long other nodes have been silent. */
 export interface WatchfulNetwork extends NodeNetworking {
-  isDataPathAlive(nodeId: string): boolean;
+  silenceMs(nodeId: string): number;
   readonly sight: NetworkSight;
 }
 
@@ -70,6 +70,10 @@ export class DeferredNetwork implements WatchfulNetwork {
     await (await this.require()).configure(config);
   }
 
+  followSession(assigned: ReadonlySet<string> | undefined): void {
+    this.ready?.followSession(assigned);
+  }
+
   async prepareTask(
     attachments: readonly NetworkAttachment[],
     taskId?: string,
@@ -99,8 +103,8 @@ export class DeferredNetwork implements WatchfulNetwork {
     return await (await this.require()).ensureAttachable(network);
   }
 
-  isDataPathAlive(nodeId: string): boolean {
-    return this.ready?.isDataPathAlive(nodeId) ?? false;
+  silenceMs(nodeId: string): number {
+    return this.ready?.silenceMs(nodeId) ?? Number.POSITIVE_INFINITY;
   }
 
   /** @throws SkepError unavailable until the data path is open */

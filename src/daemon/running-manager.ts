@@ -42,7 +42,7 @@ export interface ManagerParts {
   readonly environment: Environment;
   readonly logger: Logger;
   /** Whether a node's data path answered lately. */
-  readonly isDataPathAlive: (nodeId: string) => boolean;
+  readonly silenceMs: (nodeId: string) => number;
 }
 
 /** A manager from start to stop. */
@@ -75,7 +75,7 @@ export class RunningManager {
       },
       // Managers cannot form a quorum yet: one that joined would be a node without a use.
       admitsManagers: false,
-      isDataPathAlive: parts.isDataPathAlive,
+      silenceMs: parts.silenceMs,
     });
     this.server = new RpcServer({ identity, routes: this.services.routes, env, logger });
     // One manager: it is the whole group, and nothing of the group can be removed.

@@ -132,7 +132,7 @@ async function startManagerNode(
     advertise,
     environment,
     logger: logger.child({ room: 'manager' }),
-    isDataPathAlive: (nodeId) => network.isDataPathAlive(nodeId),
+    silenceMs: (nodeId) => network.silenceMs(nodeId),
   });
   await manager.start();
   try {

@@ -31,7 +31,7 @@ export interface AgentServicesOptions {
   /** False: the manager token admits nobody; default true. */
   readonly admitsManagers?: boolean;
   /** Whether a node's data path answered lately; without it a silent agent means a dead node. */
-  readonly isDataPathAlive?: (nodeId: string) => boolean;
+  readonly silenceMs?: (nodeId: string) => number;
 }
 
 /** CA, NodeCA, Dispatcher, LogBroker and ResourceAllocator, and the gossip keys. */

@@ -20,6 +20,8 @@ export const AGENT_GRACE_LABEL = 'skep.agent_grace';
 /** How long a node must be dead before its tasks are started elsewhere. */
 export const RESCHEDULE_AFTER_LABEL = 'skep.reschedule_after';
 
+/** How long a node must reach nobody before it takes its own endpoints off the networks. */
+export const FENCE_AFTER_LABEL = 'skep.fence_after';
 /** How long clients may keep the addresses that names stand for. */
 export const DNS_TTL_LABEL = 'skep.dns_ttl';
 
@@ -96,13 +98,25 @@ export const LABELS: readonly LabelDefinition[] = [
       'are started elsewhere.',
   },
   {
-    key: RESCHEDULE_AFTER_LABEL,
+    key: FENCE_AFTER_LABEL,
     objects: ['cluster'],
+    value: { type: 'duration', minMs: 1_000, maxMs: HOUR_MS },
+    defaultValue: '30s',
+    live: true,
+    meaning:
+      'How long a node may reach neither a manager nor half of the other nodes before it takes its ' +
+      'containers off the swarm\u2019s networks. Addresses of tasks that were lost with their node are ' +
+      'not given out again for twice that.',
+  },
+  {
+    key: RESCHEDULE_AFTER_LABEL,
+    objects: ['cluster', 'service'],
     value: { type: 'duration', minMs: 0, maxMs: HOUR_MS },
     defaultValue: '4s',
     live: true,
     meaning:
-      'How long a node must be silent before it counts as down and its tasks are started elsewhere.',
+      'How long a node must be silent before it counts as down and its tasks are started elsewhere; ' +
+      'on a service, how long before its own tasks are, if that is longer.',
   },
   {
     key: DNS_TTL_LABEL,

@@ -329,7 +329,10 @@ export interface Netlink {
   setLinkMtu(name: string, mtu: number): void;
   /** Kind of a device (`wireguard`, `tun`, `veth`; empty for plain ones); undefined if there is none. */
   linkKind(name: string): string | undefined;
+  /** @throws ENODEV */
   setLinkUp(name: string): void;
+  /** @throws ENODEV */
+  setLinkDown(name: string): void;
   /** True if it existed. */
   deleteLink(name: string): boolean;
   linkNames(): readonly string[];

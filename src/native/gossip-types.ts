@@ -60,6 +60,16 @@ export type GossipEvent =
       readonly key: string;
       readonly owner: string;
       readonly reason: EntryRemovalReason;
+    }
+  /**
+   * What `owner` had announced on the network up to this version has been told, as it compares by the
+   * owner's digest, and the owner waits for this node to put it in force (see `acknowledge`).
+   */
+  | {
+      readonly type: 'in-sync';
+      readonly networkId: string;
+      readonly owner: string;
+      readonly version: number;
     };
 
 /** A running gossip thread. */
@@ -71,6 +81,16 @@ export interface Gossip {
   /** Creates or updates an entry of ours on a network we joined; at most 1,024 bytes. */
   putEntry(networkId: string, table: string, key: string, value: Uint8Array): void;
   deleteEntry(networkId: string, table: string, key: string): void;
+  /**
+   * Resolves once every live skepd node of these networks has acknowledged what this node has put and
+   * deleted there until now, or after 2 s; with the number of nodes that have not. Stock engines
+   * are not waited for.
+   */
+  spread(networkIds: readonly string[]): Promise<number>;
+  /** What an `in-sync` event stands for is in force here. */
+  acknowledge(networkId: string, owner: string, version: number): void;
+  /** Tries a member that failed at once, because something says that it is back. */
+  reconnect(nodeName: string): void;
   setKeys(keys: readonly Uint8Array[]): void;
   members(): readonly GossipMember[];
   /** Counters by name: messages in and out, drops by cause, queue lengths, awareness score. */

@@ -20,7 +20,7 @@ export const ENTRY_VALUE_BYTES_MAX = 1024;
 const NAME_BYTES_MAX = 128;
 /** Longest entry key, in UTF-8. */
 const KEY_BYTES_MAX = 128;
-/** [id of a join or leave, members reached]. */
+/** [id of a join, a leave or a spreading, members reached or missing]. */
 type Completion = readonly [number, number];
 
 /** The class on the addon. Each method but the last three is false when its mailbox is full. */
@@ -31,6 +31,9 @@ interface NativeGossip {
   leaveNetwork(networkId: string): boolean;
   putEntry(networkId: string, table: string, key: string, value: Uint8Array): boolean;
   deleteEntry(networkId: string, table: string, key: string): boolean;
+  spread(id: number, networkIds: readonly string[]): boolean;
+  acknowledge(networkId: string, owner: string, version: number): boolean;
+  reconnect(nodeName: string): boolean;
   setKeys(keys: readonly Uint8Array[]): boolean;
   members(): GossipMember[];
   counters(): Record<string, number>;
@@ -109,6 +112,19 @@ class GossipThread implements Gossip {
 
   deleteEntry(networkId: string, table: string, key: string): void {
     this.post(() => this.native.deleteEntry(networkId, table, key));
+  }
+
+  async spread(networkIds: readonly string[]): Promise<number> {
+    if (this.closed) return 0;
+    return this.request((id) => this.native.spread(id, networkIds));
+  }
+
+  acknowledge(networkId: string, owner: string, version: number): void {
+    this.post(() => this.native.acknowledge(networkId, owner, version));
+  }
+
+  reconnect(nodeName: string): void {
+    this.post(() => this.native.reconnect(nodeName));
   }
 
   setKeys(keys: readonly Uint8Array[]): void {

@@ -11,6 +11,7 @@ interface NativeNetlink {
   setLinkMtu(name: string, mtu: number): void;
   linkKind(name: string): string | undefined;
   setLinkUp(name: string): void;
+  setLinkDown(name: string): void;
   deleteLink(name: string): boolean;
   linkNames(): string[];
   addresses(): { interfaceName: string; address: string; prefixLength: number }[];
@@ -28,6 +29,7 @@ export function openNetlink(): Netlink {
     setLinkMtu: (name, mtu) => native.setLinkMtu(name, mtu),
     linkKind: (name) => native.linkKind(name),
     setLinkUp: (name) => native.setLinkUp(name),
+    setLinkDown: (name) => native.setLinkDown(name),
     deleteLink: (name) => native.deleteLink(name),
     linkNames: () => native.linkNames(),
     addresses: () => native.addresses(),

@@ -24,7 +24,7 @@ export function ownEndpoints(state: LocalState): readonly EndpointView[] {
   for (const task of state.tasks.values()) views.push(...taskEndpoints(state, task));
   for (const container of state.containers.values()) {
     const endpoint = state.endpoints.get(container.endpointId);
-    if (endpoint?.interfaceName === undefined) continue;
+    if (!state.isServing(endpoint)) continue;
     views.push({
       networkId: endpoint.networkId,
       key: endpoint.id,
@@ -48,7 +48,7 @@ function taskEndpoints(state: LocalState, task: LocalTask): readonly EndpointVie
   const views: EndpointView[] = [];
   for (const { networkId, address, aliases, virtualIp } of task.attachments) {
     const endpoint = state.endpointAt(networkId, address);
-    if (endpoint?.interfaceName === undefined) continue;
+    if (!state.isServing(endpoint)) continue;
     const ingress = state.networks.get(networkId)?.info.ingress ?? false;
     const published = task.ports.filter(({ mode }) => mode === 'ingress');
     views.push({
@@ -81,7 +81,7 @@ export function ownHostPorts(state: LocalState): readonly HostPortView[] {
       task.attachments.find(({ networkId }) => !state.networks.get(networkId)?.info.internal);
     if (attachment === undefined) continue;
     const { networkId, address } = attachment;
-    if (state.endpointAt(networkId, address)?.interfaceName === undefined) continue;
+    if (!state.isServing(state.endpointAt(networkId, address))) continue;
     for (const { mode, ...port } of task.ports) {
       if (mode !== 'host') continue;
       const { draining, policy = 'maglev' } = task;
@@ -111,7 +111,7 @@ export function ownEntries(state: LocalState, tunnelAddress: string): readonly O
       }),
     });
   for (const endpoint of state.endpoints.values()) {
-    if (endpoint.interfaceName !== undefined) peer(endpoint.id, endpoint, endpoint.mac);
+    if (state.isServing(endpoint)) peer(endpoint.id, endpoint, endpoint.mac);
   }
   const { node } = state;
   for (const attachment of node?.attachments ?? []) {

@@ -44,6 +44,9 @@ export type JoinState =
   /** In the ring since; also when there is nobody else to join. */
   | { readonly kind: 'joined'; readonly sinceMs: number };
 
+/** What another node waits for. */
+export type InSync = Extract<GossipEvent, { type: 'in-sync' }>;
+
 /** One membership; a node that leaves makes a new one. */
 export class ClusterGossip {
   private readonly parts: ClusterGossipParts;
@@ -116,6 +119,22 @@ export class ClusterGossip {
   /** Makes these the entries of this node; those on networks not followed are left out. */
   announce(entries: readonly OwnEntry[]): void {
     this.announcer?.announce(entries.filter(({ networkId }) => this.networks.has(networkId)));
+  }
+
+  /** Resolves with the number of nodes that have not confirmed in time what was announced (see Gossip). */
+  async spread(networkIds: readonly string[]): Promise<number> {
+    return (await this.gossip?.spread(networkIds)) ?? 0;
+  }
+
+  /** What these events stand for is in force on this node. */
+  acknowledge(events: readonly InSync[]): void {
+    for (const { networkId, owner, version } of events)
+      this.gossip?.acknowledge(networkId, owner, version);
+  }
+
+  /** A member that failed is heard of by other ways: tries it at once. */
+  reconnect(nodeName: string): void {
+    this.gossip?.reconnect(nodeName);
   }
 
   counters(): Readonly<Record<string, number>> {

@@ -8,6 +8,7 @@ import {
   durationLabelMs,
   DNS_TTL_LABEL,
   ENCRYPTION_PORT_LABEL,
+  FENCE_AFTER_LABEL,
   ENCRYPTION_ROTATION_LABEL,
   numberLabel,
 } from '../model/labels.js';
@@ -124,12 +125,17 @@ export function keySettingsOf(node: Node): KeySettings {
 export interface ClusterSettings {
   /** Time to live of answers about names, seconds. */
   readonly dnsTtlSeconds: number;
+  /** How long this node may reach nobody before it fences its endpoints, milliseconds. */
+  readonly fenceAfterMs: number;
 }
 
 /** The cluster's settings, which come as labels of the node in its session; defaults without one. */
 export function clusterSettingsOf(node: Node | undefined): ClusterSettings {
   const labels = node?.spec?.annotations?.labels;
-  return { dnsTtlSeconds: numberLabel(DNS_TTL_LABEL, labels) };
+  return {
+    dnsTtlSeconds: numberLabel(DNS_TTL_LABEL, labels),
+    fenceAfterMs: durationLabelMs(FENCE_AFTER_LABEL, labels),
+  };
 }
 
 /** This node with its own addresses, and the networks these are on. */

@@ -69,10 +69,17 @@ export const REPAIR_PERIOD_MS = 5000;
 export const TRACE_PERIOD_MS = 100;
 
 /** Data-path echoes to watched nodes go out this often. */
-export const ECHO_PERIOD_MS = 200;
+export const ECHO_PERIOD_MS = 100;
 
-/** A watched node is silent once no echo came back for this long: four echoes lost. */
-export const ECHO_SILENCE_MS = 800;
+/** A watched node is silent once no echo came back for this long: six echoes lost. */
+export const ECHO_SILENCE_MS = 600;
+
+/** A node that failed is sent echoes at the full rate for this long, then once in so many periods. */
+export const FAILED_WATCH_MS = 60_000;
+export const FAILED_WATCH_PERIODS = 20;
+
+/** A node that failed counts as one of the ring, half of which must be reached, for this long. */
+export const FAILED_COUNTS_MS = 3_600_000;
 
 /** A node somebody asked about is watched this long after the question. */
 export const INTEREST_MS = 60_000;
@@ -85,14 +92,6 @@ export const SETTLE_MAX_MS = 120_000;
 
 /** A node that came back has this long to announce again what it still runs. */
 export const REFRESH_MS = 10_000;
-
-/** Bounds of the wait for a drained endpoint to be known everywhere (stock sleeps 2 s). */
-export const DRAIN_SPREAD_MIN_MS = 400;
-export const DRAIN_SPREAD_MAX_MS = 2000;
-
-/** Interval between gossip rounds and nodes told per round; they set how fast a drain spreads. */
-export const GOSSIP_ROUND_MS = 200;
-export const GOSSIP_FANOUT = 3;
 
 /** How long leaving waits for the good-bye to be heard. */
 export const LEAVE_TIMEOUT_MS = 5000;

@@ -5,7 +5,14 @@
  */
 import type { Clock } from '../model/environment.js';
 import type { GossipMember } from '../native/gossip-types.js';
-import { ECHO_SILENCE_MS, INTEREST_MS, REFRESH_MS } from './limits.js';
+import {
+  ECHO_SILENCE_MS,
+  FAILED_COUNTS_MS,
+  FAILED_WATCH_MS,
+  FAILED_WATCH_PERIODS,
+  INTEREST_MS,
+  REFRESH_MS,
+} from './limits.js';
 
 /** The part of the data path used here. */
 export interface EchoSource {
@@ -28,22 +35,38 @@ interface TunnelWatch {
   stamp: number | undefined;
 }
 
+/** What liveness is judged from, and who is told. */
+export interface LivenessParts {
+  readonly clock: Clock;
+  readonly echoes: EchoSource;
+  readonly entries: HeldEntries;
+  /** The data path of a member that failed answers again. */
+  readonly onAnswer: (owner: string) => void;
+}
+
 /** Watches members gossip has doubts about, and tunnels leftovers lead to. */
 export class Liveness {
   private readonly clock: Clock;
   private readonly echoes: EchoSource;
   private readonly entries: HeldEntries;
+  private readonly onAnswer: (owner: string) => void;
   private readonly members = new Map<string, GossipMember>();
+  /** Members that failed, and when. */
+  private readonly failedMs = new Map<string, number>();
+  /** Tunnels of members in doubt, kept when what they announced is dropped. */
+  private readonly lastTunnels = new Map<string, readonly string[]>();
+  private ticks = 0;
   /** When a member came back to life while entries of it were held. */
   private readonly returnedMs = new Map<string, number>();
   private readonly tunnels = new Map<string, TunnelWatch>();
   /** Members somebody asked about, and when. */
   private readonly interest = new Map<string, number>();
 
-  constructor(clock: Clock, echoes: EchoSource, entries: HeldEntries) {
-    this.clock = clock;
-    this.echoes = echoes;
-    this.entries = entries;
+  constructor(parts: LivenessParts) {
+    this.clock = parts.clock;
+    this.echoes = parts.echoes;
+    this.entries = parts.entries;
+    this.onAnswer = parts.onAnswer;
   }
 
   /** Takes in what gossip says of a member. */
@@ -57,7 +80,12 @@ export class Liveness {
     } else {
       this.returnedMs.delete(member.name);
     }
-    if (member.state === 'left') this.members.delete(member.name);
+    if (member.state !== 'failed') this.failedMs.delete(member.name);
+    else if (former?.state !== 'failed') this.failedMs.set(member.name, this.clock.monotonicMs());
+    if (member.state === 'left') {
+      this.members.delete(member.name);
+      this.lastTunnels.delete(member.name);
+    }
   }
 
   /** Whether gossip has no doubt about a member. */
@@ -65,9 +93,26 @@ export class Liveness {
     return this.members.get(owner)?.state === 'alive';
   }
 
-  /** Members that are in the ring, this node not counted. */
-  aliveCount(): number {
-    return [...this.members.values()].filter(({ state }) => state === 'alive').length;
+  /**
+   * Members, this node not counted: those reached, by gossip or data path, and all but the ones that
+   * failed long ago.
+   */
+  counts(): { readonly reached: number; readonly others: number } {
+    const now = this.clock.monotonicMs();
+    let reached = 0;
+    let others = 0;
+    for (const { name } of this.members.values()) {
+      if (this.isReached(name)) reached += 1;
+      if (now - (this.failedMs.get(name) ?? now) < FAILED_COUNTS_MS) others += 1;
+    }
+    return { reached, others };
+  }
+
+  /** Whether a member with one of these addresses is reached, by gossip or data path. */
+  isAnyReached(addresses: readonly string[]): boolean {
+    return [...this.members.values()].some(
+      ({ name, address }) => addresses.includes(address) && this.isReached(name),
+    );
   }
 
   /**
@@ -87,7 +132,7 @@ export class Liveness {
     const owners = new Set([...held, ...doubted, ...this.interest.keys()]);
     const wanted = new Set(alsoTunnels);
     for (const owner of owners) for (const each of this.tunnelsOf(owner)) wanted.add(each);
-    this.readReplies(wanted, now);
+    for (const tunnel of this.readReplies(wanted, now)) this.tellReturned(tunnel);
     let changed = false;
     for (const owner of held) {
       if (this.members.get(owner)?.state === 'alive' && !this.returnedMs.has(owner)) {
@@ -97,6 +142,9 @@ export class Liveness {
         changed = this.entries.dropHeld(owner) || changed;
         this.returnedMs.delete(owner);
       }
+    }
+    if (this.ticks++ % FAILED_WATCH_PERIODS !== 0) {
+      for (const tunnel of this.longSilent(held, now)) wanted.delete(tunnel);
     }
     if (wanted.size > 0) this.echoes.sendEchoes([...wanted]);
     return changed;
@@ -109,16 +157,47 @@ export class Liveness {
   }
 
   /**
-   * True while some tunnel of a member is not known to be silent; false if none is known. Asking
-   * starts a watch: who asks again a silence later hears what the echoes say.
+   * For how long a member has been neither alive in gossip nor heard of by its data path,
+   * milliseconds; infinite if nothing is known of it. Asking starts a watch: who asks again a
+   * silence later hears what the echoes say.
    */
-  isDataPathAlive(owner: string): boolean {
-    this.interest.set(owner, this.clock.monotonicMs());
-    return this.tunnelsOf(owner).some((tunnel) => this.answers(tunnel));
+  silenceMs(owner: string): number {
+    const now = this.clock.monotonicMs();
+    this.interest.set(owner, now);
+    const tunnels = this.tunnelsOf(owner);
+    if (tunnels.length === 0) return Number.POSITIVE_INFINITY;
+    if (this.isMemberAlive(owner)) return 0;
+    const heard = tunnels.map((tunnel) => this.tunnels.get(tunnel)?.heardMs ?? now);
+    return now - Math.max(...heard);
   }
 
   private tunnelsOf(owner: string): readonly string[] {
-    return this.entries.tunnelsOf(owner);
+    const announced = this.entries.tunnelsOf(owner);
+    if (announced.length === 0) return this.lastTunnels.get(owner) ?? [];
+    const state = this.members.get(owner)?.state;
+    if (state === 'suspect' || state === 'failed') this.lastTunnels.set(owner, announced);
+    return announced;
+  }
+
+  private isReached(owner: string): boolean {
+    if (this.isMemberAlive(owner)) return true;
+    return this.tunnelsOf(owner).some((tunnel) => this.tunnels.has(tunnel) && this.answers(tunnel));
+  }
+
+  /** Tunnels of members that failed long ago and are not asked about. */
+  private longSilent(held: ReadonlySet<string>, now: number): readonly string[] {
+    return [...this.failedMs].flatMap(([owner, failedMs]) => {
+      if (held.has(owner) || this.interest.has(owner) || now - failedMs < FAILED_WATCH_MS)
+        return [];
+      return this.tunnelsOf(owner);
+    });
+  }
+
+  /** Gossip alone would find out only by its own, slower tries. */
+  private tellReturned(tunnel: string): void {
+    for (const owner of this.failedMs.keys()) {
+      if (this.tunnelsOf(owner).includes(tunnel)) this.onAnswer(owner);
+    }
   }
 
   private isDead(owner: string, now: number): boolean {
@@ -136,7 +215,9 @@ export class Liveness {
     return returned !== undefined && now - returned >= REFRESH_MS;
   }
 
-  private readReplies(wanted: ReadonlySet<string>, now: number): void {
+  /** Tunnels that answered after a silence. */
+  private readReplies(wanted: ReadonlySet<string>, now: number): readonly string[] {
+    const returned: string[] = [];
     for (const tunnel of this.tunnels.keys()) if (!wanted.has(tunnel)) this.tunnels.delete(tunnel);
     const replies = wanted.size === 0 ? new Map<string, number>() : this.echoes.echoReplies();
     for (const tunnel of wanted) {
@@ -145,9 +226,11 @@ export class Liveness {
       if (watch === undefined) {
         this.tunnels.set(tunnel, { heardMs: now, stamp });
       } else if (stamp !== watch.stamp) {
+        if (now - watch.heardMs >= ECHO_SILENCE_MS) returned.push(tunnel);
         watch.stamp = stamp;
         watch.heardMs = now;
       }
     }
+    return returned;
   }
 }

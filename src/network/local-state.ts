@@ -131,6 +131,11 @@ export class LocalState {
   readonly tasks = new Map<string, LocalTask>();
   /** By endpoint id. */
   readonly containers = new Map<string, LocalContainer>();
+  /**
+   * Ids of endpoints that are fenced (see fence.ts): here, but on no network. Not on disk: a new process
+   * finds their links down, and puts them up with the first contact.
+   */
+  readonly fenced = new Set<string>();
   private readonly file: StateFile;
 
   constructor(file: string) {
@@ -163,6 +168,7 @@ export class LocalState {
     for (const map of [this.networks, this.endpoints, this.planned, this.leases]) map.clear();
     this.tasks.clear();
     this.containers.clear();
+    this.fenced.clear();
     await this.file.remove();
   }
 
@@ -176,6 +182,11 @@ export class LocalState {
     return [...this.endpoints.values()].find(
       (endpoint) => endpoint.networkId === networkId && endpoint.address === address,
     );
+  }
+
+  /** Whether the endpoint has a container, and is on its network. */
+  isServing(endpoint: LocalEndpoint | undefined): endpoint is LocalEndpoint {
+    return endpoint?.interfaceName !== undefined && !this.fenced.has(endpoint.id);
   }
 
   /** Endpoints of the container that owns a sandbox. */

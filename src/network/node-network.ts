@@ -14,7 +14,7 @@ import type { Logger } from '../observe/logger.js';
 import type { IdentitySource } from '../rpc/types.js';
 import { ownEntries } from './announcer.js';
 import { AttachedContainers } from './attached-containers.js';
-import { ClusterGossip } from './cluster-gossip.js';
+import { ClusterGossip, type InSync } from './cluster-gossip.js';
 import { desiredDatapath } from './desired.js';
 import { DirectReturn } from './direct/direct-return.js';
 import { directTunnels } from './direct/wanted.js';
@@ -36,13 +36,10 @@ import {
   planAddresses,
   virtualIpsOf,
 } from './from-swarmkit.js';
+import { type Contacts, Fence } from './fence.js';
 import { HostAddresses } from './host-addresses.js';
 import {
-  DRAIN_SPREAD_MAX_MS,
-  DRAIN_SPREAD_MIN_MS,
   ECHO_PERIOD_MS,
-  GOSSIP_FANOUT,
-  GOSSIP_ROUND_MS,
   HANDSHAKE_POLL_MS,
   HOST_ADDRESS_PERIOD_MS,
   LEAVE_TIMEOUT_MS,
@@ -137,6 +134,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly hostAddresses: HostAddresses;
   private readonly underlay: Underlay;
   private readonly settling: Settling;
+  private readonly fence: Fence;
   private readonly encryption: Encryption;
   private readonly repairer: Repairer;
   private readonly selfTest: PathSelfTest;
@@ -146,10 +144,14 @@ export class NodeNetwork implements NodeNetworking {
   private readonly taken: TakenPorts;
   private pinned: PinnedRows | undefined;
   private settings = clusterSettingsOf(undefined);
+  private managers: readonly string[] = [];
+  private assigned: ReadonlySet<string> | undefined;
   private names: ReadonlyMap<string, readonly NameTable[]> = new Map();
   private readonly timers = new Map<string, Timer>();
   private running = false;
   private readonly waiters: (() => void)[] = [];
+  /** What other nodes wait for; acknowledged when the tables are in force. */
+  private readonly awaited: InSync[] = [];
   private refreshTookMs = 0;
 
   constructor(parts: NodeNetworkParts) {
@@ -159,7 +161,8 @@ export class NodeNetwork implements NodeNetworking {
     const state = new LocalState(path.join(options.stateDirectory, 'network.json'));
     this.state = state;
     this.tables = new EndpointTables((endpoint) => this.withdrawn(endpoint));
-    this.liveness = new Liveness(clock, datapath, this.tables);
+    const onAnswer = (owner: string) => this.gossip.reconnect(owner);
+    this.liveness = new Liveness({ clock, echoes: datapath, entries: this.tables, onAnswer });
     this.reconciler = new Reconciler(datapath);
     const { reconciler } = this;
     this.repairer = new Repairer({
@@ -174,6 +177,7 @@ export class NodeNetwork implements NodeNetworking {
     this.retired = new RetiredPorts(clock);
     this.taken = new TakenPorts(logger, heldPorts);
     this.settling = new Settling(clock);
+    this.fence = new Fence({ clock, state, netlink, logger });
     this.hostAddresses = new HostAddresses(netlink, datapath);
     this.underlay = this.makeUnderlay();
     this.gossip = new ClusterGossip({
@@ -274,10 +278,15 @@ export class NodeNetwork implements NodeNetworking {
       this.state.node = node;
       if (JSON.stringify([node, networks]) !== before) await this.state.save();
       await this.encryption.configure(node.id, keySettingsOf(config.node));
+      this.managers = config.managerAddresses;
       this.gossip.configure(node.id, config.keys, config.managerAddresses);
       this.settling.begin();
       this.refresh();
     });
+  }
+
+  followSession(assigned: ReadonlySet<string> | undefined): void {
+    this.assigned = assigned;
   }
 
   async leave(): Promise<void> {
@@ -344,8 +353,9 @@ export class NodeNetwork implements NodeNetworking {
       this.state.tasks.set(taskId, { ...task, draining: true });
       await this.state.save();
       this.refresh();
-      const others = this.liveness.aliveCount();
-      if (others > 0) await this.sleep(spreadMs(others));
+      const missing = await this.gossip.spread(task.attachments.map(({ networkId }) => networkId));
+      if (missing > 0)
+        this.parts.logger.warn({ taskId, missing }, 'not all nodes confirmed a drain');
     });
   }
 
@@ -400,9 +410,9 @@ export class NodeNetwork implements NodeNetworking {
     });
   }
 
-  /** Whether the data path of another node, by its swarm id, is not known to be silent. */
-  isDataPathAlive(nodeId: string): boolean {
-    return this.liveness.isDataPathAlive(nodeId);
+  /** For how long another node, by its swarm id, has been silent in gossip and data path (see Liveness). */
+  silenceMs(nodeId: string): number {
+    return this.liveness.silenceMs(nodeId);
   }
 
   private makeUnderlay(): Underlay {
@@ -521,11 +531,17 @@ export class NodeNetwork implements NodeNetworking {
 
   private onGossip(events: readonly GossipEvent[]): void {
     let changed = false;
+    let doubtful = false;
     for (const event of events) {
       switch (event.type) {
         case 'member':
           this.parts.logger.info({ member: event.member }, 'gossip member');
           this.liveness.member(event.member);
+          doubtful ||= event.member.state !== 'alive';
+          break;
+        case 'in-sync':
+          this.awaited.push(event);
+          changed = true;
           break;
         case 'network-member':
           break;
@@ -537,6 +553,8 @@ export class NodeNetwork implements NodeNetworking {
       }
     }
     if (changed) this.schedule();
+    // At once: each period of waiting would be one more of sending to the dead.
+    if (doubtful && this.running) this.watch();
   }
 
   private withdrawn({ networkId, address }: WithdrawnEndpoint): void {
@@ -602,6 +620,7 @@ export class NodeNetwork implements NodeNetworking {
       const { written, removed } = this.reconciler.apply(this.retired.merge(merged));
       if (written + removed > 0) this.parts.logger.debug({ written, removed }, 'data path changed');
       this.taken.look(merged.services);
+      this.gossip.acknowledge(this.awaited.splice(0));
     } catch (error) {
       this.parts.logger.error({ err: SkepError.from(error).message }, 'data path was not updated');
       this.schedule(RECONCILE_RETRY_MS);
@@ -630,7 +649,13 @@ export class NodeNetwork implements NodeNetworking {
     if (settling && this.pinned?.empty && this.settling.settled(this.gossip.join)) {
       this.pinned = undefined;
     }
-    if (dropped || settling) this.refresh();
+    const fenced = this.fence.look(this.contacts(), this.settings.fenceAfterMs);
+    if (dropped || settling || fenced) this.refresh();
+  }
+
+  private contacts(): Contacts {
+    const { managers, assigned, liveness } = this;
+    return { manager: liveness.isAnyReached(managers), assigned, ...liveness.counts() };
   }
 
   private keepHouse(): void {
@@ -681,12 +706,6 @@ export class NodeNetwork implements NodeNetworking {
     this.wakeWaiters();
   }
 
-  private sleep(delayMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.parts.environment.clock.setTimer(delayMs, resolve);
-    });
-  }
-
   private async guarded<T>(work: () => Promise<T>): Promise<T> {
     if (!this.running) throw new SkepError('unavailable', 'networking of this node is not running');
     try {
@@ -702,10 +721,4 @@ function linksOf(state: LocalState): readonly LinkRow[] {
   return [...state.endpoints.values()].flatMap(({ interfaceName, vni, address, mac }) => {
     return interfaceName === undefined ? [] : [{ interfaceName, vni, address, mac }];
   });
-}
-
-/** Rounds of gossip until everyone has heard, and one more. */
-function spreadMs(others: number): number {
-  const rounds = Math.ceil(Math.log(others + 1) / Math.log(GOSSIP_FANOUT + 1)) + 2;
-  return Math.min(DRAIN_SPREAD_MAX_MS, Math.max(DRAIN_SPREAD_MIN_MS, rounds * GOSSIP_ROUND_MS));
 }

@@ -36,6 +36,9 @@ type RemovalEvent = Extract<GossipEvent, { type: 'entry-removed' }>;
 export class EndpointTables {
   /** By network, then table and key. */
   private readonly networks = new Map<string, Map<string, Entry<EndpointValue | PeerValue>>>();
+  /** Of each owner, the tunnels it announced and in how many entries. */
+  private readonly tunnels = new Map<string, Map<string, number>>();
+  private heldCount = 0;
   private readonly onWithdrawn: (endpoint: WithdrawnEndpoint) => void;
   private sequence = 0;
   private refusedEntries = 0;
@@ -56,6 +59,7 @@ export class EndpointTables {
 
   /** Forgets a network this node left. */
   dropNetwork(networkId: string): void {
+    for (const entry of this.networks.get(networkId)?.values() ?? []) this.uncount(entry);
     this.networks.delete(networkId);
   }
 
@@ -66,6 +70,7 @@ export class EndpointTables {
       for (const [id, entry] of entries) {
         if (entry.owner !== owner || !entry.held) continue;
         entries.delete(id);
+        this.uncount(entry);
         this.withdrawn(entry);
         changed = true;
       }
@@ -76,17 +81,14 @@ export class EndpointTables {
   /** Owners with held entries. */
   heldOwners(): ReadonlySet<string> {
     const owners = new Set<string>();
+    if (this.heldCount === 0) return owners;
     for (const entry of this.all()) if (entry.held) owners.add(entry.owner);
     return owners;
   }
 
   /** Tunnel addresses an owner announced. */
   tunnelsOf(owner: string): readonly string[] {
-    const tunnels = new Set<string>();
-    for (const { owner: other, value } of this.all()) {
-      if (other === owner && 'tunnelAddress' in value) tunnels.add(value.tunnelAddress);
-    }
-    return [...tunnels];
+    return [...(this.tunnels.get(owner)?.keys() ?? [])];
   }
 
   /** True if an owner in the ring announces addresses behind this tunnel. */
@@ -130,7 +132,11 @@ export class EndpointTables {
       return false;
     }
     this.sequence += 1;
-    entries.set(id, { networkId, key, owner, value, sequence: this.sequence, held: false });
+    const former = entries.get(id);
+    if (former !== undefined) this.uncount(former);
+    const entry = { networkId, key, owner, value, sequence: this.sequence, held: false };
+    entries.set(id, entry);
+    this.countTunnel(entry, 1);
     this.networks.set(networkId, entries);
     return true;
   }
@@ -143,15 +149,33 @@ export class EndpointTables {
     if (entries === undefined || entry === undefined || entry.owner !== event.owner) return false;
     switch (event.reason) {
       case 'owner-failed':
+        if (!entry.held) this.heldCount += 1;
         entry.held = true;
         return true;
       case 'deleted':
       case 'owner-left-network':
       case 'owner-left':
         entries.delete(id);
+        this.uncount(entry);
         this.withdrawn(entry);
         return true;
     }
+  }
+
+  /** The entry is in no map any more. */
+  private uncount(entry: Entry<EndpointValue | PeerValue>): void {
+    if (entry.held) this.heldCount -= 1;
+    this.countTunnel(entry, -1);
+  }
+
+  private countTunnel({ owner, value }: Entry<EndpointValue | PeerValue>, by: 1 | -1): void {
+    if (!('tunnelAddress' in value)) return;
+    const counts = this.tunnels.get(owner) ?? new Map<string, number>();
+    const count = (counts.get(value.tunnelAddress) ?? 0) + by;
+    if (count > 0) counts.set(value.tunnelAddress, count);
+    else counts.delete(value.tunnelAddress);
+    if (counts.size > 0) this.tunnels.set(owner, counts);
+    else this.tunnels.delete(owner);
   }
 
   private withdrawn(entry: Entry<EndpointValue | PeerValue>): void {

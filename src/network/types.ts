@@ -79,6 +79,11 @@ export interface NodeNetworking {
   stop(): Promise<void>;
   /** Applies what the session told: ingress attachment, keys, peers. Called on each session message. */
   configure(config: NodeNetworkConfig): Promise<void>;
+  /**
+   * Where the session with the managers stands: the tasks that are to run here, once told in it;
+   * undefined when it has ended.
+   */
+  followSession(assigned: ReadonlySet<string> | undefined): void;
   /** Leaves the cluster: gossip good-bye, engine networks, endpoints and data path removed. */
   leave(): Promise<void>;
   /**

@@ -221,7 +221,21 @@ void t.test('what the data path does', async (t) => {
         },
       ],
     }),
-    rows: () => ({ ...NO_ROWS, services: SERVICES, backends: BACKENDS }),
+    rows: () => ({
+      ...NO_ROWS,
+      nodes: [{ nodeId: '10.0.0.3', tunnelAddress: '192.0.2.2' }],
+      networks: [
+        {
+          ...{ vni: 4096, subnet: '10.0.0.0/24', gateway: '10.0.0.1', internal: false },
+          nodeAddress: '10.0.0.2',
+        },
+      ],
+      remoteEndpoints: [
+        { vni: 4097, address: '10.0.1.5', mac: '02:42:0a:00:01:05', tunnelAddress: '192.0.2.2' },
+      ],
+      services: SERVICES,
+      backends: BACKENDS,
+    }),
     direct: () => ({
       nodes: [
         {
@@ -274,6 +288,15 @@ void t.test('what the data path does', async (t) => {
     },
     { Port: 81, Return: { Wanted: 'tunnel' } },
   ]);
+  const tables = JSON.parse((await call(api, 'GET', '/skep/net/tables')).body);
+  t.match(tables, {
+    Nodes: [{ IngressAddress: '10.0.0.3', Tunnel: '192.0.2.2' }],
+    Endpoints: [
+      { Network: 4096, Address: '10.0.0.2' },
+      { Network: 4097, Address: '10.0.1.5', Tunnel: '192.0.2.2' },
+    ],
+    Backends: [{ Network: BACKENDS[0]?.vni, Address: BACKENDS[0]?.address, State: 'active' }],
+  });
   const connections = await call(api, 'GET', '/skep/net/connections?limit=2');
   t.equal((JSON.parse(connections.body) as unknown[]).length, 2);
   const trace = await call(api, 'GET', '/skep/net/trace?client=fd00::1&port=80&protocol=tcp');

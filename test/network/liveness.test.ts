@@ -4,7 +4,14 @@
 import t from 'tap';
 import type { GossipEvent, GossipMember } from '../../src/native/gossip-types.js';
 import { RecordingDatapath } from '../../src/native/recording-datapath.js';
-import { ECHO_PERIOD_MS, ECHO_SILENCE_MS, REFRESH_MS } from '../../src/network/limits.js';
+import {
+  ECHO_PERIOD_MS,
+  ECHO_SILENCE_MS,
+  FAILED_COUNTS_MS,
+  FAILED_WATCH_MS,
+  FAILED_WATCH_PERIODS,
+  REFRESH_MS,
+} from '../../src/network/limits.js';
 import { Liveness } from '../../src/network/liveness.js';
 import {
   encodeEndpoint,
@@ -40,7 +47,9 @@ function setUp() {
   const datapath = new RecordingDatapath();
   const withdrawn: string[] = [];
   const tables = new EndpointTables(({ address }) => withdrawn.push(address));
-  const liveness = new Liveness(clock, datapath, tables);
+  const answered: string[] = [];
+  const onAnswer = (owner: string) => answered.push(owner);
+  const liveness = new Liveness({ clock, echoes: datapath, entries: tables, onAnswer });
   liveness.member(member('alive'));
   tables.apply(peerEntry());
   const pass = (ms: number) => {
@@ -49,7 +58,7 @@ function setUp() {
       liveness.tick(new Set());
     }
   };
-  return { datapath, tables, liveness, pass, withdrawn };
+  return { datapath, tables, liveness, pass, withdrawn, answered };
 }
 
 void t.test('a dead node goes: gossip failed and its data path silent', async (t) => {
@@ -105,6 +114,51 @@ void t.test('who comes back is refreshed; what it does not announce again goes',
     tables.peers().map(({ key, held }) => [key, held]),
     [['k', false]],
   );
+});
+
+void t.test('a node that was dead is noticed by its data path, also long after', async (t) => {
+  for (const absenceMs of [3000, 120_000]) {
+    const { tables, liveness, pass, datapath, answered } = setUp();
+    liveness.member(member('failed'));
+    tables.apply(removal('owner-failed'));
+    pass(absenceMs);
+    t.same(tables.peers(), [], 'nothing of it is left');
+    const silenceMs = liveness.silenceMs('two');
+    t.ok(silenceMs >= absenceMs - 2 * ECHO_PERIOD_MS && silenceMs <= absenceMs, `${silenceMs}`);
+    t.same(answered, []);
+    datapath.answering.add(TUNNEL);
+    pass(absenceMs === 3000 ? 3 * ECHO_PERIOD_MS : 3 * FAILED_WATCH_PERIODS * ECHO_PERIOD_MS);
+    t.same(answered, ['two'], 'told once');
+    t.ok(liveness.silenceMs('two') <= ECHO_PERIOD_MS);
+    t.equal(liveness.silenceMs('nobody'), Number.POSITIVE_INFINITY);
+  }
+});
+
+void t.test('who is reached, by gossip or data path', async (t) => {
+  const { liveness, pass, datapath } = setUp();
+  t.same(liveness.counts(), { reached: 1, others: 1 });
+  t.ok(liveness.isAnyReached(['192.0.2.9', TUNNEL]));
+  t.notOk(liveness.isAnyReached([]));
+  datapath.answering.add(TUNNEL);
+  liveness.member(member('failed'));
+  pass(2000);
+  t.same(liveness.counts(), { reached: 1, others: 1 }, 'its agent alone is away');
+  datapath.answering.clear();
+  pass(2000);
+  t.same(liveness.counts(), { reached: 0, others: 1 });
+  t.notOk(liveness.isAnyReached([TUNNEL]));
+  pass(FAILED_COUNTS_MS);
+  t.same(liveness.counts(), { reached: 0, others: 0 }, 'not counted for ever');
+});
+
+void t.test('nodes that failed long ago get few echoes', async (t) => {
+  const { tables, liveness, pass, datapath } = setUp();
+  liveness.member(member('failed'));
+  tables.apply(removal('owner-failed'));
+  pass(FAILED_WATCH_MS + ECHO_PERIOD_MS);
+  const before = datapath.calls.length;
+  pass(10 * FAILED_WATCH_PERIODS * ECHO_PERIOD_MS);
+  t.ok(datapath.calls.length - before <= 11, `${datapath.calls.length - before} calls`);
 });
 
 void t.test('explicit removals count at once; a stranger cannot remove', async (t) => {

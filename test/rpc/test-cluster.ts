@@ -64,7 +64,7 @@ export interface TestClusterOptions {
   readonly env?: Environment;
   readonly heartbeatPeriodMs?: number;
   readonly server?: Partial<RpcServerOptions>;
-  readonly isDataPathAlive?: (nodeId: string) => boolean;
+  readonly silenceMs?: (nodeId: string) => number;
   readonly host?: string;
   readonly port?: number;
 }
@@ -87,7 +87,7 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
     clusterId: founding.clusterId,
     self,
     disconnectNode: (nodeId) => server.disconnectNode(nodeId),
-    ...(options.isDataPathAlive === undefined ? {} : { isDataPathAlive: options.isDataPathAlive }),
+    ...(options.silenceMs === undefined ? {} : { silenceMs: options.silenceMs }),
   });
   const server = new RpcServer({
     identity: serverIdentity,

@@ -53,12 +53,22 @@ struct Simulator::Node final : Host {
     std::vector<Event> events;
     std::vector<Completion> completions;
     bool more = false;
+    if (blocked) return;
     life->outbox.Take(1 << 20, &events, &completions, &more);
     for (const Event& event : events) Replay(event);
+    for (const Completion& one : completions) {
+      completed[one.id] = static_cast<int>(one.result);
+    }
+    // What was told is in force now.
+    for (const Event& event : events) {
+      if (event.type != Event::Type::kInSync) continue;
+      life->swim.SetNow(simulator->now_);
+      life->networkdb.Acknowledge(event.network, event.node, event.version);
+    }
   }
   void Replay(const Event& event) {
     if (event.type == Event::Type::kMember) members[event.node] = event.state;
-    if (event.type == Event::Type::kMember || event.type == Event::Type::kNetworkMember) return;
+    if (event.type != Event::Type::kEntry && event.type != Event::Type::kEntryRemoved) return;
     if (event.generation != generations[event.network]) return;
     auto& seen = entries[event.network];
     const auto key = std::pair(event.table, event.key);
@@ -83,6 +93,8 @@ struct Simulator::Node final : Host {
   uint32_t next_generation = 1;
   std::map<std::string, std::map<Key, std::pair<std::string, std::string>>> entries;
   std::vector<RemovalReason> removals;
+  std::map<uint64_t, int> completed;
+  bool blocked = false;
   /// What this node put: the model that everyone must agree with.
   std::map<std::string, std::map<Key, std::string>> own;
 };
@@ -255,6 +267,19 @@ void Simulator::Delete(int index, const std::string& network, const std::string&
   Get(index).own[network].erase({table, key});
   networkdb(index).DeleteEntry(network, table, key);
 }
+
+void Simulator::Spread(int index, uint64_t id, const std::vector<std::string>& networks) {
+  swim(index).SetNow(now_);
+  networkdb(index).SpreadOwn(id, networks);
+}
+
+int Simulator::SpreadMissing(int index, uint64_t id) {
+  Node& node = Get(index);
+  node.TakeEvents();
+  return node.completed.contains(id) ? node.completed[id] : -1;
+}
+
+void Simulator::BlockEventLoop(int node, bool blocked) { Get(node).blocked = blocked; }
 
 void Simulator::SetKeys(int node, std::vector<Bytes> keys) {
   Get(node).life->envelope.SetKeys(std::move(keys));

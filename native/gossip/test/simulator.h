@@ -50,6 +50,11 @@ class Simulator {
            const std::string& value);
   void Delete(int node, const std::string& network, const std::string& table,
               const std::string& key);
+  /// Asks the node's networks to confirm; SpreadMissing tells the outcome, -1 while there is none.
+  void Spread(int node, uint64_t id, const std::vector<std::string>& networks);
+  int SpreadMissing(int node, uint64_t id);
+  /// While true, JavaScript on that node takes no events.
+  void BlockEventLoop(int node, bool blocked);
   void SetKeys(int node, std::vector<Bytes> keys);
   /// A message as if it had come from an insider, as a packet or as a stream.
   void Inject(int node, const Endpoint& from, const Bytes& message, bool stream);

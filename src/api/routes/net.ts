@@ -8,6 +8,7 @@ import type {
   BackendRow,
   ConnectionRow,
   CounterRow,
+  DatapathState,
   ServiceRow,
   TraceFilter,
   TraceRow,
@@ -57,6 +58,11 @@ export function netRoutes(context: RouteContext): readonly Route[] {
         const { nodes } = sight().direct();
         return json(services.map((row) => serviceFields(row, returnFields(row, backends, nodes))));
       },
+    },
+    {
+      method: 'GET',
+      pattern: '/skep/net/tables',
+      handler: () => json(tableFields(sight().rows())),
     },
     {
       method: 'GET',
@@ -159,6 +165,38 @@ function serviceFields(row: ServiceRow, returns: JsonOut): JsonOut {
     Backends: addresses,
     ...(allow === undefined ? {} : { Clients: [...allow] }),
     ...(key.kind === 'published' ? { Return: returns } : {}),
+  };
+}
+
+/** Where addresses live, as the kernel holds it: `Tunnel` is absent for what lives on this node. */
+function tableFields({
+  nodes,
+  networks,
+  links,
+  remoteEndpoints,
+  backends,
+}: DatapathState): JsonOut {
+  const own = networks.flatMap(({ vni, nodeAddress }) =>
+    nodeAddress === undefined ? [] : [{ vni, address: nodeAddress }],
+  );
+  return {
+    Nodes: nodes.map(({ nodeId, tunnelAddress }) => ({
+      IngressAddress: nodeId,
+      Tunnel: tunnelAddress,
+    })),
+    Endpoints: [
+      ...[...own, ...links].map(({ vni, address }) => ({ Network: vni, Address: address })),
+      ...remoteEndpoints.map(({ vni, address, tunnelAddress }) => ({
+        Network: vni,
+        Address: address,
+        Tunnel: tunnelAddress,
+      })),
+    ],
+    Backends: backends.map(({ vni, address, state }) => ({
+      Network: vni,
+      Address: address,
+      State: state,
+    })),
   };
 }
 

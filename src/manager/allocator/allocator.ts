@@ -6,19 +6,20 @@
 import type { Environment, Timer } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import type { Network, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { NodeStatus_State, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOnNode, isOver, isWanted, observedState } from '../../model/task-state.js';
+import { durationLabelMs, FENCE_AFTER_LABEL } from '../../model/labels.js';
 import type { Logger } from '../../observe/logger.js';
 import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { commitGroups, type Group } from '../orchestrator/commit-groups.js';
 import { ReconcileLoop } from '../orchestrator/reconcile-loop.js';
 import { findCluster } from '../orchestrator/task.js';
 import { createBootstrapNetworks } from './bootstrap-networks.js';
-import { STUCK_RETRY_PERIOD_MS } from './limits.js';
+import { QUARANTINE_FACTOR, STUCK_RETRY_PERIOD_MS } from './limits.js';
 import { allocateNetwork, isAllocated } from './network-allocation.js';
 import { type Owner, Resources } from './resources.js';
 import { allocateService, attachmentConfigs, isServiceAllocated } from './service-allocation.js';
-import { concernsTasks, entersNode, followedTask } from './task-following.js';
+import { concernsTasks, entersNode, followedTask, isLost } from './task-following.js';
 import { allocateNode, allocateTask, withAllocationError } from './task-allocation.js';
 
 type Kind = 'network' | 'service' | 'task' | 'node';
@@ -46,6 +47,7 @@ export class Allocator {
   readonly #stuck = emptySets();
   /** Why a network or service is stuck, for its tasks to say. */
   readonly #problems = new Map<string, string>();
+  readonly #quarantines = new Map<Owner, Timer>();
   #bootstrapped = false;
   #retryTimer: Timer | undefined;
   #unsubscribe = (): void => undefined;
@@ -87,6 +89,8 @@ export class Allocator {
   async stop(): Promise<void> {
     this.#unsubscribe();
     this.#retryTimer?.cancel();
+    for (const timer of this.#quarantines.values()) timer.cancel();
+    this.#quarantines.clear();
     await this.#loop.stop();
   }
 
@@ -137,7 +141,11 @@ export class Allocator {
       case 'task':
         return this.#observeTask(event);
       case 'node':
-        if (event.kind === 'remove') return this.#removed('node', event.object.id);
+        if (event.kind === 'remove') {
+          const { id, status } = event.object;
+          if (status?.state === NodeStatus_State.DOWN) this.#quarantine(`node/${id}`);
+          return this.#removed('node', event.object.id);
+        }
         if (this.#resources.observeNode(event.object)) this.#unstick();
         if (event.kind === 'create') this.#dirty.node.add(event.object.id);
         return;
@@ -164,8 +172,28 @@ export class Allocator {
     if (network.spec?.ingress === true) this.#markAllNodes();
   }
 
+  /**
+   * The owner is gone from the store, but what it was may go on unseen: on a node that is cut off.
+   * Such a node takes itself off the networks after `skep.fence_after`; until twice that nobody gets
+   * these addresses.
+   */
+  #quarantine(owner: Owner): void {
+    const name = this.#resources.quarantine(owner);
+    if (name === undefined) return;
+    const labels = this.#store.view((read) => findCluster(read)?.spec?.annotations?.labels);
+    const delayMs = QUARANTINE_FACTOR * durationLabelMs(FENCE_AFTER_LABEL, labels);
+    this.#quarantines.get(name)?.cancel();
+    const timer = this.#environment.clock.setTimer(delayMs, () => {
+      this.#quarantines.delete(name);
+      if (this.#resources.forget(name)) this.#unstick();
+      this.#loop.trigger();
+    });
+    this.#quarantines.set(name, timer);
+  }
+
   #observeTask(event: Extract<StoreEvent, { table: 'task' }>): void {
     const task = event.object;
+    if (this.#store.view((read) => isLost(read, event))) this.#quarantine(`task/${task.id}`);
     if (event.kind === 'remove') {
       this.#removed('task', task.id);
       if (task.networks.length > 0 && task.nodeId !== '') this.#dirty.node.add(task.nodeId);

@@ -47,8 +47,11 @@ interface NetworkSpace {
   readonly subnets: readonly { readonly prefix: IpPrefix; readonly addresses: SerialPool }[];
 }
 
-/** Who holds something: `task/ID`, `service/ID`, `node/ID`, `network/ID`. */
-export type Owner = `${'task' | 'service' | 'node' | 'network'}/${string}`;
+/**
+ * Who holds something: `task/ID`, `service/ID`, `node/ID`, `network/ID`; `quarantine/...` for what
+ * nobody may have for a while.
+ */
+export type Owner = `${'task' | 'service' | 'node' | 'network' | 'quarantine'}/${string}`;
 
 /** What is allocated, and to whom. */
 export class Resources {
@@ -158,6 +161,18 @@ export class Resources {
       if (chosenByUser) continue;
       for (const subnet of subnetsOf(network)) this.#subnets.resumeBehind(subnet, this.#pools);
     }
+  }
+
+  /**
+   * What `owner` holds stays held when it is forgotten, until `quarantine/OWNER` is forgotten too.
+   * @returns that name; undefined if it holds nothing
+   */
+  quarantine(owner: Owner): Owner | undefined {
+    const held = this.#holdings.get(owner);
+    if (held === undefined) return undefined;
+    const name: Owner = `quarantine/${owner}`;
+    this.#hold(name, held);
+    return name;
   }
 
   /** Frees all that `owner` holds. */

@@ -9,7 +9,8 @@ import {
   type Service,
   type Task,
 } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import { isOnNode } from '../../model/task-state.js';
+import { NodeStatus_State, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { isOnNode, observedState } from '../../model/task-state.js';
 import type { ReadTransaction, StoreEvent } from '../../store/types.js';
 import { followsPorts, placeOfTask } from '../orchestrator/task.js';
 import { withServiceEndpoint } from '../orchestrator/task-ports.js';
@@ -44,4 +45,19 @@ export function entersNode(event: Extract<StoreEvent, { table: 'task' }>): boole
 function sameEndpoints(a: Service, b: Service): boolean {
   if (a.endpoint === undefined || b.endpoint === undefined) return a.endpoint === b.endpoint;
   return equals(EndpointSchema, a.endpoint, b.endpoint);
+}
+
+/**
+ * Whether a task leaves the books while nobody knows what became of it: it was on a node that is down
+ * or gone, and was removed or given up.
+ */
+export function isLost(
+  transaction: ReadTransaction,
+  event: Extract<StoreEvent, { table: 'task' }>,
+): boolean {
+  const before = event.kind === 'update' ? event.old : event.object;
+  const isGone = event.kind === 'remove' || observedState(event.object) === TaskState.ORPHANED;
+  if (!isGone || event.kind === 'create' || !isOnNode(before)) return false;
+  const node = transaction.get('node', before.nodeId);
+  return node === undefined || node.status?.state === NodeStatus_State.DOWN;
 }

@@ -19,10 +19,18 @@ export const AGENT_HEARTBEAT_PERIOD_MS_MIN = 1_000;
 export const AGENT_HEARTBEATS_PER_SECOND_MAX = 500;
 
 /**
- * While an agent is silent but its node's data path answers, how often the latter is
- * looked at. How long this may last is the cluster's setting `skep.agent_grace`.
+ * While an agent is silent but its node may be there, how often the latter is looked at. How long this may last is the cluster's setting `skep.agent_grace`.
  */
-export const SILENT_AGENT_CHECK_MS = 500;
+export const SILENT_AGENT_CHECK_MS = 100;
+
+/** A node that was seen this lately, by gossip or data path, answers: only its agent is silent. */
+export const SEEN_LATELY_MS = 700;
+
+/**
+ * What it takes at most until gossip doubts a node that fell silent. It counts as down when the doubt
+ * has lasted for `skep.reschedule_after` less this, so that the whole is neither shorter nor longer.
+ */
+export const DOUBT_AFTER_MS = 800;
 
 /** Registrations of one node within the period that are let through. */
 export const REGISTRATIONS_MAX = 3;

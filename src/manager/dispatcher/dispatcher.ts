@@ -49,8 +49,8 @@ export interface DispatcherOptions {
   readonly clusterId: string;
   /** This manager, as agents reach it. */
   readonly self: ManagerPeer;
-  /** Whether a node's data path answered lately; default: never known to. */
-  readonly isDataPathAlive?: (nodeId: string) => boolean;
+  /** For how long a node has been seen neither by gossip nor by its data path; default: for ever. */
+  readonly silenceMs?: (nodeId: string) => number;
 }
 
 /** Runs on the leader, from `start` to `stop`; calls at other times are refused as aborted. */
@@ -79,7 +79,7 @@ export class Dispatcher {
       logger,
       writer: this.#writer,
       clusterId,
-      isDataPathAlive: options.isDataPathAlive ?? (() => false),
+      silenceMs: options.silenceMs ?? (() => Number.POSITIVE_INFINITY),
     });
     this.#sessions = new SessionRegistry({ env, onSilent: (nodeId) => this.#onSilent(nodeId) });
   }

@@ -4,6 +4,7 @@
  * for a day have their tasks given up.
  */
 import { clone, create } from '@bufbuild/protobuf';
+import { runsSkepd } from '../../model/agent-kind.js';
 import type { Environment, Timer } from '../../model/environment.js';
 import { TaskSchema } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
@@ -11,12 +12,29 @@ import {
   TaskState,
   TaskStatusSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { AGENT_GRACE_LABEL, durationLabelMs } from '../../model/labels.js';
+import { AGENT_GRACE_LABEL, durationLabelMs, RESCHEDULE_AFTER_LABEL } from '../../model/labels.js';
 import { isOnNode } from '../../model/task-state.js';
 import type { Logger } from '../../observe/logger.js';
 import type { Store } from '../../store/types.js';
-import { MESSAGE_AGENT_SILENT, NODE_DOWN_PERIOD_MS, SILENT_AGENT_CHECK_MS } from './constants.js';
+import {
+  DOUBT_AFTER_MS,
+  MESSAGE_AGENT_SILENT,
+  NODE_DOWN_PERIOD_MS,
+  SEEN_LATELY_MS,
+  SILENT_AGENT_CHECK_MS,
+} from './constants.js';
 import type { StatusWriter } from './status-writer.js';
+
+/** An agent that is silent. */
+interface Silence {
+  readonly nodeId: string;
+  /** Why the node is down, should it be. */
+  readonly message: string;
+  /** It is down then in any case, monotonic. */
+  readonly untilMs: number;
+  /** Whether it was written that the node answers. */
+  readonly said?: boolean;
+}
 
 /** Timers of silent nodes. */
 export class NodeWatch {
@@ -25,7 +43,7 @@ export class NodeWatch {
   readonly #logger: Logger;
   readonly #writer: StatusWriter;
   readonly #clusterId: string;
-  readonly #isDataPathAlive: (nodeId: string) => boolean;
+  readonly #silenceMs: (nodeId: string) => number;
   readonly #timers = new Map<string, Timer>();
 
   constructor(options: {
@@ -34,26 +52,26 @@ export class NodeWatch {
     logger: Logger;
     writer: StatusWriter;
     clusterId: string;
-    /** Whether the node's data path answered lately; stock engines have none. */
-    isDataPathAlive: (nodeId: string) => boolean;
+    /** For how long the node has been seen neither by gossip nor by its data path. */
+    silenceMs: (nodeId: string) => number;
   }) {
     this.#store = options.store;
     this.#env = options.env;
     this.#logger = options.logger;
     this.#writer = options.writer;
     this.#clusterId = options.clusterId;
-    this.#isDataPathAlive = options.isDataPathAlive;
+    this.#silenceMs = options.silenceMs;
   }
 
-  /** The node's agent fell silent; `message` says why, if it is down. */
+  /**
+   * The node's agent fell silent; `message` says why, if it is down. Of stock engines nothing else
+   * is known than what their agents say.
+   */
   silent(nodeId: string, message: string): void {
-    if (!this.#isDataPathAlive(nodeId)) {
-      this.down(nodeId, message);
-      return;
-    }
-    this.#logger.warn({ nodeId }, 'agent is silent, data path of the node answers');
-    this.#write(nodeId, NodeStatus_State.UNKNOWN, MESSAGE_AGENT_SILENT);
-    this.#hold(nodeId, message, this.#env.clock.monotonicMs() + this.#holdMs());
+    const isOurs = runsSkepd(this.#store.view((read) => read.get('node', nodeId)));
+    if (!isOurs) this.down(nodeId, message);
+    else
+      this.#judge({ nodeId, message, untilMs: this.#now() + this.#settingMs(AGENT_GRACE_LABEL) });
   }
 
   /** Marks the node down and starts the day after which its tasks are orphaned. */
@@ -85,18 +103,31 @@ export class NodeWatch {
     this.#timers.clear();
   }
 
-  /** The cluster's `skep.agent_grace`. */
-  #holdMs(): number {
-    const cluster = this.#store.view((read) => read.get('cluster', this.#clusterId));
-    return durationLabelMs(AGENT_GRACE_LABEL, cluster?.spec?.annotations?.labels);
+  #now(): number {
+    return this.#env.clock.monotonicMs();
   }
 
-  #hold(nodeId: string, message: string, untilMs: number): void {
-    this.#set(nodeId, SILENT_AGENT_CHECK_MS, () => {
-      const isHeld = this.#env.clock.monotonicMs() < untilMs && this.#isDataPathAlive(nodeId);
-      if (isHeld) this.#hold(nodeId, message, untilMs);
-      else this.down(nodeId, message);
-    });
+  /** A setting of the cluster. */
+  #settingMs(label: string): number {
+    const cluster = this.#store.view((read) => read.get('cluster', this.#clusterId));
+    return durationLabelMs(label, cluster?.spec?.annotations?.labels);
+  }
+
+  #judge(silence: Silence): void {
+    const { nodeId, message, untilMs, said = false } = silence;
+    const silenceMs = this.#silenceMs(nodeId);
+    const lostAfterMs = this.#settingMs(RESCHEDULE_AFTER_LABEL) - DOUBT_AFTER_MS;
+    if (this.#now() >= untilMs || silenceMs >= lostAfterMs) {
+      this.down(nodeId, message);
+      return;
+    }
+    const answers = silenceMs < SEEN_LATELY_MS;
+    if (answers && !said) {
+      this.#logger.warn({ nodeId }, 'agent is silent, but the node answers');
+      this.#write(nodeId, NodeStatus_State.UNKNOWN, MESSAGE_AGENT_SILENT);
+    }
+    const next = { ...silence, said: said || answers };
+    this.#set(nodeId, SILENT_AGENT_CHECK_MS, () => this.#judge(next));
   }
 
   #set(nodeId: string, delayMs: number, callback: () => void): void {

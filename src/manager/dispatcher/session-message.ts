@@ -17,13 +17,13 @@ import {
   WeightedPeerSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { runsSkepd } from '../../model/agent-kind.js';
-import { DNS_TTL_LABEL } from '../../model/labels.js';
+import { DNS_TTL_LABEL, FENCE_AFTER_LABEL } from '../../model/labels.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { OBSERVATION_WEIGHT } from '../../rpc/limits.js';
 import type { ManagerPeer } from '../../rpc/types.js';
 
 /** Labels of the cluster that agents act by. */
-const AGENT_SETTINGS = [DNS_TTL_LABEL] as const;
+const AGENT_SETTINGS = [DNS_TTL_LABEL, FENCE_AFTER_LABEL] as const;
 
 /** The session message of `nodeId` now; undefined once the node or the cluster is gone. */
 export function sessionMessage(

@@ -10,6 +10,7 @@ import { isInvalidNode, isOver, isWanted } from '../../model/task-state.js';
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
 import { placementChanged } from './node-change.js';
+import { DownNodes } from './down-nodes.js';
 import { type OrchestratorParts, ServiceOrchestrator } from './service-orchestrator.js';
 import { isTaskDirty, raiseDesiredState, type SlotKey } from './task.js';
 
@@ -17,8 +18,19 @@ import { isTaskDirty, raiseDesiredState, type SlotKey } from './task.js';
 export class GlobalOrchestrator extends ServiceOrchestrator {
   readonly #dirtyNodes = new Set<string>();
 
+  readonly #down: DownNodes;
+
   constructor(parts: OrchestratorParts) {
     super(parts, 'global');
+    this.#down = new DownNodes(parts.environment, (nodeId) => {
+      this.#dirtyNodes.add(nodeId);
+      this.loop.trigger();
+    });
+  }
+
+  override async stop(): Promise<void> {
+    this.#down.stop();
+    await super.stop();
   }
 
   protected override hasWork(): boolean {
@@ -30,6 +42,7 @@ export class GlobalOrchestrator extends ServiceOrchestrator {
       if (event.kind === 'remove') this.updates.cancel(event.object.id);
       else this.dirtyServices.add(event.object.id);
     } else if (event.table === 'node') {
+      this.#down.observe(event.object, event.kind === 'remove');
       if (event.kind !== 'update' || placementChanged(event.old, event.object)) {
         this.#dirtyNodes.add(event.object.id);
       }
@@ -39,6 +52,7 @@ export class GlobalOrchestrator extends ServiceOrchestrator {
   }
 
   protected observeAll(transaction: ReadTransaction): void {
+    for (const node of transaction.find('node', { by: 'all' })) this.#down.observe(node, false);
     for (const service of transaction.find('service', { by: 'all' })) {
       if (!this.isMine(service)) continue;
       this.dirtyServices.add(service.id);
@@ -136,6 +150,7 @@ export class GlobalOrchestrator extends ServiceOrchestrator {
     }
     switch (placeOn(service, node)) {
       case 'stop':
+        if (this.#down.awaits(transaction, service, node)) return false;
         for (const task of tasks.filter(isWanted)) {
           writes.push((write) => void raiseDesiredState(write, task.id, TaskState.SHUTDOWN));
         }

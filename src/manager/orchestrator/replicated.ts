@@ -13,6 +13,7 @@ import {
 } from '../../model/task-state.js';
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
+import { DownNodes } from './down-nodes.js';
 import { type OrchestratorParts, ServiceOrchestrator } from './service-orchestrator.js';
 import { raiseDesiredState, type SlotKey, tasksInSlot } from './task.js';
 
@@ -24,8 +25,19 @@ interface UsedSlot {
 
 /** Keeps replicated services at their number of replicas. */
 export class ReplicatedOrchestrator extends ServiceOrchestrator {
+  readonly #down: DownNodes;
+
   constructor(parts: OrchestratorParts) {
     super(parts, 'replicated');
+    this.#down = new DownNodes(parts.environment, (nodeId) => {
+      this.store.view((transaction) => this.#observeNode(transaction, nodeId));
+      this.loop.trigger();
+    });
+  }
+
+  override async stop(): Promise<void> {
+    this.#down.stop();
+    await super.stop();
   }
 
   protected observe(event: StoreEvent): void {
@@ -35,6 +47,7 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
     } else if (event.table === 'task') {
       this.#observeTask(event.object, event.kind === 'remove');
     } else if (event.table === 'node') {
+      this.#down.observe(event.object, event.kind === 'remove');
       if (event.kind === 'remove' || isInvalidNode(event.object)) {
         this.store.view((transaction) => this.#observeNode(transaction, event.object.id));
       }
@@ -42,11 +55,14 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
   }
 
   protected observeAll(transaction: ReadTransaction): void {
+    for (const node of transaction.find('node', { by: 'all' })) this.#down.observe(node, false);
     for (const service of transaction.find('service', { by: 'all' })) {
-      if (this.isMine(service)) this.dirtyServices.add(service.id);
-    }
-    for (const task of transaction.find('task', { by: 'all' })) {
-      if (isWanted(task) && this.#lostItsPlace(transaction, task)) this.endedTasks.add(task.id);
+      if (!this.isMine(service)) continue;
+      this.dirtyServices.add(service.id);
+      for (const task of transaction.find('task', { by: 'service', serviceId: service.id })) {
+        if (isWanted(task) && this.#lostItsPlace(transaction, service, task))
+          this.endedTasks.add(task.id);
+      }
     }
   }
 
@@ -57,7 +73,8 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
         const task = transaction.get('task', taskId);
         if (task === undefined || !isWanted(task)) return undefined;
         const service = transaction.get('service', task.serviceId);
-        if (!this.isMine(service) || !this.#lostItsPlace(transaction, task)) return undefined;
+        if (!this.isMine(service) || !this.#lostItsPlace(transaction, service, task))
+          return undefined;
         return this.supervisor.restart(transaction, service, task);
       }),
     );
@@ -70,9 +87,10 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
   #observeTask(task: Task, removed: boolean): void {
     if (task.serviceId === '' || !isWanted(task)) return;
     this.store.view((transaction) => {
-      if (!this.isMine(transaction.get('service', task.serviceId))) return;
+      const service = transaction.get('service', task.serviceId);
+      if (!this.isMine(service)) return;
       if (removed) this.dirtyServices.add(task.serviceId);
-      else if (this.#lostItsPlace(transaction, task)) this.endedTasks.add(task.id);
+      else if (this.#lostItsPlace(transaction, service, task)) this.endedTasks.add(task.id);
     });
   }
 
@@ -82,9 +100,11 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
     }
   }
 
-  #lostItsPlace(transaction: ReadTransaction, task: Task): boolean {
+  #lostItsPlace(transaction: ReadTransaction, service: Service, task: Task): boolean {
     if (isOver(task)) return true;
-    return task.nodeId !== '' && isInvalidNode(transaction.get('node', task.nodeId));
+    if (task.nodeId === '') return false;
+    const node = transaction.get('node', task.nodeId);
+    return isInvalidNode(node) && !this.#down.awaits(transaction, service, node);
   }
 
   async #reconcile(serviceId: string): Promise<void> {

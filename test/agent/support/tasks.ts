@@ -43,6 +43,13 @@ export function desiring(task: Task, desiredState: TaskState): Task {
 
 /** Networking that only remembers what it was asked, for tasks on no network or on none real. */
 export class RecordedNetworking implements NodeNetworking {
+  /** Tasks told in the present session. */
+  assigned: ReadonlySet<string> | undefined;
+
+  followSession(assigned: ReadonlySet<string> | undefined): void {
+    this.assigned = assigned;
+  }
+
   readonly calls: string[] = [];
   readonly endpoints = new Map<string, TaskEndpoint>();
   configs: NodeNetworkConfig[] = [];

@@ -186,6 +186,7 @@ export class TestMembership implements SwarmMembership {
   }
 
   readonly network: NodeNetworking = {
+    followSession: () => undefined,
     start: () => Promise.resolve(),
     stop: () => Promise.resolve(),
     configure: () => Promise.resolve(),

@@ -5,6 +5,7 @@ import {
   NodeSpec_Availability,
 } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
+  NodeStatus_State,
   PortConfig_PublishMode,
   TaskState,
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
@@ -266,6 +267,48 @@ void t.test('a container asks for an address on an attachable network', async (t
   await world.remove('task', 'wish');
   await world.run(0);
   t.equal(status('same')?.state, TaskState.ASSIGNED);
+});
+
+void t.test('addresses that were lost with a node rest for twice skep.fence_after', async (t) => {
+  const ipam = { configs: [{ subnet: '10.9.0.0/29' }] };
+  const world = await startWorld(t, [makeNode('n1'), makeNode('n2')]);
+  await world.put('network', makeNetwork('net', { ipam }));
+  const mode = { case: 'replicated', value: { replicas: 2n } } as const;
+  const task = { networks: [{ target: 'net' }] };
+  const endpoint = { mode: EndpointSpec_ResolutionMode.DNSRR };
+  await world.put('service', makeService('web', { mode, task, endpoint }));
+  await world.run(1000);
+  const addresses = (): string[] =>
+    world
+      .tasksOf('more')
+      .filter((each) => each.nodeId === 'n2' && each.status?.state === TaskState.RUNNING)
+      .flatMap(({ networks }) => networks.flatMap(({ addresses: all }) => all));
+  const lost = world
+    .tasksOf('web')
+    .filter(({ nodeId }) => nodeId === 'n1')
+    .flatMap(({ networks }) => networks.flatMap(({ addresses: all }) => all));
+  t.equal(lost.length, 1);
+  await world.setNodeState('n1', NodeStatus_State.DOWN);
+  await world.run(1000);
+  for (const { id } of world.tasksOf('web').filter(({ nodeId }) => nodeId === 'n1')) {
+    await world.remove('task', id);
+  }
+  await world.remove('node', 'n1');
+  // Five usable addresses: two nodes and three tasks are more than there is room for.
+  await world.put(
+    'service',
+    makeService('more', { mode: { case: 'replicated', value: { replicas: 9n } }, task, endpoint }),
+  );
+  await world.run(59_000);
+  t.notOk(
+    addresses().some((address) => lost.includes(address)),
+    'nobody has it yet',
+  );
+  await world.run(5000);
+  t.ok(
+    addresses().some((address) => lost.includes(address)),
+    'then somebody gets it',
+  );
 });
 
 void t.test('nodes hold an address on a network only while they have a task there', async (t) => {

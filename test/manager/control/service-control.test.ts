@@ -166,7 +166,7 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'unknown skep label',
     { annotations: { name: 'web', labels: { 'skep.reshedule_after': '4s' } } },
     'unknown label skep.reshedule_after: keys starting with skep. are reserved ' +
-      '(skep.publish.<port>.address, skep.publish.<port>.allow, skep.lb.policy, ' +
+      '(skep.reschedule_after, skep.publish.<port>.address, skep.publish.<port>.allow, skep.lb.policy, ' +
       'skep.lb.return, skep.container.engine_socket)',
   ],
   [
@@ -192,8 +192,8 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
   ],
   [
     'label of another object',
-    { annotations: { name: 'web', labels: { 'skep.reschedule_after': '4s' } } },
-    'label skep.reschedule_after cannot be set on a service',
+    { annotations: { name: 'web', labels: { 'skep.agent_grace': '4s' } } },
+    'label skep.agent_grace cannot be set on a service',
   ],
 ];
 

@@ -282,8 +282,9 @@ void t.test('our agents are given up as soon as the cluster wants it', async (t)
 
 void t.test('while the data path answers a silent agent is unknown, not down', async (t) => {
   let alive = true;
-  const w = await world(['a', 'b'], { isDataPathAlive: (nodeId) => nodeId === 'a' && alive });
-  await register(w, 'a');
+  const silenceMs = (nodeId: string) => (nodeId === 'a' && alive ? 0 : Number.POSITIVE_INFINITY);
+  const w = await world(['a', 'b'], { silenceMs });
+  await register(w, 'a', OURS);
   await register(w, 'b');
   await w.env.clock.advanceAsync(20_000);
   t.match(w.node('a')?.status, {
@@ -291,7 +292,7 @@ void t.test('while the data path answers a silent agent is unknown, not down', a
     message: 'agent is silent, the data path of the node answers',
   });
   t.equal(w.node('b')?.status?.state, NodeStatus_State.DOWN);
-  await register(w, 'a');
+  await register(w, 'a', OURS);
   t.equal(w.node('a')?.status?.state, NodeStatus_State.READY);
   await w.env.clock.advanceAsync(30_000);
   t.equal(w.node('a')?.status?.state, NodeStatus_State.UNKNOWN, 'held again');
@@ -299,14 +300,44 @@ void t.test('while the data path answers a silent agent is unknown, not down', a
   await w.env.clock.advanceAsync(2_000);
   t.match(w.node('a')?.status, { state: NodeStatus_State.DOWN, message: 'heartbeat failure' });
   alive = true;
-  await register(w, 'a');
+  await register(w, 'a', OURS);
   await w.env.clock.advanceAsync(16_500 + 62_000);
   t.equal(w.node('a')?.status?.state, NodeStatus_State.DOWN, 'not for ever');
   await setClusterLabel(w, 'skep.agent_grace', '5m');
-  await register(w, 'a');
+  await register(w, 'a', OURS);
   await w.env.clock.advanceAsync(300_000);
   t.equal(w.node('a')?.status?.state, NodeStatus_State.UNKNOWN);
   await w.env.clock.advanceAsync(20_000);
+  t.equal(w.node('a')?.status?.state, NodeStatus_State.DOWN);
+});
+
+void t.test('a silence shorter than skep.reschedule_after changes nothing', async (t) => {
+  let seenMs = 0;
+  const silenceMs = (): number => w.env.clock.monotonicMs() - seenMs;
+  const w = await world(['a'], { silenceMs });
+  await register(w, 'a', OURS);
+  const states: (NodeStatus_State | undefined)[] = [];
+  w.store.subscribe(() => states.push(w.node('a')?.status?.state));
+  // The last heartbeat came a second before the link failed.
+  await w.env.clock.advanceAsync(1000);
+  seenMs = w.env.clock.monotonicMs() + 300;
+  await w.env.clock.advanceAsync(3100);
+  t.equal(w.node('a')?.status?.state, NodeStatus_State.READY, '3.1 s after it failed');
+  seenMs = w.env.clock.monotonicMs();
+  // Its session is over, and it registers again.
+  await register(w, 'a', OURS);
+  await w.env.clock.advanceAsync(3000);
+  t.same(
+    states.filter((state) => state === NodeStatus_State.DOWN),
+    [],
+  );
+  // For longer: down four seconds after the link failed.
+  await register(w, 'a', OURS);
+  await w.env.clock.advanceAsync(900);
+  seenMs = w.env.clock.monotonicMs() + 800;
+  await w.env.clock.advanceAsync(3800);
+  t.not(w.node('a')?.status?.state, NodeStatus_State.DOWN);
+  await w.env.clock.advanceAsync(400);
   t.equal(w.node('a')?.status?.state, NodeStatus_State.DOWN);
 });
 

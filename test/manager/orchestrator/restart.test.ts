@@ -1,9 +1,14 @@
 /** When tasks are replaced, how soon, and how often. */
+import { create } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
 import { timestampNow } from '../../../src/model/defaults.js';
 import type { Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
-import { NodeSpec_Availability } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
+  GlobalServiceSchema,
+  NodeSpec_Availability,
+} from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
+import {
+  AnnotationsSchema,
   NodeStatus_State,
   RestartPolicy_RestartCondition as Condition,
   TaskState,
@@ -139,6 +144,50 @@ void t.test('tasks of a node that is down are replaced; what returns is stopped'
   await world.setNodeState(first.nodeId, NodeStatus_State.READY);
   await world.run(500);
   t.equal(world.get('task', first.id)?.status?.state, TaskState.SHUTDOWN);
+});
+
+void t.test('a service may wait longer for a node that is down than the cluster', async (t) => {
+  const labels = { 'skep.reschedule_after': '60s' };
+  for (const mode of ['replicated', 'global'] as const) {
+    const world = await startWorld(t);
+    await world.updateService('web', (spec) => ({
+      ...spec,
+      annotations: create(AnnotationsSchema, { name: 'web', labels }),
+      mode: mode === 'global' ? { case: 'global', value: create(GlobalServiceSchema) } : spec.mode,
+    }));
+    await world.run(10_000);
+    const first = world.tasksOf('web').find(isWanted);
+    if (first === undefined) throw new Error('no task');
+    const before = world.tasksOf('web').filter(isWanted).length;
+    await world.setNodeState(first.nodeId, NodeStatus_State.DOWN);
+    await world.run(30_000);
+    t.ok(isWanted(world.get('task', first.id) ?? first), `${mode}: half of the time has passed`);
+    await world.setNodeState(first.nodeId, NodeStatus_State.READY);
+    await world.run(60_000);
+    t.equal(world.get('task', first.id)?.desiredState, TaskState.RUNNING, 'it came back in time');
+    t.equal(world.tasksOf('web').filter(isWanted).length, before);
+    await world.setNodeState(first.nodeId, NodeStatus_State.DOWN);
+    // The cluster's four seconds were over when the node was called down.
+    await world.run(55_900);
+    t.equal(world.get('task', first.id)?.desiredState, TaskState.RUNNING);
+    await world.run(2000);
+    t.equal(world.get('task', first.id)?.desiredState, TaskState.SHUTDOWN);
+    t.equal(world.tasksOf('web').filter(isWanted).length, mode === 'global' ? before - 1 : before);
+  }
+});
+
+void t.test('a drained node is not waited for', async (t) => {
+  const world = await startWorld(t);
+  const labels = { 'skep.reschedule_after': '60s' };
+  await world.updateService('web', (spec) => ({
+    ...spec,
+    annotations: create(AnnotationsSchema, { name: 'web', labels }),
+  }));
+  const first = wanted(world);
+  await world.setNodeState(first.nodeId, NodeStatus_State.DOWN);
+  await world.setAvailability(first.nodeId, NodeSpec_Availability.DRAIN);
+  await world.run(1000);
+  t.not(wanted(world).id, first.id);
 });
 
 void t.test('a task that never stops is not waited for longer than a minute', async (t) => {

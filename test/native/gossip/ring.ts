@@ -46,6 +46,8 @@ export class Peer {
   readonly gossip: Gossip;
   readonly address: string;
   readonly events: GossipEvent[] = [];
+  /** Whether what was told counts as put in force. */
+  acknowledges = true;
   readonly tables = new Map<string, { readonly owner: string; readonly value: string }>();
 
   constructor(nodeName: string, overrides: Partial<GossipOptions> = {}) {
@@ -65,6 +67,8 @@ export class Peer {
 
   private take(event: GossipEvent): void {
     this.events.push(event);
+    if (event.type === 'in-sync' && this.acknowledges)
+      this.gossip.acknowledge(event.networkId, event.owner, event.version);
     if (event.type === 'entry') {
       this.tables.set(`${event.networkId}/${event.table}/${event.key}`, {
         owner: event.owner,

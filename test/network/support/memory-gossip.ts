@@ -88,6 +88,10 @@ export class GossipHub {
           ...{ type: 'entry-removed', networkId, table, key, owner, reason: 'deleted' },
         });
       },
+      // All of them have it at once.
+      spread: () => Promise.resolve(0),
+      acknowledge: () => undefined,
+      reconnect: () => undefined,
       setKeys: () => undefined,
       members: () =>
         [...this.participants.values()].map(({ options: each }) => member(each, 'alive')),
