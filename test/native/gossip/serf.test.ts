@@ -2,8 +2,9 @@
  * A stock serf agent as a ring mate: the membership layer against an independent implementation,
  * plain and encrypted, joining and being joined.
  */
-import { execFile, spawn, spawnSync } from 'node:child_process';
+import { execFile, fork, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { freshAddress, Peer, PORT, until } from './ring.js';
@@ -79,13 +80,30 @@ for (const encrypted of [false, true]) {
     await agent.command('leave');
     await until('serf left', () => us.stateOf('stock') === 'left');
   });
-}
 
-void t.test('killed agent is found dead', { skip: missing }, async (test) => {
-  const agent = await startAgent(test, []);
-  const us = new Peer('us', { delegate: 'serf', profile: 'fast', keys: [] });
-  test.teardown(() => us.gossip.close());
-  test.equal(await us.gossip.join([agent.address]), 1);
-  agent.kill();
-  await until('failure', () => us.stateOf('stock') === 'failed');
-});
+  void t.test(
+    `${kind}: each finds the other dead when it is killed`,
+    { skip: missing },
+    async (test) => {
+      const flags = encrypted ? [`-encrypt=${key.toString('base64')}`] : [];
+      const agent = await startAgent(test, flags);
+      const us = new Peer('us', ours);
+      test.teardown(() => us.gossip.close());
+      test.equal(await us.gossip.join([agent.address]), 1);
+      const script = fileURLToPath(new URL('./member-process.js', import.meta.url));
+      const secret = encrypted ? [key.toString('hex')] : [];
+      const args = ['victim', freshAddress(), agent.address, 'k', 'serf', ...secret];
+      const victim = fork(script, args);
+      test.teardown(() => victim.kill('SIGKILL'));
+      await once(victim, 'message');
+      await until('serf lists it', async () => (await agent.members()).get('victim') === 'alive');
+      await until('so do we', () => us.stateOf('victim') === 'alive');
+      victim.kill('SIGKILL');
+      await until('failed at serf', async () => (await agent.members()).get('victim') === 'failed');
+      await until('failed with us', () => us.stateOf('victim') === 'failed');
+      test.equal((await agent.members()).get('us'), 'alive');
+      agent.kill();
+      await until('the agent failed', () => us.stateOf('stock') === 'failed');
+    },
+  );
+}
