@@ -655,7 +655,11 @@ export class NodeNetwork implements NodeNetworking {
 
   private contacts(): Contacts {
     const { managers, assigned, liveness } = this;
-    return { manager: liveness.isAnyReached(managers), assigned, ...liveness.counts() };
+    const counts = liveness.counts();
+    // A swarm of one node has nobody to lose, whatever becomes of its manager.
+    const isOnly = managers.length === 1 && managers[0] === this.parts.options.advertiseAddress;
+    const manager = (isOnly && counts.others === 0) || liveness.isAnyReached(managers);
+    return { manager, assigned, ...counts };
   }
 
   private keepHouse(): void {
