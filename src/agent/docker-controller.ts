@@ -13,6 +13,7 @@ import {
   PortConfig_Protocol as Protocol,
   TaskState,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { NodeFacts } from '../model/template/expansion.js';
 import { balancePolicy } from '../model/balance-policy.js';
 import type { SocketBinds } from '../model/engine-socket.js';
 import { returnPath } from '../model/return-path.js';
@@ -60,6 +61,8 @@ export interface ControllerContext {
   readonly network: NodeNetworking;
   readonly secrets: SecretMounts;
   readonly sockets: SocketBinds;
+  /** What templates may know of this node. */
+  readonly nodeFacts: () => Promise<NodeFacts>;
   /** Of ports of this host: those that a process has. */
   readonly heldPorts: (runs: readonly PortRun[]) => readonly HeldPort[];
   readonly operations: Gate;
@@ -101,7 +104,8 @@ export class DockerController implements TaskController {
   }
 
   async prepare(signal: AbortSignal): Promise<void> {
-    const task = effectiveTask(this.task, this.context.sockets);
+    const node = await this.context.nodeFacts();
+    const task = effectiveTask(this.task, node, this.context.sockets);
     const spec = containerSpec(task);
     for (const mount of spec.mounts) checkMount(mount);
     if (!this.untouched && (await this.look()) !== undefined) return;
@@ -111,7 +115,8 @@ export class DockerController implements TaskController {
       this.clearingUp(signal, async () => {
         const networking = await this.prepareNetworks();
         throwIfAborted(signal);
-        const mounts = await this.context.secrets.write(this.task, this.dependencies);
+        const { dependencies } = this;
+        const mounts = await this.context.secrets.write({ task, node, dependencies });
         await this.create(containerBody(task, networking, mounts));
         await this.connectOthers(networking);
       }),

@@ -8,6 +8,7 @@ import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { NodeDescription, NodeTLSInfo } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { NodeFacts } from '../model/template/expansion.js';
 import { heldPorts } from '../network/port-holders.js';
 import type { NodeNetworking } from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
@@ -53,6 +54,7 @@ export interface DockerExecutorOptions {
 export class DockerExecutor implements Executor {
   private readonly client: EngineClient;
   private readonly context: ControllerContext;
+  private description: NodeDescription | undefined;
 
   constructor(private readonly options: DockerExecutorOptions) {
     const { environment, logger } = options;
@@ -64,6 +66,7 @@ export class DockerExecutor implements Executor {
       network: options.network,
       secrets: new SecretMounts(options.secretsDirectory),
       sockets: options.sockets,
+      nodeFacts: () => this.nodeFacts(),
       heldPorts,
       operations: new Gate(ENGINE_OPERATIONS_MAX),
       stops: new Gate(ENGINE_STOPS_MAX),
@@ -81,7 +84,15 @@ export class DockerExecutor implements Executor {
   }
 
   async describe(): Promise<NodeDescription> {
-    return describeNode(await this.client.info(), this.options.version, this.options.tlsInfo());
+    const { version, tlsInfo } = this.options;
+    this.description = describeNode(await this.client.info(), version, tlsInfo());
+    return this.description;
+  }
+
+  /** As told to the managers last. */
+  private async nodeFacts(): Promise<NodeFacts> {
+    const { hostname, platform } = this.description ?? (await this.describe());
+    return { hostname, architecture: platform?.architecture ?? '', os: platform?.os ?? '' };
   }
 
   controller(task: Task, dependencies: Dependencies): TaskController {

@@ -7,10 +7,9 @@ import { mkdir, rm, writeFile, chown, chmod } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import type Docker from 'dockerode';
 import { SkepError } from '../model/errors.js';
-import type { Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { FileTarget } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { expandPayload, type PayloadPlace } from '../model/template/expansion.js';
 import { containerSpec } from './container-config.js';
-import type { Dependencies } from './executor.js';
 
 interface SecretFile {
   readonly id: string;
@@ -24,11 +23,13 @@ export class SecretMounts {
   constructor(private readonly directory: string) {}
 
   /**
-   * Writes what the task refers to; returns the mounts.
-   * @throws SkepError not_found when a reference has not arrived on this node
+   * Writes what the task refers to, templates filled in; returns the mounts.
+   * @throws SkepError not_found when a reference has not arrived on this node; invalid_argument for
+   * a template that cannot be filled in
    */
-  async write(task: Task, dependencies: Dependencies): Promise<Docker.MountSettings[]> {
-    const files = secretFiles(task, dependencies);
+  async write(place: PayloadPlace): Promise<Docker.MountSettings[]> {
+    const { task } = place;
+    const files = secretFiles(place);
     if (files.length === 0) return [];
     const directory = join(this.directory, task.id);
     await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -49,23 +50,24 @@ export class SecretMounts {
   }
 }
 
-function secretFiles(task: Task, dependencies: Dependencies): SecretFile[] {
+function secretFiles(place: PayloadPlace): SecretFile[] {
+  const { task, dependencies } = place;
   const spec = containerSpec(task);
   const files: SecretFile[] = [];
   for (const reference of spec.secrets) {
     if (reference.target.case !== 'file') continue;
-    const held = dependencies.secret(reference.secretId);
-    const data = held?.spec?.data;
-    if (data === undefined) throw missing('secret', reference.secretName);
+    const payload = dependencies.secret(reference.secretId)?.spec;
+    if (payload === undefined) throw missing('secret', reference.secretName);
+    const data = expandPayload('secret', reference.secretId, payload, place);
     const file = reference.target.value;
     const target = posix.resolve('/run/secrets', file.name);
     files.push({ id: reference.secretId, target, file, data });
   }
   for (const reference of spec.configs) {
     if (reference.target.case !== 'file') continue;
-    const held = dependencies.config(reference.configId);
-    const data = held?.spec?.data;
-    if (data === undefined) throw missing('config', reference.configName);
+    const payload = dependencies.config(reference.configId)?.spec;
+    if (payload === undefined) throw missing('config', reference.configName);
+    const data = expandPayload('config', reference.configId, payload, place);
     const file = reference.target.value;
     files.push({ id: reference.configId, target: posix.resolve('/', file.name), file, data });
   }

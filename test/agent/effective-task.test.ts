@@ -7,10 +7,11 @@ import { Mount_Type as MountType } from '../../src/model/gen/docker/swarmkit/v1/
 import { containerTask } from './support/tasks.js';
 
 const SOCKETS = new SocketBinds('/run/skep.sock', '/run/docker.sock');
+const NODE = { hostname: 'host-1', architecture: 'x86_64', os: 'linux' };
 const BIND = { type: MountType.BIND, source: '/var/run/docker.sock', target: '/s' };
 
 function sources(task: ReturnType<typeof containerTask>): readonly string[] {
-  return containerSpec(effectiveTask(task, SOCKETS)).mounts.map(({ source }) => source);
+  return containerSpec(effectiveTask(task, NODE, SOCKETS)).mounts.map(({ source }) => source);
 }
 
 void t.test('a bind of the engine socket is one of ours, in a copy of the task', async (t) => {

@@ -9,8 +9,9 @@ import os from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { must, run, waitFor } from '../testbed/commands.js';
+import { WEB_IMAGE } from '../testbed/layout.js';
 import { containerOn, formSwarm, managerOf, tasksOf, waitForReplicas } from '../testbed/swarm.js';
-import { type Host, down, mustDocker, up } from '../testbed/testbed.js';
+import { type Host, docker, down, mustDocker, up } from '../testbed/testbed.js';
 import { composeFile, dockerStack, fetchOutside, mustStack, remainsOf } from './support/stack.js';
 
 const WAIT_MS = 30_000;
@@ -18,6 +19,15 @@ const WAIT_MS = 30_000;
 const OFFLINE = ['--resolve-image', 'never'];
 const VOTING = [...OFFLINE, '-c', composeFile('voting.yml'), '-c', composeFile('visualizer.yml')];
 const REPLICAS = { redis: 2, db: 1, vote: 2, result: 1, worker: 1, visualizer: 1 };
+
+/** What the site answers: settings, greeting, and the page made of a template. */
+const PAGE = [
+  'server_name site.example;',
+  'welcome',
+  "Hello world! I'm service web_nginx. tier=front",
+  '-----BEGIN ',
+  '',
+].join('\n');
 
 function sorted(text: string): readonly string[] {
   return text.split('\n').filter(Boolean).sort();
@@ -190,7 +200,7 @@ void t.test('stacks on a three-host swarm', async (t) => {
         const page = await waitFor(`the site to answer on ${address}`, WAIT_MS, async () =>
           fetchOutside('https://site.example:3000/', [...trust, ...where]),
         );
-        t.equal(page, 'server_name site.example;\nwelcome\n');
+        t.equal(page, PAGE);
       }
       const nodes = (await tasksOf(socket, 'web_nginx')).map(({ node }) => node).sort();
       t.strictSame(nodes, ['h1', 'h2', 'h3', 'h3'], 'spread over the datacenters');
@@ -218,6 +228,57 @@ void t.test('stacks on a three-host swarm', async (t) => {
         ...['-H', `unix://${h1.dockerSocket}`, 'exec', id, 'sh', '-c', write],
       ]);
       t.match(denied.stderr, /Read-only file system/);
+    });
+
+    await t.test('templates are filled in for each task', async (t) => {
+      const { id } = await containerOn(h1, 'web_nginx');
+      const inside = async (...command: readonly string[]) =>
+        mustDocker(h1.dockerSocket, ['exec', id, ...command]);
+      t.equal(await inside('hostname'), 'h1-web_nginx');
+      const slot = (await tasksOf(socket, 'web_nginx'))
+        .find(({ node }) => node === 'h1')
+        ?.name.split('.')[1];
+      t.match(await inside('env'), new RegExp(`^TASK=${slot} front$`, 'm'));
+      const mounts = await mustDocker(h1.dockerSocket, [
+        ...['inspect', '--format', '{{range .Mounts}}{{.Name}} {{end}}', id],
+      ]);
+      t.match(mounts, `web_data-${slot}`);
+      const raw = await mustDocker(socket, ['service', 'inspect', 'web_nginx']);
+      t.match(raw, '"Hostname": "{{.Node.Hostname}}-{{.Service.Name}}"');
+    });
+
+    await t.test('templates that cannot be filled in', async (t) => {
+      const create = async (...args: readonly string[]) =>
+        docker(socket, [
+          ...['service', 'create', '--detach', '--no-resolve-image', '--name', 'bad'],
+          ...['--restart-condition', 'none', ...args, WEB_IMAGE],
+        ]);
+      const refused = await create('--hostname', '{{.Node.Nope}}');
+      t.match(refused.stderr, /InvalidArgument desc = expanding hostname failed: template: .*Nope/);
+      await run(
+        '/usr/bin/docker',
+        [
+          ...[
+            '-H',
+            `unix://${socket}`,
+            'config',
+            'create',
+            '--template-driver',
+            'golang',
+            'bad',
+            '-',
+          ],
+        ],
+        { input: '{{ secret "nope" }}' },
+      );
+      t.equal((await create('--config', 'bad')).code, 0);
+      const error = await waitFor('the task to be rejected', WAIT_MS, async () => {
+        const [task] = await tasksOf(socket, 'bad');
+        return task?.currentState.startsWith('Rejected') ? task.error : undefined;
+      });
+      t.match(error, /failed to expand templated config \w+: .*secret target nope not found/);
+      await mustDocker(socket, ['service', 'rm', 'bad']);
+      await mustDocker(socket, ['config', 'rm', 'bad']);
     });
 
     await t.test('what a stack only uses stays when it is removed', async (t) => {

@@ -26,7 +26,7 @@ const INT64_MAX = 2n ** 63n - 1n;
 export function checkServiceSpec(spec: ServiceSpec): void {
   checkDnsName(spec.annotations);
   checkSkepLabels('service', spec.annotations);
-  checkTaskSpec(spec.task);
+  checkTaskSpec(spec.task, spec.annotations);
   checkMode(spec);
   checkUpdate(spec.update);
   checkEndpoint(spec.endpoint);

@@ -2,31 +2,35 @@
  * What a task of a service may be: resources, restart policy, placement, container, health check
  * (SwarmKit controlapi/service.go, validateTaskSpec). Texts are SwarmKit's.
  */
+import { create } from '@bufbuild/protobuf';
 import type { Duration } from '@bufbuild/protobuf/wkt';
 import { parseConstraints } from '../../model/constraint.js';
 import { SkepError } from '../../model/errors.js';
+import { TaskSchema } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { ContainerSpec, TaskSpec } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import type {
+  Annotations,
   HealthConfig,
   Mount,
   Placement,
   Resources,
   RestartPolicy,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { expandTask } from '../../model/template/expansion.js';
 import { checkLabels } from '../../model/labels.js';
 import { invalid } from './annotations.js';
 import { isImageReference } from './image-reference.js';
 import { CPU_MIN_NANO, HEALTH_DURATION_MIN_MS, MEMORY_MIN_BYTES } from './limits.js';
 
 /** @throws SkepError invalid_argument; unknown for constraints, as SwarmKit has it */
-export function checkTaskSpec(task: TaskSpec | undefined): void {
+export function checkTaskSpec(task: TaskSpec | undefined, service?: Annotations): void {
   checkResources(task?.resources?.limits);
   checkResources(task?.resources?.reservations);
   checkRestart(task?.restart);
   checkPlacement(task?.placement);
   switch (task?.runtime.case) {
     case 'container':
-      checkContainer(task.runtime.value);
+      checkContainer(expandedContainer(task, task.runtime.value, service));
       return;
     case 'generic':
       throw new SkepError('unimplemented', 'RuntimeSpec: unimplemented runtime in service spec');
@@ -74,6 +78,28 @@ function checkPlacement(placement: Placement | undefined): void {
   }
 }
 
+/**
+ * The container of a made-up task, so that templates that cannot be filled in are refused here.
+ * SwarmKit gives it no labels, and refuses `.Service.Labels.x` even where the service has one.
+ */
+function expandedContainer(
+  task: TaskSpec,
+  container: ContainerSpec,
+  service: Annotations | undefined,
+): ContainerSpec {
+  const madeUp = create(TaskSchema, {
+    spec: task,
+    serviceId: 'serviceid',
+    slot: 1n,
+    nodeId: 'nodeid',
+    annotations: { name: 'taskname' },
+    serviceAnnotations: { name: 'servicename', labels: service?.labels ?? {} },
+  });
+  const node = { hostname: 'nodeHostname', architecture: 'architecture', os: 'os' };
+  const runtime = expandTask(madeUp, node).spec?.runtime;
+  return runtime?.case === 'container' ? runtime.value : container;
+}
+
 function checkContainer(container: ContainerSpec): void {
   if (container.image === '') throw invalid('ContainerSpec: image reference must be provided');
   if (!isImageReference(container.image)) {
@@ -82,22 +108,8 @@ function checkContainer(container: ContainerSpec): void {
     );
   }
   checkLabels('container', container.labels);
-  checkTemplates(container);
   checkMounts(container.mounts);
   checkHealth(container.healthcheck);
-}
-
-/** Refused, since taken literally they would mean something else. */
-function checkTemplates(container: ContainerSpec): void {
-  const places = {
-    hostname: [container.hostname],
-    env: container.env,
-    mounts: container.mounts.flatMap(({ source, target }) => [source, target]),
-  };
-  for (const [place, texts] of Object.entries(places)) {
-    if (!texts.some((text) => text.includes('{{'))) continue;
-    throw new SkepError('unimplemented', `templates ({{...}}) in ${place} are not supported yet`);
-  }
 }
 
 function checkMounts(mounts: readonly Mount[]): void {

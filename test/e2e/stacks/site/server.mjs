@@ -7,5 +7,6 @@ const files = {
   cert: readFileSync('/run/secrets/certificate'),
 };
 createServer(files, (_request, response) => {
-  response.end(readFileSync('/etc/nginx/conf.d/site.conf', 'utf8') + readFileSync('/greeting', 'utf8'));
+  const pages = ['/etc/nginx/conf.d/site.conf', '/greeting', '/homepage'];
+  response.end(pages.map((file) => readFileSync(file, 'utf8')).join(''));
 }).listen(443);
