@@ -92,6 +92,11 @@ export class Agent {
     return this.firstSession.promise;
   }
 
+  /** Ends the session for a new one, in which the node describes itself anew. */
+  reconnect(): void {
+    this.connection?.close();
+  }
+
   /** Ends the session; containers go on running. Idempotent. */
   async stop(): Promise<void> {
     await this.endSessions();

@@ -2,6 +2,7 @@
  * What the Docker API needs from the daemon behind it. The composition root implements
  * {@link SwarmMembership}; this room never builds managers or agents itself.
  */
+import type { Writable } from 'node:stream';
 import type { Cluster, Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { Control, LogSource } from '../manager/control/types.js';
 import type { AttachmentAllocator, NetworkSight, NodeNetworking } from '../network/types.js';
@@ -66,6 +67,8 @@ export interface SwarmMembership {
   /** Key for `swarm unlock-key`; unlocking a locked manager. */
   unlockKey(): Promise<string>;
   unlock(key: string): Promise<void>;
+  /** Writes this manager's state as a tar archive and ends `target`. @throws as {@link manager} */
+  backup(target: Writable, signal: AbortSignal): Promise<void>;
   /** For attachable networks; available on workers too. */
   readonly attachments: AttachmentAllocator;
   readonly network: NodeNetworking;

@@ -30,6 +30,12 @@ export async function followApi(
   path: string,
   onLine: (line: string) => void,
 ): Promise<void> {
+  for await (const line of createInterface({ input: await openApi(socketPath, path) }))
+    onLine(line);
+}
+
+/** The answer to a GET as a stream. @throws SkepError with the API's message */
+export async function openApi(socketPath: string, path: string): Promise<http.IncomingMessage> {
   const answer = await new Promise<http.IncomingMessage>((resolve, reject) => {
     const call = http.request({ socketPath, path }, resolve);
     call.on('error', (error) => reject(unreachable(socketPath, error)));
@@ -43,7 +49,7 @@ export async function followApi(
     }
     throw refusal('GET', path, answer.statusCode ?? 0, parse(text));
   }
-  for await (const line of createInterface({ input: answer })) onLine(line);
+  return answer;
 }
 
 function unreachable(socketPath: string, error: Error): SkepError {

@@ -121,11 +121,33 @@ function netCommand(): Command {
   return net;
 }
 
+function backupCommand(): Command {
+  return new Command('backup')
+    .description('copy the state of this manager into a new file while it runs')
+    .argument('<file>', 'must not exist; holds keys, keep it safe')
+    .option(...socketOption)
+    .action(async (file: string, options: { apiSocket: string }) => {
+      await (await import('./backup.js')).backup(options.apiSocket, file);
+    });
+}
+
+function restoreCommand(): Command {
+  return new Command('restore')
+    .description('put a backup into a state directory without a swarm, while skepd does not run')
+    .argument('<file>', 'written by `skep backup`')
+    .option('--state-dir <path>', 'where skepd keeps its state', DAEMON_DEFAULTS.stateDir)
+    .action(async (file: string, options: { stateDir: string }) => {
+      await (await import('./backup.js')).restore(file, options.stateDir);
+    });
+}
+
 const program = new Command('skep')
   .description('Docker Swarm mode done again; everything else is the stock docker CLI')
   .addCommand(daemonCommand())
   .addCommand(clusterCommand())
-  .addCommand(netCommand());
+  .addCommand(netCommand())
+  .addCommand(backupCommand())
+  .addCommand(restoreCommand());
 
 try {
   await program.parseAsync(process.argv);

@@ -74,13 +74,19 @@ async function withTimeout(work: Promise<void>, timeoutMs: number): Promise<void
 /** Two daemons on one state directory would destroy it. @throws SkepError failed_precondition */
 function takeLock(stateDir: string, lock: string): void {
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  const holder = readLock(lock);
-  if (holder !== undefined && holder !== process.pid && isSkepd(holder))
+  const holder = runningSkepd(lock);
+  if (holder !== undefined && holder !== process.pid)
     throw new SkepError(
       'failed_precondition',
       `another skepd (pid ${holder}) uses ${path.dirname(lock)}: stop it, or give --state-dir`,
     );
   writeFileSync(lock, `${process.pid}\n`, { mode: 0o600 });
+}
+
+/** The process that holds the lock of a state directory; undefined when none runs. */
+export function runningSkepd(lock: string): number | undefined {
+  const holder = readLock(lock);
+  return holder !== undefined && isSkepd(holder) ? holder : undefined;
 }
 
 function readLock(lock: string): number | undefined {

@@ -12,8 +12,11 @@ import { SkepError } from '../model/errors.js';
 import type { Logger } from '../observe/logger.js';
 import type { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { RpcServer } from '../rpc/server.js';
+import type { KnownState } from '../store/sole-member.js';
 import type { Store } from '../store/types.js';
+import type { DataKey } from '../store/wal/record.js';
 import type { HostPort } from './addresses.js';
+import { KeyRotation } from './key-rotation.js';
 import { checkManagerPort } from './preflight.js';
 
 /** Pause before the leader's work is tried again after it could not be taken up. */
@@ -29,6 +32,10 @@ export interface StoreRuntime {
   readonly raftId: bigint;
   /** Calls at once with the present state, then at each change; returns the unsubscriber. */
   onLeadership(listener: (isLeader: boolean) => void): () => void;
+  /** A copy of the store, up to date if there is a leader. */
+  knownState(): Promise<KnownState>;
+  /** Encrypts all of the log with another key; see `RaftNode.rotateDataKey`. */
+  rotateDataKey(key: DataKey): Promise<void>;
   /** Ends after what was acknowledged is durable. */
   close(): Promise<void>;
 }
@@ -51,6 +58,7 @@ export class RunningManager {
   private readonly parts: ManagerParts;
   private readonly services: AgentServices;
   private readonly server: RpcServer;
+  private readonly keyRotation: KeyRotation;
   private loops: LeaderLoops | undefined;
   private wantsToLead = false;
   private stopped = false;
@@ -78,6 +86,13 @@ export class RunningManager {
       silenceMs: parts.silenceMs,
     });
     this.server = new RpcServer({ identity, routes: this.services.routes, env, logger });
+    this.keyRotation = new KeyRotation({
+      store,
+      identity,
+      rotateLog: async (key) => runtime.rotateDataKey(key),
+      environment: env,
+      logger,
+    });
     // One manager: it is the whole group, and nothing of the group can be removed.
     const managers: ManagerGroup = { isMember: (id) => id === nodeId, canRemove: () => false };
     this.access = {
@@ -93,6 +108,7 @@ export class RunningManager {
     checkManagerPort(listen.port);
     this.services.start();
     await this.server.listen(listen.host, listen.port);
+    this.keyRotation.start();
     this.unsubscribe = runtime.onLeadership((isLeader) => {
       this.wantsToLead = isLeader;
       this.follow();
@@ -117,11 +133,17 @@ export class RunningManager {
     return this.ready;
   }
 
+  /** A copy of the store, for a backup. */
+  async knownState(): Promise<KnownState> {
+    return this.parts.runtime.knownState();
+  }
+
   /** Stops leading, serving and writing, in this order. Idempotent. */
   async stop(): Promise<void> {
     if (this.stopped) return;
     this.stopped = true;
     this.unsubscribe?.();
+    await this.keyRotation.stop();
     this.wantsToLead = false;
     this.follow();
     await this.transition;

@@ -1,14 +1,18 @@
 /**
  * A node in a swarm: its identity, networking and agent, and its manager if it is one.
  */
-import { create } from '@bufbuild/protobuf';
+import { create, equals } from '@bufbuild/protobuf';
 import type Dockerode from 'dockerode';
 import { Agent } from '../agent/agent.js';
 import { DockerExecutor } from '../agent/docker-executor.js';
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { SessionMessage } from '../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
-import { type NodeTLSInfo, NodeTLSInfoSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  IssuanceStatus_State,
+  type NodeTLSInfo,
+  NodeTLSInfoSchema,
+} from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Netlink } from '../native/datapath-types.js';
 import type { WatchfulNetwork } from './deferred-network.js';
 import type { Logger } from '../observe/logger.js';
@@ -48,12 +52,14 @@ export class RunningNode {
   readonly nodeId: string;
   readonly network: WatchfulNetwork;
   readonly manager: RunningManager | undefined;
+  readonly identity: NodeIdentity;
   private readonly parts: NodeParts;
   private readonly remotes: Remotes;
   private readonly agent: Agent;
   private readonly executor: DockerExecutor;
   private readonly renewer: CertificateRenewer;
   private wasRegistered = false;
+  private unsubscribeIdentity: (() => void) | undefined;
 
   constructor(parts: NodeParts) {
     const { context, identity } = parts;
@@ -61,6 +67,7 @@ export class RunningNode {
     this.parts = parts;
     this.network = parts.network;
     this.manager = parts.manager;
+    this.identity = identity;
     this.nodeId = identity.facts().nodeId;
     this.remotes = new Remotes(environment.random, parts.managers);
     const connector = new ManagerConnector({ remotes: this.remotes, identity, env: environment });
@@ -105,6 +112,11 @@ export class RunningNode {
       () => undefined,
     );
     this.renewer.start();
+    const { identity } = this.parts;
+    const unsubscribers = [identity.onRenewalRequest(() => this.renewNow()), this.reportRoots()];
+    this.unsubscribeIdentity = () => {
+      for (const unsubscribe of unsubscribers) unsubscribe();
+    };
   }
 
   /** True once a manager has registered this node since the start. */
@@ -125,6 +137,7 @@ export class RunningNode {
   /** Stops everything of ours; containers and packets go on. */
   async stop(): Promise<void> {
     this.parts.context.attachments.bind(undefined);
+    this.unsubscribeIdentity?.();
     await this.renewer.stop();
     await this.agent.stop();
     await this.executor.stop();
@@ -135,11 +148,31 @@ export class RunningNode {
   /** Leaves the swarm: removes tasks and networking; the caller wipes the state directory. */
   async leave(): Promise<void> {
     this.parts.context.attachments.bind(undefined);
+    this.unsubscribeIdentity?.();
     await this.renewer.stop();
     // A manager goes with its agent: it would only see its own node fall silent.
     await Promise.all([this.agent.leave(), this.manager?.stop()]);
     await this.executor.stop();
     await this.network.leave();
+  }
+
+  /** A node that trusts another root, or is certified by another, says so at once in a new session. */
+  private reportRoots(): () => void {
+    const { identity } = this.parts;
+    let known = nodeTlsInfo(identity);
+    return identity.subscribe(() => {
+      const now = nodeTlsInfo(identity);
+      if (equals(NodeTLSInfoSchema, known, now)) return;
+      known = now;
+      this.agent.reconnect();
+    });
+  }
+
+  private renewNow(): void {
+    this.renewer.renewNow().catch((error: unknown) => {
+      const { message } = SkepError.from(error);
+      this.parts.context.logger.warn({ error: message }, 'renewing the node certificate failed');
+    });
   }
 
   private onSessionMessage(message: SessionMessage): void {
@@ -148,6 +181,8 @@ export class RunningNode {
       peer === undefined ? [] : [{ nodeId: peer.nodeId, addr: peer.addr }],
     );
     if (managers.length > 0) this.remotes.replace(managers);
+    const state = message.node?.certificate?.status?.state;
+    if (state === IssuanceStatus_State.ROTATE) this.renewNow();
     if (message.RootCA.length === 0) return;
     identity.replaceRoot(Buffer.from(message.RootCA).toString()).catch((error: unknown) => {
       context.logger.error(
@@ -160,10 +195,10 @@ export class RunningNode {
 
 /** The node's trust root as managers see it (`Description.TLSInfo`). */
 function nodeTlsInfo(identity: NodeIdentity): NodeTLSInfo {
-  const { trustRoot, issuerSubject, issuerPublicKey } = tlsInfoOf(identity.current().rootCaPem);
+  const { trustRoot, issuer } = tlsInfoOf(identity.current());
   return create(NodeTLSInfoSchema, {
     trustRoot: Buffer.from(trustRoot),
-    certIssuerSubject: issuerSubject,
-    certIssuerPublicKey: issuerPublicKey,
+    certIssuerSubject: issuer.subject,
+    certIssuerPublicKey: issuer.publicKey,
   });
 }

@@ -5,11 +5,14 @@
 import { mkdirSync } from 'node:fs';
 import type { InitRequest, JoinRequest } from '../api/types.js';
 import { type NewCluster, newCluster } from '../manager/ca/bootstrap.js';
+import { managerUnlockKey, unlockKeysFor } from '../manager/ca/unlock-keys.js';
 import { SkepError } from '../model/errors.js';
+import type { Cluster } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../model/gen/docker/swarmkit/v1/specs_pb.js';
 import { DEFAULT_TUNNEL_PORT } from '../network/limits.js';
 import { joinCluster } from '../rpc/identity/join.js';
 import { NodeIdentity } from '../rpc/identity/node-identity.js';
+import { RAFT_DATA_KEY_BYTES } from '../rpc/identity/raft-keys.js';
 import type { ManagerPeer, TlsIdentity } from '../rpc/types.js';
 import { type HostPort, MANAGER_PORT_DEFAULT, splitHostPort } from './addresses.js';
 import { foundingNode, newClusterObject } from './new-cluster.js';
@@ -19,8 +22,6 @@ import { statePaths } from './options.js';
 import { RunningManager, type StoreRuntime } from './running-manager.js';
 import { type NodeContext, RunningNode } from './running-node.js';
 import { bootstrapStore, openStore } from './store-runtime.js';
-
-const RAFT_DATA_KEY_BYTES = 32;
 
 const AVAILABILITY = {
   active: NodeSpec_Availability.ACTIVE,
@@ -41,12 +42,14 @@ export async function foundNode(
     availability: AVAILABILITY[request.availability],
   });
   cluster.node.VXLANUDPPort = record.value.DataPathPort;
-  const swarmDirectory = prepareDirectory(options.stateDir);
-  const identity = await NodeIdentity.create(swarmDirectory, cluster.identity);
-  await identity.setRaftDataKey(environment.random.bytes(RAFT_DATA_KEY_BYTES));
+  const object = firstCluster(context, cluster, record.value, request);
+  const identity = await NodeIdentity.create(prepareDirectory(options.stateDir), cluster.identity, {
+    raftDataKey: environment.random.bytes(RAFT_DATA_KEY_BYTES),
+    unlockKey: managerUnlockKey(object),
+  });
   const runtime = await bootstrapStore(context, identity, record);
   try {
-    await createFirstObjects(runtime, cluster, record.value, request);
+    await createFirstObjects(runtime, object, cluster, record.value);
     signal.throwIfAborted();
     return await startManagerNode(context, record, identity, runtime);
   } catch (error) {
@@ -55,12 +58,13 @@ export async function foundNode(
   }
 }
 
-async function createFirstObjects(
-  runtime: StoreRuntime,
+/** The cluster object as the user wants it, with an unlock key if managers are to lock. */
+function firstCluster(
+  { environment }: NodeContext,
   cluster: NewCluster,
   recorded: NodeState,
   request: InitRequest,
-): Promise<void> {
+): Cluster {
   const object = request.applySpec(
     newClusterObject({
       cluster,
@@ -69,6 +73,16 @@ async function createFirstObjects(
       dataPathPort: recorded.DataPathPort,
     }),
   );
+  object.unlockKeys = unlockKeysFor(object, false, environment.random);
+  return object;
+}
+
+async function createFirstObjects(
+  runtime: StoreRuntime,
+  object: Cluster,
+  cluster: NewCluster,
+  recorded: NodeState,
+): Promise<void> {
   await runtime.store.update((write) => {
     write.create('cluster', object);
     write.create('node', foundingNode(cluster.node, runtime.raftId, recorded.AdvertiseAddr));
@@ -100,9 +114,14 @@ export async function joinNode(
   return await started(new RunningNode({ context, identity, network, managers }));
 }
 
-/** Takes up the recorded membership after a restart. */
-export async function resumeNode(context: NodeContext, record: NodeRecord): Promise<RunningNode> {
-  const identity = await NodeIdentity.load(statePaths(context.options.stateDir).swarm);
+/** Takes up the recorded membership after a restart; `unlockKey` opens a locked manager. */
+export async function resumeNode(
+  context: NodeContext,
+  record: NodeRecord,
+  unlockKey?: Uint8Array,
+): Promise<RunningNode> {
+  const directory = statePaths(context.options.stateDir).swarm;
+  const identity = await NodeIdentity.load(directory, unlockKey);
   if (identity === undefined)
     throw new SkepError(
       'data_loss',
@@ -115,7 +134,8 @@ export async function resumeNode(context: NodeContext, record: NodeRecord): Prom
   return await started(new RunningNode({ context, identity, network, managers }));
 }
 
-async function startManagerNode(
+/** Starts a manager with its node on a store that is open; closes neither when it fails. */
+export async function startManagerNode(
   context: NodeContext,
   record: NodeRecord,
   identity: NodeIdentity,

@@ -11,9 +11,6 @@ import { statePaths } from './options.js';
 import type { StoreRuntime } from './running-manager.js';
 import type { NodeContext } from './running-node.js';
 
-/** The first key of a cluster; rotation counts up. */
-const FIRST_KEY_ID = 1;
-
 /** Founds the store of a new cluster with this node as its only voter, and opens it. */
 export async function bootstrapStore(
   context: NodeContext,
@@ -71,16 +68,27 @@ export async function openStore(
     store: node.store,
     raftId: BigInt(node.status().id),
     onLeadership: (listener) => node.onLeadership((isLeader) => listener(isLeader)),
+    knownState: async () => {
+      try {
+        await node.readBarrier();
+      } catch (error) {
+        const { message } = SkepError.from(error);
+        logger.warn({ error: message }, 'without a leader: a backup holds what this manager knows');
+      }
+      return node.knownState();
+    },
+    rotateDataKey: async (key) => node.rotateDataKey(key),
     close: async () => node.close(),
   };
 }
 
-function dataKeys(identity: NodeIdentity): readonly DataKey[] {
-  const key = identity.raftDataKey();
-  if (key === undefined)
+/** The keys of this manager's log, the one to write with first. @throws SkepError data_loss */
+export function dataKeys(identity: NodeIdentity): readonly DataKey[] {
+  const keys = identity.raftKeys();
+  if (keys === undefined)
     throw new SkepError(
       'data_loss',
       'the key of the raft log is missing from swarm-node.key: restore the certificates from a backup',
     );
-  return [{ keyId: FIRST_KEY_ID, key }];
+  return keys.pending === undefined ? [keys.current] : [keys.pending, keys.current];
 }

@@ -27,3 +27,21 @@ export function lastManagerLeaves(): SkepError {
       'Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. ',
   );
 }
+
+/** Leave without --force on a manager that is locked. */
+export function lockedManagerLeaves(): SkepError {
+  return new SkepError(
+    'unavailable',
+    'Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message.',
+  );
+}
+
+/** Unlock with a key that does not fit; 401. */
+export function invalidUnlockKey(): SkepError {
+  return new SkepError('unauthenticated', 'swarm could not be unlocked: invalid key provided');
+}
+
+/** `init --force-new-cluster` on a worker. */
+export function notAManager(): SkepError {
+  return new SkepError('unavailable', 'This node is not participating as a swarm manager');
+}

@@ -3,6 +3,7 @@
  * for; the node itself, with its agent and perhaps a manager, is a RunningNode.
  */
 import { rmSync } from 'node:fs';
+import type { Writable } from 'node:stream';
 import type {
   InitRequest,
   JoinRequest,
@@ -11,10 +12,13 @@ import type {
   SwarmMembership,
   SwarmStatus,
 } from '../api/types.js';
-import { alreadyInSwarm, noManager } from '../api/swarm-errors.js';
+import { alreadyInSwarm, locked, noManager } from '../api/swarm-errors.js';
+import { managerUnlockKey } from '../manager/ca/unlock-keys.js';
 import { SkepError } from '../model/errors.js';
 import type { Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { NetworkSight, NodeNetworking } from '../network/types.js';
+import { NodeIdentity } from '../rpc/identity/node-identity.js';
+import { formatUnlockKey, parseUnlockKey } from '../rpc/identity/unlock-key.js';
 import {
   resolveAddressPools,
   resolveAdvertiseAddress,
@@ -23,12 +27,21 @@ import {
   resolveListenAddress,
   type SystemAddress,
 } from './addresses.js';
+import { writeBackup } from './backup.js';
+import { forceNewCluster } from './force-new-cluster.js';
 import type { LateAttachments } from './late-attachments.js';
 import { NodeRecord, type NodeState, readNodeState } from './node-state.js';
 import { statePaths } from './options.js';
 import type { NodeContext, RunningNode } from './running-node.js';
 import { foundNode, joinNode, resumeNode } from './start-node.js';
-import { joinTimeout, lastManagerLeaves, notInSwarm } from './swarm-errors.js';
+import {
+  invalidUnlockKey,
+  joinTimeout,
+  lastManagerLeaves,
+  lockedManagerLeaves,
+  notAManager,
+  notInSwarm,
+} from './swarm-errors.js';
 
 /** Docker gives a join this long before it goes on in the background. */
 const JOIN_TIMEOUT_MS = 20_000;
@@ -38,8 +51,10 @@ type State =
   /** Init or join under way. */
   | { readonly kind: 'pending'; readonly abort: AbortController }
   | { readonly kind: 'active'; readonly node: RunningNode; readonly record: NodeRecord }
+  /** A manager whose keys are encrypted: it waits for the unlock key. */
+  | { readonly kind: 'locked'; readonly record: NodeRecord }
   /** In a swarm by its files, but it could not be started. */
-  | { readonly kind: 'error'; readonly error: string };
+  | { readonly kind: 'error'; readonly error: string; readonly record: NodeRecord };
 
 /** The node's membership, from start to stop of the daemon. */
 export class SwarmNode implements SwarmMembership {
@@ -59,15 +74,24 @@ export class SwarmNode implements SwarmMembership {
       rmSync(paths.swarm, { recursive: true, force: true });
       return;
     }
+    const record = new NodeRecord(paths.nodeState, recorded, { committed: true });
+    if (await NodeIdentity.isLocked(paths.swarm)) {
+      this.context.logger.warn({}, 'this manager is locked: it waits for `docker swarm unlock`');
+      this.state = { kind: 'locked', record };
+      return;
+    }
     try {
-      const record = new NodeRecord(paths.nodeState, recorded, { committed: true });
       const node = await resumeNode(this.context, record);
       this.state = { kind: 'active', node, record };
     } catch (error) {
-      const { message } = SkepError.from(error);
-      this.context.logger.error({ error: message }, 'this node cannot take up its swarm');
-      this.state = { kind: 'error', error: message };
+      this.cannotResume(error, record);
     }
+  }
+
+  private cannotResume(error: unknown, record: NodeRecord): void {
+    const { message } = SkepError.from(error);
+    this.context.logger.error({ error: message }, 'this node cannot take up its swarm');
+    this.state = { kind: 'error', error: message, record };
   }
 
   /** Stops node and manager; containers and packets go on. */
@@ -107,6 +131,8 @@ export class SwarmNode implements SwarmMembership {
         return { ...none, state: 'pending' };
       case 'error':
         return { ...none, state: 'error', error: this.state.error };
+      case 'locked':
+        return { ...none, state: 'locked', error: locked().message };
       case 'active': {
         const { node, record } = this.state;
         const state: LocalNodeState = node.isRegistered() ? 'active' : 'pending';
@@ -123,7 +149,42 @@ export class SwarmNode implements SwarmMembership {
   }
 
   async init(request: InitRequest): Promise<string> {
-    if (this.state.kind !== 'inactive') throw alreadyInSwarm();
+    if (this.state.kind !== 'inactive') {
+      if (!request.forceNewCluster) throw alreadyInSwarm();
+      return await this.forceNewCluster(request);
+    }
+    const record = this.newRecord(this.initState(request));
+    const node = await this.enter((signal) => foundNode(this.context, record, request, signal));
+    this.become(node, record);
+    return node.nodeId;
+  }
+
+  /** @throws SkepError unavailable on a worker or a locked manager */
+  private async forceNewCluster(request: InitRequest): Promise<string> {
+    const { state, context } = this;
+    if (state.kind === 'inactive' || state.kind === 'pending') throw notAManager();
+    if (state.kind === 'locked') throw locked();
+    const identity =
+      state.kind === 'active'
+        ? state.node.identity
+        : await NodeIdentity.load(statePaths(context.options.stateDir).swarm);
+    if (identity?.facts().role !== 'manager') throw notAManager();
+    const { DefaultAddressPool, SubnetSize, DataPathPort } = state.record.value;
+    const recorded = { ...this.initState(request), DefaultAddressPool, SubnetSize, DataPathPort };
+    const record = this.newRecord(recorded);
+    this.state = { kind: 'pending', abort: new AbortController() };
+    try {
+      if (state.kind === 'active') await state.node.stop();
+      const node = await forceNewCluster(context, record, identity, request);
+      this.become(node, record);
+      return node.nodeId;
+    } catch (error) {
+      this.cannotResume(error, state.record);
+      throw error;
+    }
+  }
+
+  private initState(request: InitRequest): NodeState {
     const { context } = this;
     const system = this.systemAddresses();
     const listen = resolveListenAddress(request.listenAddr || context.options.listenAddr, system);
@@ -133,7 +194,7 @@ export class SwarmNode implements SwarmMembership {
       system,
     );
     const pools = resolveAddressPools(request.defaultAddrPool, request.subnetSize);
-    const recorded: NodeState = {
+    return {
       LocalAddr: advertise.host,
       RemoteAddr: '',
       ListenAddr: `${listen.host}:${listen.port}`,
@@ -147,10 +208,6 @@ export class SwarmNode implements SwarmMembership {
       DefaultAddressPool: pools.pools,
       SubnetSize: pools.subnetSize,
     };
-    const record = this.newRecord(recorded);
-    const node = await this.enter((signal) => foundNode(context, record, request, signal));
-    this.become(node, record);
-    return node.nodeId;
   }
 
   async join(request: JoinRequest): Promise<void> {
@@ -209,6 +266,9 @@ export class SwarmNode implements SwarmMembership {
         if (state.node.manager !== undefined && !options.force) throw lastManagerLeaves();
         await state.node.leave();
         break;
+      case 'locked':
+        if (!options.force) throw lockedManagerLeaves();
+        break;
       case 'error':
         break;
     }
@@ -221,6 +281,8 @@ export class SwarmNode implements SwarmMembership {
       case 'inactive':
       case 'pending':
         throw noManager('inactive', false);
+      case 'locked':
+        throw noManager('locked', true);
       case 'error':
         throw noManager('pending', true);
       case 'active': {
@@ -233,12 +295,51 @@ export class SwarmNode implements SwarmMembership {
   }
 
   async unlockKey(): Promise<string> {
-    this.manager();
-    return ''; // Managers are never locked: autolock is refused when it is asked for.
+    const [cluster] = this.manager().store.view((read) => read.find('cluster', { by: 'all' }));
+    const key = managerUnlockKey(cluster);
+    return key === undefined ? '' : formatUnlockKey(key);
   }
 
-  async unlock(): Promise<void> {
-    throw new SkepError('already_exists', 'swarm is not locked');
+  async unlock(text: string): Promise<void> {
+    const { state } = this;
+    if (state.kind !== 'locked') {
+      this.manager();
+      throw new SkepError('already_exists', 'swarm is not locked');
+    }
+    const key = parseUnlockKey(text);
+    const { record } = state;
+    try {
+      await NodeIdentity.load(statePaths(this.context.options.stateDir).swarm, key);
+    } catch (error) {
+      if (SkepError.from(error).code === 'permission_denied') throw invalidUnlockKey();
+      throw error;
+    }
+    // Somebody else was faster.
+    if (this.state !== state) throw new SkepError('already_exists', 'swarm is not locked');
+    this.state = { kind: 'pending', abort: new AbortController() };
+    try {
+      const node = await resumeNode(this.context, record, key);
+      this.state = { kind: 'active', node, record };
+    } catch (error) {
+      this.cannotResume(error, record);
+      throw new SkepError(
+        'unknown',
+        `swarm component could not be started: ${SkepError.from(error).message}`,
+        { cause: error },
+      );
+    }
+  }
+
+  async backup(target: Writable, signal: AbortSignal): Promise<void> {
+    const { state } = this;
+    const manager = state.kind === 'active' ? state.node.manager : undefined;
+    if (state.kind !== 'active' || manager === undefined) {
+      this.manager();
+      throw notAManager();
+    }
+    const { identity } = state.node;
+    const parts = { recorded: state.record.value, identity, state: await manager.knownState() };
+    await writeBackup(this.context, parts, target, signal);
   }
 
   /** Runs an init or join; whatever it left behind is removed when it fails. */

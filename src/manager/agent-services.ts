@@ -9,6 +9,7 @@ import type { Store } from '../store/types.js';
 import { registerCa } from './ca/ca-routes.js';
 import { CertificateAuthority } from './ca/certificate-authority.js';
 import { ClusterAccess } from './ca/cluster-access.js';
+import { RootRotation } from './ca/root-rotation.js';
 import { Dispatcher } from './dispatcher/dispatcher.js';
 import { registerDispatcher } from './dispatcher/dispatcher-routes.js';
 import { KeyManager } from './keys/key-manager.js';
@@ -38,6 +39,7 @@ export interface AgentServicesOptions {
 export class AgentServices {
   readonly access: ClusterAccess;
   readonly authority: CertificateAuthority;
+  readonly rotation: RootRotation;
   readonly dispatcher: Dispatcher;
   readonly keys: KeyManager;
   /** Also the `LogSource` of the Docker API. */
@@ -51,6 +53,7 @@ export class AgentServices {
     this.#options = options;
     this.access = new ClusterAccess({ store, clusterId, onRemoved: options.disconnectNode });
     this.authority = new CertificateAuthority({ store, clusterId, env, logger, admitsManagers });
+    this.rotation = new RootRotation({ store, clusterId, env, logger });
     this.dispatcher = new Dispatcher(options);
     this.keys = new KeyManager({ store, clusterId, env, logger });
     this.logs = new LogBroker({ store, env });
@@ -81,6 +84,7 @@ export class AgentServices {
     if (this.#leading) return;
     this.#leading = true;
     this.authority.start();
+    this.rotation.start();
     this.logs.start();
     await this.keys.start();
     await this.dispatcher.start();
@@ -91,7 +95,7 @@ export class AgentServices {
     this.#leading = false;
     this.keys.stop();
     this.logs.stop();
-    await Promise.all([this.dispatcher.stop(), this.authority.stop()]);
+    await Promise.all([this.dispatcher.stop(), this.authority.stop(), this.rotation.stop()]);
   }
 
   /** Ends everything. Idempotent. */

@@ -5,7 +5,9 @@ import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { NodeId } from '../raft/types.js';
 import { encodeSnapshotContent } from './members.js';
+import { newRaftId } from './raft-id.js';
 import { RaftNode, type RaftNodeOptions } from './raft-node.js';
+import { settleReplacement } from './sole-member.js';
 import {
   createStorage,
   openStorage,
@@ -16,11 +18,8 @@ import {
 /** Index and term of the snapshot that a new cluster begins with. */
 const FIRST_POSITION = { index: 1, term: 1 };
 
-/** A random raft id: 53 bits, never 0. */
-export function newRaftId(environment: Environment): NodeId {
-  const bytes = Buffer.from(environment.random.bytes(8));
-  return Math.max(1, Number(bytes.readBigUInt64LE() >> 11n));
-}
+/** Draws the raft id of a new member. */
+export { newRaftId } from './raft-id.js';
 
 /** Whether raft state exists in this directory. */
 export { storageExists as raftStateExists };
@@ -68,6 +67,7 @@ export async function prepareRaftMember(options: StorageOptions, raftId: NodeId)
 export async function openRaft(
   options: StorageOptions & Omit<RaftNodeOptions, 'storage'>,
 ): Promise<RaftNode> {
+  settleReplacement(options.directory);
   let node: RaftNode | undefined;
   let early: SkepError | undefined;
   const storage = await openStorage(options, (error) => {

@@ -34,12 +34,15 @@ import {
   encodeSnapshotContent,
   type RaftMember,
 } from './members.js';
+import { type Deferred, deferred } from './deferred.js';
 import { MemoryStore } from './memory-store.js';
 import { PendingProposals, refusedProposal } from './pending-proposals.js';
 import { lostLeadership, type Proposal, type Proposer } from './proposer.js';
 import { PendingReads } from './pending-reads.js';
+import type { KnownState } from './sole-member.js';
 import { encodeSnapshot } from './store-snapshot.js';
 import type { RaftStorage } from './wal/raft-storage.js';
+import type { DataKey } from './wal/record.js';
 
 /** Carries messages to other members; may lose them, must not block or throw. */
 export interface RaftTransport {
@@ -89,6 +92,8 @@ export class RaftNode implements Proposer {
   #applied: number;
   #bytesSinceSnapshot = 0;
   #snapshotTask: Promise<void> | undefined;
+  /** A snapshot that is to replace all of the log, once it covers `fromIndex`. */
+  #rewrite: { readonly fromIndex: number; readonly done: Deferred<void> } | undefined;
   /** Term in which this node was announced as leader, 0 when it does not lead. */
   #leadingTerm = 0;
   #isPumping = false;
@@ -222,6 +227,28 @@ export class RaftNode implements Proposer {
     }
     this.#pump();
     await read.done;
+  }
+
+  /**
+   * Encrypts the log with `key` from now on and replaces what older keys encrypted by a snapshot;
+   * resolves when nothing of that is on disk any more. Waits until all that is in the log now is
+   * agreed upon, however long that takes.
+   * @throws SkepError unavailable when the node stops; resource_exhausted on a full disk
+   */
+  async rotateDataKey(key: DataKey): Promise<void> {
+    await this.#storage.useKey(key);
+    if (this.#isStopped) throw new SkepError('unavailable', 'raft: node is stopping');
+    const rewrite = { fromIndex: this.#raw.status().lastIndex, done: deferred<void>() };
+    this.#rewrite = rewrite;
+    if (this.#persisting === undefined) this.#maybeSnapshot();
+    await rewrite.done.promise;
+  }
+
+  /** All that is applied here, for a copy of the cluster's state. */
+  async knownState(): Promise<KnownState> {
+    const index = this.#applied;
+    const { term } = this.#raw.status();
+    return { store: await encodeSnapshot(this.store.capture()), index, term };
   }
 
   /** Takes a message that the transport received. */
@@ -446,26 +473,34 @@ export class RaftNode implements Proposer {
     if (this.#snapshotTask !== undefined || this.#isStopped) return;
     const entries = this.#applied - this.#snapshot.index;
     const interval = this.#options.snapshotIntervalEntries ?? SNAPSHOT_INTERVAL_ENTRIES;
-    if (entries < interval && this.#bytesSinceSnapshot < SNAPSHOT_INTERVAL_BYTES) return;
+    const isDue = entries >= interval || this.#bytesSinceSnapshot >= SNAPSHOT_INTERVAL_BYTES;
+    const rewrite =
+      this.#applied >= (this.#rewrite?.fromIndex ?? Infinity) ? this.#rewrite : undefined;
+    if (!isDue && rewrite === undefined) return;
     const term = this.#raw.termAt(this.#applied);
     if (term === undefined) return;
     const meta = { index: this.#applied, term, conf: this.#conf };
     this.#bytesSinceSnapshot = 0;
-    this.#snapshotTask = this.#takeSnapshot(meta).then(
+    if (rewrite !== undefined) this.#rewrite = undefined;
+    this.#snapshotTask = this.#takeSnapshot(meta, rewrite === undefined ? KEPT_ENTRIES : 0).then(
       () => {
         this.#snapshotTask = undefined;
+        rewrite?.done.resolve();
+        if (this.#rewrite !== undefined && this.#persisting === undefined) this.#maybeSnapshot();
       },
       (error: unknown) => {
         this.#snapshotTask = undefined;
+        rewrite?.done.reject(SkepError.from(error));
         this.#snapshotFailed(error);
       },
     );
   }
 
-  async #takeSnapshot(meta: SnapshotMeta): Promise<void> {
+  async #takeSnapshot(meta: SnapshotMeta, keptOnDisk: number): Promise<void> {
     const members = this.members();
     const store = await encodeSnapshot(this.store.capture());
-    await this.#storage.saveSnapshot({ ...meta, data: encodeSnapshotContent({ members, store }) });
+    const data = encodeSnapshotContent({ members, store });
+    await this.#storage.saveSnapshot({ ...meta, data }, keptOnDisk);
     this.#snapshot = meta;
     this.#raw.compact(Math.max(0, meta.index - KEPT_ENTRIES));
     this.#logger.info({ index: meta.index, bytes: store.length }, 'took a snapshot');
@@ -504,5 +539,7 @@ export class RaftNode implements Proposer {
     this.#announce(0);
     this.#proposals.abandon(reason);
     this.#reads.abandon(reason);
+    this.#rewrite?.done.reject(reason);
+    this.#rewrite = undefined;
   }
 }

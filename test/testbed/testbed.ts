@@ -266,12 +266,21 @@ export async function askWho(
 
 /** kill -9 of a host's skepd; its containers and packet side go on. */
 export async function killSkepd(host: Host): Promise<void> {
+  await endSkepd(host, 'SIGKILL');
+}
+
+async function endSkepd(host: Host, signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
   const pid = skepdPid(host);
   if (pid === undefined) throw new Error(`${host.name}: no skepd runs`);
-  process.kill(pid, 'SIGKILL');
-  await waitFor(`end of skepd of ${host.name}`, 10_000, async () =>
+  process.kill(pid, signal);
+  await waitFor(`end of skepd of ${host.name}`, 20_000, async () =>
     skepdPid(host) === undefined ? true : undefined,
   );
+}
+
+/** Ends a host's skepd cleanly, as a package upgrade would. */
+export async function stopSkepd(host: Host): Promise<void> {
+  await endSkepd(host, 'SIGTERM');
 }
 
 /** Starts a host's skepd again and waits until it answers. */

@@ -14,8 +14,9 @@ import {
   ExternalCASchema,
   OrchestrationConfigSchema,
   RaftConfigSchema,
+  type RootCA,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { tlsInfoOf } from '../../rpc/identity/tls-info.js';
+import { issuerInfo } from '../../rpc/identity/tls-info.js';
 import { badRequest } from '../http/api-error.js';
 import type { GoStruct } from '../http/go-struct.js';
 import { mapUnlessEmpty, unlessEmpty, unlessZero } from '../http/json-text.js';
@@ -37,7 +38,7 @@ export function clusterInfoFields(cluster: Cluster): JsonFields {
     ID: cluster.id,
     ...metaFields(cluster.meta),
     Spec: clusterSpecFields(cluster.spec),
-    TLSInfo: tlsInfoFields(cluster.rootCa?.caCert),
+    TLSInfo: tlsInfoFields(cluster.rootCa),
     RootRotationInProgress: cluster.rootCa?.rootRotation !== undefined,
     DefaultAddrPool: cluster.defaultAddressPool.length === 0 ? null : cluster.defaultAddressPool,
     SubnetSize: cluster.subnetSize,
@@ -97,27 +98,30 @@ function text(bytes: Uint8Array | undefined): string {
   return Buffer.from(bytes ?? []).toString('utf8');
 }
 
-/** Subject and key of the last root seen; it changes only when the root rotates. */
-let tlsInfoOfRoot: { readonly pem: string; readonly fields: JsonFields } | undefined;
+/** Fields of the last root seen; they change only when the root rotates. */
+let lastTlsInfo: { readonly key: string; readonly fields: JsonFields } | undefined;
 
-function tlsInfoFields(caCert: Uint8Array | undefined): JsonFields {
-  const pem = text(caCert);
-  if (pem === '') return {};
-  if (tlsInfoOfRoot?.pem !== pem) tlsInfoOfRoot = { pem, fields: parseTlsInfo(pem) };
-  return tlsInfoOfRoot.fields;
+/** The root that nodes trust, and whose certificates they are to have: the next root's, if one comes. */
+function tlsInfoFields(root: RootCA | undefined): JsonFields {
+  const trustRoot = text(root?.caCert);
+  if (trustRoot === '') return {};
+  const issuer = text(root?.rootRotation?.caCert) || trustRoot;
+  const key = `${trustRoot}\n${issuer}`;
+  if (lastTlsInfo?.key !== key) lastTlsInfo = { key, fields: parseTlsInfo(trustRoot, issuer) };
+  return lastTlsInfo.fields;
 }
 
-function parseTlsInfo(pem: string): JsonFields {
+function parseTlsInfo(trustRoot: string, issuer: string): JsonFields {
   try {
-    const { trustRoot, issuerSubject, issuerPublicKey } = tlsInfoOf(pem);
+    const { subject, publicKey } = issuerInfo(issuer);
     return {
       TrustRoot: trustRoot,
-      CertIssuerSubject: Buffer.from(issuerSubject).toString('base64'),
-      CertIssuerPublicKey: Buffer.from(issuerPublicKey).toString('base64'),
+      CertIssuerSubject: Buffer.from(subject).toString('base64'),
+      CertIssuerPublicKey: Buffer.from(publicKey).toString('base64'),
     };
   } catch {
     // Not a certificate: show what is stored, as the engine does, without the derived parts.
-    return { TrustRoot: pem };
+    return { TrustRoot: trustRoot };
   }
 }
 

@@ -1,5 +1,6 @@
 /** The whole route table: everything this room answers itself. The rest is the engine's. */
 import type { Route } from '../http/router.js';
+import { backupRoutes } from './backup.js';
 import { containerRoutes } from './containers.js';
 import type { RouteContext } from './context.js';
 import { eventRoutes } from './events.js';
@@ -28,5 +29,6 @@ export function allRoutes(context: RouteContext): readonly Route[] {
     ...containerRoutes(context),
     ...eventRoutes(context),
     ...netRoutes(context),
+    ...backupRoutes(context),
   ];
 }

@@ -7,6 +7,7 @@ import { type AccessRules, authorize } from '../../rpc/authorization.js';
 import { callContext, MANAGER_ROLE, WORKER_ROLE } from '../../rpc/peer.js';
 import type { Store } from '../../store/types.js';
 import type { CertificateAuthority } from './certificate-authority.js';
+import { managerUnlockKey } from './unlock-keys.js';
 
 /** Registers both services. The root certificate is served by any manager, the rest by the leader. */
 export function registerCa(
@@ -26,10 +27,8 @@ export function registerCa(
     getUnlockKey: (_request, context) => {
       authorize(callContext(context).peer, access, [MANAGER_ROLE]);
       const found = cluster();
-      const isLocked = found.spec?.encryptionConfig?.autoLockManagers === true;
-      const key = found.unlockKeys.find((candidate) => candidate.subsystem === MANAGER_ROLE);
       return {
-        unlockKey: isLocked && key !== undefined ? key.key : new Uint8Array(),
+        unlockKey: managerUnlockKey(found) ?? new Uint8Array(),
         ...(found.meta?.version === undefined ? {} : { version: found.meta.version }),
       };
     },

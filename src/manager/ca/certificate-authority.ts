@@ -26,10 +26,11 @@ import {
   IssuanceStatus_State,
   IssuanceStatusSchema,
   NodeRole,
+  type RootCA,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { newId } from '../../model/ids.js';
 import type { Logger } from '../../observe/logger.js';
-import { issueNodeCertificate } from '../../rpc/identity/root-ca.js';
+import { issueNodeCertificate, type SigningCa } from '../../rpc/identity/root-ca.js';
 import { CSR_BYTES_MAX, NODE_CERTIFICATE_LIFETIME_MS } from '../../rpc/limits.js';
 import type { Store, StoreEvent } from '../../store/types.js';
 import { NODE_ID_ATTEMPTS_MAX, STATUS_WAIT_MS_MAX, STATUS_WAITS_MAX } from './constants.js';
@@ -247,11 +248,12 @@ export class CertificateAuthority {
     }));
     const request = node?.certificate;
     const root = cluster?.rootCa;
-    if (request === undefined || root === undefined || root.caKey.length === 0) return;
+    const signer = root === undefined ? undefined : signerOf(root);
+    if (request === undefined || signer === undefined) return;
     const next = clone(CertificateSchema, request);
     try {
       const pem = await issueNodeCertificate(
-        { certificatePem: text(root.caCert), privateKeyPem: text(root.caKey) },
+        signer,
         {
           csrPem: text(request.csr),
           nodeId,
@@ -311,6 +313,18 @@ export class CertificateAuthority {
       look(signal.aborted);
     });
   }
+}
+
+/**
+ * What certificates are signed with: during a rotation the new root's key, with the certificate
+ * behind them that leads to the old root. Undefined when the key is not here.
+ */
+function signerOf({ caCert, caKey, rootRotation }: RootCA): SigningCa | undefined {
+  const key = rootRotation?.caKey ?? caKey;
+  if (key.length === 0) return undefined;
+  if (rootRotation === undefined) return { certificatePem: text(caCert), privateKeyPem: text(key) };
+  const intermediatePem = text(rootRotation.crossSignedCaCert);
+  return { certificatePem: intermediatePem, privateKeyPem: text(key), intermediatePem };
 }
 
 function isFinal(certificate: Certificate): boolean {

@@ -11,3 +11,13 @@ export const STATUS_WAITS_MAX = 1_024;
 
 /** A removed node stays on the black list this long after its certificate expired (SwarmKit). */
 export const BLACKLIST_GRACE_MS = 7 * 24 * 3_600_000;
+
+/** A root certificate given by a user must be valid for this much longer: one year (SwarmKit). */
+export const ROOT_CA_REST_MS_MIN = 365 * 24 * 3_600_000;
+
+/** Nodes that are told to renew at one time during a rotation of the root, and the pause between. */
+export const ROTATION_BATCH_MAX = 30;
+export const ROTATION_BATCH_PERIOD_MS = 3_000;
+
+/** A node that was told, and reports no certificate of the new root, is told again after this. */
+export const ROTATION_ASK_AGAIN_MS = 30_000;

@@ -15,10 +15,12 @@ import {
   type ClusterSpec,
   ClusterSpecSchema,
 } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
-import { VersionSchema } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { RootCASchema, VersionSchema } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { ReadTransaction, Store } from '../../store/types.js';
 import { checkSkepLabels, invalid } from './annotations.js';
 import { rotateJoinTokens } from '../ca/cluster-root.js';
+import { desiredRoot } from '../ca/desired-root.js';
+import { unlockKeysFor } from '../ca/unlock-keys.js';
 import { CERTIFICATE_EXPIRY_MIN_MS } from './limits.js';
 import { isNegative } from './task-validation.js';
 import type { ClusterRotation } from './types.js';
@@ -39,12 +41,21 @@ export class ClusterObjectControl {
 
   async update(version: bigint, spec: ClusterSpec, rotation: ClusterRotation): Promise<Cluster> {
     checkClusterSpec(spec);
+    const before = this.store.view(theCluster);
+    const rootCa = await desiredRoot(before, spec.caConfig, this.environment);
     await this.store.update((write) => {
       const cluster = clone(ClusterSchema, theCluster(write));
-      checkClusterChange(cluster, spec);
+      // The root was judged as it was: a change meanwhile is one that the caller does not know.
+      if (cluster.meta?.version?.index !== before.meta?.version?.index) throw outOfSequence();
+      if (rootCa !== undefined) cluster.rootCa = clone(RootCASchema, rootCa);
       cluster.meta ??= create(MetaSchema);
       cluster.meta.version = create(VersionSchema, { index: version });
       cluster.spec = clone(ClusterSpecSchema, spec);
+      cluster.unlockKeys = unlockKeysFor(
+        cluster,
+        rotation.managerUnlockKey,
+        this.environment.random,
+      );
       write.update('cluster', this.rotated(cluster, rotation));
     });
     return this.get();
@@ -55,6 +66,10 @@ export class ClusterObjectControl {
     if (!which.worker && !which.manager) return cluster;
     return rotateJoinTokens(cluster, which, this.environment.random);
   }
+}
+
+function outOfSequence(): SkepError {
+  return new SkepError('unknown', 'update out of sequence', { details: { table: 'cluster' } });
 }
 
 /** The cluster object. @throws SkepError not_found before there is one */
@@ -79,21 +94,6 @@ export function checkClusterSpec(spec: ClusterSpec): void {
   checkSkepLabels('cluster', spec.annotations);
 }
 
-/** Refuses changes that nothing would carry out: accepting them would be a false promise. */
-function checkClusterChange(cluster: Cluster, spec: ClusterSpec): void {
-  if (spec.encryptionConfig?.autoLockManagers === true) {
-    throw new SkepError('unimplemented', 'locking of managers is not supported');
-  }
-  const old = cluster.spec?.caConfig;
-  const wanted = spec.caConfig;
-  const rotates =
-    (wanted?.forceRotate ?? 0n) !== (old?.forceRotate ?? 0n) ||
-    (wanted?.signingCaCert.length ?? 0) > 0 ||
-    (wanted?.signingCaKey.length ?? 0) > 0 ||
-    (wanted?.externalCas.length ?? 0) > 0;
-  if (rotates) throw new SkepError('unimplemented', 'rotation of the root CA is not supported');
-}
-
 /** A copy as readers may see it (SwarmKit's redactClusters): tokens stay, keys do not. */
 function withoutKeys(cluster: Cluster): Cluster {
   const copy = clone(ClusterSchema, cluster);
@@ -105,6 +105,10 @@ function withoutKeys(cluster: Cluster): Cluster {
     if (copy.rootCa.rootRotation !== undefined) copy.rootCa.rootRotation.caKey = new Uint8Array();
   }
   const config = copy.spec?.caConfig;
-  if (config !== undefined) config.signingCaKey = new Uint8Array();
+  if (config !== undefined) {
+    // Whoever sends the spec back must not seem to ask for that root again.
+    config.signingCaKey = new Uint8Array();
+    config.signingCaCert = new Uint8Array();
+  }
   return copy;
 }

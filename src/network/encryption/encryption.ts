@@ -85,7 +85,7 @@ export class Encryption {
     this.own = new OwnKeys({ environment, identity: () => identity.current(), underlayAddress });
     const mtu = parts.datapath.containerMtu + TUNNEL_OVERHEAD_BYTES - WIREGUARD_OVERHEAD_BYTES;
     this.devices = new DeviceSet(parts.devices, mtu);
-    this.unsubscribe = identity.subscribe(() => this.own.resign());
+    this.unsubscribe = identity.subscribe(() => this.certified());
   }
 
   /** Takes over keys and devices of the last process. */
@@ -193,6 +193,14 @@ export class Encryption {
   underlayOf(tunnelAddress: string): string | undefined {
     const wanted = wantedPeers(this.peers).find((peer) => peer.tunnelAddress === tunnelAddress);
     return wanted?.endpoint.replace(/:\d+$/, '');
+  }
+
+  /** This node's certificate or root has changed. */
+  private certified(): void {
+    this.own.resign();
+    if (this.known.judgeAgain() === 'unchanged') return;
+    this.stored = false;
+    this.watch();
   }
 
   /** Called now and then: does what is due. */

@@ -12,7 +12,7 @@ import {
   EncryptionKeyRecordSchema,
   EncryptionKeysSchema,
 } from '../../model/gen/skep/network/v1/tables_pb.js';
-import { isSignedBy, readNodeCertificate } from '../../rpc/identity/root-ca.js';
+import { isSignedBy, readNodeCertificate, withIntermediates } from '../../rpc/identity/root-ca.js';
 import type { TlsIdentity } from '../../rpc/types.js';
 import { isUnicast } from '../addresses.js';
 import { ENTRY_BYTES_MAX, KEY_CLOCK_SKEW_MS } from '../limits.js';
@@ -130,7 +130,9 @@ export function readKeyRecord(bytes: Uint8Array, judge: RecordJudge): ReadRecord
 function certifiedNode(certificate: X509Certificate, judge: RecordJudge): string | undefined {
   const pem = certificate.toString();
   const { identity, nowMs } = judge;
-  if (!isSignedBy(pem, identity.rootCaPem)) return undefined;
+  // While the root rotates, nodes have certificates of the next one: so has this node, or will.
+  const issuers = withIntermediates(identity.rootCaPem, identity.certificatePem);
+  if (!isSignedBy(pem, issuers)) return undefined;
   try {
     const facts = readNodeCertificate(pem);
     const own = readNodeCertificate(identity.certificatePem);

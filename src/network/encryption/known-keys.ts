@@ -26,6 +26,8 @@ export type KeyEventOutcome = 'changed' | 'unchanged' | RecordRefusal | 'replaye
 /** Records by node id. */
 export class KnownKeys {
   private readonly known = new Map<string, Known>();
+  /** The last record of each node whose certificate does not lead to a root known here, yet. */
+  private readonly uncertified = new Map<string, { networkId: string; value: Uint8Array }>();
   private readonly identity: () => TlsIdentity;
   private readonly nowMs: () => number;
 
@@ -47,6 +49,16 @@ export class KnownKeys {
     // A failed node's packets may go on without its skepd.
     if (event.reason === 'owner-failed') return 'unchanged';
     return this.leave(owner, networkId) ? 'changed' : 'unchanged';
+  }
+
+  /** This node has another certificate or root: looks again at what it could not judge. */
+  judgeAgain(): KeyEventOutcome {
+    const waiting = [...this.uncertified];
+    this.uncertified.clear();
+    const outcomes = waiting.map(([owner, { networkId, value }]) =>
+      this.learn(owner, networkId, value),
+    );
+    return outcomes.includes('changed') ? 'changed' : 'unchanged';
   }
 
   /** A network is no longer followed here. */
@@ -81,7 +93,12 @@ export class KnownKeys {
     if (former === undefined && this.known.size >= KEY_RECORDS_MAX) return 'too-many';
     const judge = { owner, identity: this.identity(), nowMs: this.nowMs() };
     const read = readKeyRecord(value, judge);
-    if (read.kind === 'refused') return read.why;
+    if (read.kind === 'refused') {
+      const hasRoom = this.uncertified.has(owner) || this.uncertified.size < KEY_RECORDS_MAX;
+      if (read.why === 'certificate' && hasRoom) this.uncertified.set(owner, { networkId, value });
+      return read.why;
+    }
+    this.uncertified.delete(owner);
     if (former !== undefined && read.keys.sequence <= former.keys.sequence) return 'replayed';
     const networks = new Set(former?.networks ?? []);
     networks.delete(FROM_FILE);

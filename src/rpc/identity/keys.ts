@@ -3,6 +3,7 @@
  * subject, as a stock engine's: the manager decides what the certificate says.
  */
 import { createPrivateKey, KeyObject, webcrypto, X509Certificate } from 'node:crypto';
+import { SkepError } from '../../model/errors.js';
 import { KEY_ALGORITHM, x509 } from './x509-provider.js';
 
 /** A new private key and the request to have it certified. */
@@ -21,10 +22,43 @@ export function privateKeyPem(key: webcrypto.CryptoKey): string {
   return KeyObject.from(key).export({ type: 'pkcs8', format: 'pem' }).toString();
 }
 
-/** The WebCrypto signing key of a P-256 private key in PEM (PKCS#8 or SEC 1). */
-export async function signingKey(pem: string): Promise<webcrypto.CryptoKey> {
-  const pkcs8 = createPrivateKey(pem).export({ type: 'pkcs8', format: 'der' });
-  return webcrypto.subtle.importKey('pkcs8', pkcs8, KEY_ALGORITHM, false, ['sign']);
+/** How to sign with a key, as WebCrypto wants it told. */
+export type SigningAlgorithm =
+  | { readonly name: 'ECDSA'; readonly namedCurve: string; readonly hash: string }
+  | { readonly name: 'RSASSA-PKCS1-v1_5'; readonly hash: string };
+
+/** A private key that certificates are signed with. */
+export interface SigningKey {
+  readonly key: webcrypto.CryptoKey;
+  readonly algorithm: SigningAlgorithm;
+}
+
+const CURVES: Readonly<Record<string, SigningAlgorithm>> = {
+  prime256v1: { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' },
+  secp384r1: { name: 'ECDSA', namedCurve: 'P-384', hash: 'SHA-384' },
+  secp521r1: { name: 'ECDSA', namedCurve: 'P-521', hash: 'SHA-512' },
+};
+const RSA: SigningAlgorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
+
+/**
+ * The signing key in a PEM (PKCS#8, SEC 1 or PKCS#1): ECDSA on P-256, P-384 or P-521, or RSA.
+ * @throws SkepError invalid_argument `malformed private key` | `unsupported key algorithm`
+ */
+export async function signingKey(pem: string): Promise<SigningKey> {
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(pem);
+  } catch (cause) {
+    throw new SkepError('invalid_argument', 'malformed private key', { cause });
+  }
+  const curve = key.asymmetricKeyDetails?.namedCurve ?? '';
+  const algorithm = key.asymmetricKeyType === 'rsa' ? RSA : CURVES[curve];
+  if (algorithm === undefined) {
+    throw new SkepError('invalid_argument', 'unsupported key algorithm');
+  }
+  const pkcs8 = key.export({ type: 'pkcs8', format: 'der' });
+  const imported = await webcrypto.subtle.importKey('pkcs8', pkcs8, algorithm, false, ['sign']);
+  return { key: imported, algorithm };
 }
 
 /** A fresh key with its certificate request. */

@@ -4,9 +4,6 @@
  */
 import { SkepError } from '../../model/errors.js';
 
-/** Header of the key that encrypts the raft log and snapshots, in base64. */
-export const RAFT_DEK_HEADER = 'raft-dek';
-
 /** Headers of a PEM block. */
 export type PemHeaders = Readonly<Record<string, string>>;
 

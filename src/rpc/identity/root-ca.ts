@@ -28,6 +28,12 @@ export interface RootCa {
   readonly privateKeyPem: string;
 }
 
+/** What node certificates are signed with. */
+export interface SigningCa extends RootCa {
+  /** Goes behind each certificate, so that it also leads to another root. */
+  readonly intermediatePem?: string;
+}
+
 /** What a node certificate says. */
 export interface NodeCertificateTemplate {
   readonly csrPem: string;
@@ -67,7 +73,7 @@ export async function createRootCa(env: Environment): Promise<RootCa> {
  * @throws SkepError invalid_argument if the request is malformed or not signed by its key
  */
 export async function issueNodeCertificate(
-  root: RootCa,
+  root: SigningCa,
   template: NodeCertificateTemplate,
   env: Environment,
 ): Promise<string> {
@@ -79,16 +85,18 @@ export async function issueNodeCertificate(
   const nowMs = env.clock.nowMs();
   const lifetimeMs = Math.max(template.lifetimeMs, NODE_CERTIFICATE_LIFETIME_MS_MIN);
   const issuer = new x509.X509Certificate(root.certificatePem);
+  const signer = await signingKey(root.privateKeyPem);
   const { KeyUsageFlags } = x509;
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: newSerial(env.random),
     subject: `O=${clusterId}, OU=${unit}, CN=${nodeId}`,
-    issuer: issuer.subject,
+    // As it stands there, byte for byte: verifiers compare names so.
+    issuer: issuer.subjectName,
     notBefore: new Date(nowMs - CERTIFICATE_BACKDATE_MS),
     notAfter: new Date(nowMs + lifetimeMs),
-    signingAlgorithm: KEY_ALGORITHM,
+    signingAlgorithm: signer.algorithm,
     publicKey: request.publicKey,
-    signingKey: await signingKey(root.privateKeyPem),
+    signingKey: signer.key,
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(
@@ -96,11 +104,49 @@ export async function issueNodeCertificate(
         true,
       ),
       new x509.ExtendedKeyUsageExtension([SERVER_AUTH, CLIENT_AUTH]),
-      await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+      new x509.AuthorityKeyIdentifierExtension(await subjectKeyId(issuer)),
       new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: 'dns', value }))),
     ],
   });
+  return `${certificate.toString('pem')}\n${root.intermediatePem ?? ''}`;
+}
+
+/**
+ * A certificate of the new root's name and key, signed by the old root: whatever the new root
+ * issues then also leads to the old one (SwarmKit CrossSignCACertificate).
+ */
+export async function crossSign(
+  newRootPem: string,
+  old: RootCa,
+  env: Environment,
+): Promise<string> {
+  const subject = new x509.X509Certificate(newRootPem);
+  const issuer = new x509.X509Certificate(old.certificatePem);
+  const signer = await signingKey(old.privateKeyPem);
+  const { KeyUsageFlags } = x509;
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: newSerial(env.random),
+    subject: subject.subjectName,
+    issuer: issuer.subjectName,
+    notBefore: new Date(env.clock.nowMs() - CERTIFICATE_BACKDATE_MS),
+    notAfter: new Date(Math.min(subject.notAfter.getTime(), issuer.notAfter.getTime())),
+    signingAlgorithm: signer.algorithm,
+    publicKey: subject.publicKey,
+    signingKey: signer.key,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+      new x509.SubjectKeyIdentifierExtension(await subjectKeyId(subject)),
+      new x509.AuthorityKeyIdentifierExtension(await subjectKeyId(issuer)),
+    ],
+  });
   return `${certificate.toString('pem')}\n`;
+}
+
+/** The key id that a certificate gives itself, or the usual one; in hex. */
+async function subjectKeyId(certificate: x509.X509Certificate): Promise<string> {
+  const own = certificate.getExtension(x509.SubjectKeyIdentifierExtension);
+  return (own ?? (await x509.SubjectKeyIdentifierExtension.create(certificate.publicKey))).keyId;
 }
 
 /** SHA-256 of a root bundle exactly as served; join tokens carry it. */
@@ -157,10 +203,33 @@ export function parseBundle(bundlePem: string): readonly X509Certificate[] {
   }
 }
 
-/** Whether one of the roots in `bundlePem` signed `certificatePem`. */
-export function isSignedBy(certificatePem: string, bundlePem: string): boolean {
-  const certificate = new X509Certificate(certificatePem);
-  return parseBundle(bundlePem).some((root) => certificate.verify(root.publicKey));
+/**
+ * Whether one of the roots in `bundlePem` signed the first certificate of `chainPem`, itself or
+ * through the certificates that follow it there.
+ */
+export function isSignedBy(chainPem: string, bundlePem: string): boolean {
+  return issuerOf(chainPem, bundlePem) !== undefined;
+}
+
+/**
+ * The certificate that signed the first one of `chainPem`: a root of `bundlePem`, or one that
+ * follows in the chain and leads to a root. Times are not looked at.
+ */
+export function issuerOf(chainPem: string, bundlePem: string): X509Certificate | undefined {
+  const roots = parseBundle(bundlePem);
+  const [certificate, ...intermediates] = parseBundle(chainPem);
+  if (certificate === undefined) return undefined;
+  const signs = (issuer: X509Certificate, subject: X509Certificate): boolean =>
+    issuer.ca && subject.verify(issuer.publicKey);
+  const trusted = intermediates.filter((ca) => roots.some((root) => signs(root, ca)));
+  return [...roots, ...trusted].find((issuer) => signs(issuer, certificate));
+}
+
+/** A root bundle together with those of the chain's certificates that lead to it. */
+export function withIntermediates(bundlePem: string, chainPem: string): string {
+  const [, ...intermediates] = parseBundle(chainPem);
+  const trusted = intermediates.filter((ca) => isSignedBy(ca.toString(), bundlePem));
+  return [bundlePem, ...trusted.map((ca) => ca.toString())].join('\n');
 }
 
 async function verifiedRequest(csrPem: string): Promise<x509.Pkcs10CertificateRequest> {

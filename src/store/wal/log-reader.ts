@@ -100,10 +100,13 @@ class Replay {
 
   /** A snapshot of the leader that does not fit the entries replaces them. */
   #takeMarker(marker: SnapshotMarker): void {
+    // The same snapshot once more, written with another key.
+    if (marker.index === this.marker.index && marker.term === this.marker.term) return;
     this.marker = marker;
-    const fits = this.entries.some(
-      (entry) => entry.index === marker.index && entry.term === marker.term,
-    );
+    // An own snapshot may stand behind entries that follow it, with those before it removed already.
+    const fits =
+      this.entries[0]?.index === marker.index + 1 ||
+      this.entries.some(({ index, term }) => index === marker.index && term === marker.term);
     if (!fits) this.entries = [];
   }
 }

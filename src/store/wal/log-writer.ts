@@ -1,7 +1,7 @@
 /** The main thread's end of the writer thread: orders out, outcomes as promises. */
 import { Worker } from 'node:worker_threads';
 import { SkepError } from '../../model/errors.js';
-import type { PlainRecord } from './record.js';
+import type { DataKey, PlainRecord } from './record.js';
 import {
   packRecords,
   type WriterAnswer,
@@ -64,6 +64,11 @@ export class LogWriter {
   /** Tries to prepare the spare segment; {@link noSpace} then says whether that went well. */
   async prepareSpare(): Promise<void> {
     await this.#order({ kind: 'prepareSpare' });
+  }
+
+  /** Encrypts with `key` from here on; begins a new segment, so that older ones can go. */
+  async useKey(key: DataKey): Promise<void> {
+    await this.#order({ kind: 'useKey', key });
   }
 
   /** Finishes what was ordered, flushes and ends the thread. */

@@ -47,10 +47,15 @@ export interface RaftStorage {
   /** Why no new entries should be taken, or undefined while there is room on the disk. */
   readonly noSpace: string | undefined;
   append(batch: StorageBatch): Promise<void>;
-  /** Makes a snapshot durable, then removes what it replaces. */
-  saveSnapshot(snapshot: StoredSnapshot): Promise<void>;
+  /**
+   * Makes a snapshot durable, then removes what it replaces, but for the last `keptEntries`
+   * (default {@link KEPT_ENTRIES}).
+   */
+  saveSnapshot(snapshot: StoredSnapshot, keptEntries?: number): Promise<void>;
   /** The newest saved snapshot with its data; undefined when there is none. */
   loadSnapshot(): Promise<StoredSnapshot | undefined>;
+  /** Encrypts with `key` whatever is written from now on. */
+  useKey(key: DataKey): Promise<void>;
   /** Looks again whether there is room on the disk. */
   checkSpace(): Promise<void>;
   close(): Promise<void>;
@@ -152,7 +157,11 @@ export async function openStorage(
       return writer.noSpace;
     },
     append: (batch) => writer.append(recordsOf(batch), batch.sync),
-    saveSnapshot: (saved) => snapshots.save(saved, writer),
+    saveSnapshot: (saved, keptEntries = KEPT_ENTRIES) => snapshots.save(saved, writer, keptEntries),
+    async useKey(key) {
+      cipher.use(key);
+      await writer.useKey(key);
+    },
     loadSnapshot: () => snapshots.load(),
     checkSpace: () => writer.prepareSpare(),
     async close() {
@@ -189,7 +198,7 @@ class SnapshotStore {
     this.#index = index;
   }
 
-  async save(snapshot: StoredSnapshot, writer: LogWriter): Promise<void> {
+  async save(snapshot: StoredSnapshot, writer: LogWriter, keptEntries: number): Promise<void> {
     await writeSnapshotFile(this.#directory, snapshot, this.#cipher);
     const marker = encodeMarker({ index: snapshot.index, term: snapshot.term });
     await writer.append([{ type: 'snapshotMarker', plain: marker }], true);
@@ -199,7 +208,7 @@ class SnapshotStore {
     if (previous !== snapshot.index && previous !== 0) {
       await rm(pathIn(this.#directory, snapshotName(previous)), { force: true });
     }
-    await writer.removeThrough(snapshot.index - KEPT_ENTRIES);
+    await writer.removeThrough(snapshot.index - keptEntries);
   }
 
   async load(): Promise<StoredSnapshot | undefined> {

@@ -87,17 +87,25 @@ export function recordBytes(plainBytes: number): number {
 /** Encrypts with the first of the keys, decrypts with any. */
 export class RecordCipher {
   readonly #keys = new Map<number, Uint8Array>();
-  readonly #current: DataKey;
+  #current: DataKey;
 
   constructor(keys: readonly DataKey[]) {
     const [current] = keys;
     invariant(current !== undefined, 'the log needs a data encryption key');
     this.#current = current;
-    for (const { keyId, key } of keys) {
-      invariant(key.length === 32, 'a data encryption key has 32 bytes');
-      invariant(keyId >= 0 && keyId < 2 ** 32, 'a key id has 32 bits');
-      this.#keys.set(keyId, key);
-    }
+    for (const key of keys) this.#add(key);
+  }
+
+  /** Encrypts with `key` from now on; what older keys encrypted stays readable. */
+  use(key: DataKey): void {
+    this.#add(key);
+    this.#current = key;
+  }
+
+  #add({ keyId, key }: DataKey): void {
+    invariant(key.length === 32, 'a data encryption key has 32 bytes');
+    invariant(keyId >= 0 && keyId < 2 ** 32, 'a key id has 32 bits');
+    this.#keys.set(keyId, key);
   }
 
   /** The framed bytes of a record for this place. */

@@ -131,6 +131,11 @@ export class SegmentWriter {
     this.#hasSpare = true;
   }
 
+  /** Closes the present segment and begins the next, whether there is room or not. */
+  beginSegment(): void {
+    this.#cut(0);
+  }
+
   /** Removes segments with nothing but entries up to `index`. */
   removeThrough(index: number): void {
     let removed = false;

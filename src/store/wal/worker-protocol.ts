@@ -21,6 +21,7 @@ export type WriterOrder =
     }
   | { readonly kind: 'removeThrough'; readonly id: number; readonly index: number }
   | { readonly kind: 'prepareSpare'; readonly id: number }
+  | { readonly kind: 'useKey'; readonly id: number; readonly key: DataKey }
   | { readonly kind: 'close'; readonly id: number };
 
 /** Answers; after `failed` the thread does nothing more. */

@@ -17,7 +17,8 @@ import {
 const port = parentPort;
 invariant(port !== null, 'the writer thread is started as a worker');
 const data = workerData as WriterThreadData;
-const writer = new SegmentWriter({ ...data, cipher: new RecordCipher(data.keys) });
+const cipher = new RecordCipher(data.keys);
+const writer = new SegmentWriter({ ...data, cipher });
 let hasFailed = false;
 
 function answer(message: WriterAnswer): void {
@@ -56,6 +57,12 @@ function execute(order: WriterOrder): void {
     case 'prepareSpare':
       prepareSpare();
       answer({ kind: 'done', id: order.id });
+      return;
+    case 'useKey':
+      cipher.use(order.key);
+      writer.beginSegment();
+      answer({ kind: 'done', id: order.id });
+      prepareSpare();
       return;
     case 'close':
       writer.close();

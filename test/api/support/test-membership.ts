@@ -156,6 +156,11 @@ export class TestMembership implements SwarmMembership {
     return Promise.reject(new SkepError('already_exists', 'swarm is not locked'));
   }
 
+  backup(): Promise<void> {
+    this.manager();
+    return Promise.reject(new SkepError('unimplemented', 'there is nothing on disk here'));
+  }
+
   /** The store of the running manager. */
   get store(): MemoryStore {
     if (this.running === undefined) throw new Error('no manager runs');

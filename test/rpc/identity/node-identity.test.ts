@@ -10,6 +10,8 @@ import { NodeIdentity } from '../../../src/rpc/identity/node-identity.js';
 import type { TlsIdentity } from '../../../src/rpc/types.js';
 import { testIdentity } from '../test-cluster.js';
 
+const KEY_9 = new Uint8Array(32).fill(9);
+
 interface Fixture {
   readonly state: string;
   readonly founding: NewCluster;
@@ -33,26 +35,28 @@ void t.test('what is stored is loaded, keys with mode 0600', async (t) => {
   await created.setRaftDataKey(Buffer.alloc(32, 9));
   t.equal(statSync(file('swarm-node.key')).mode & 0o777, 0o600);
   t.equal(statSync(file('swarm-node.crt')).mode & 0o777, 0o644);
-  t.match(readFileSync(file('swarm-node.key'), 'utf8'), /\nraft-dek: CQkJ/);
+  t.match(readFileSync(file('swarm-node.key'), 'utf8'), /\nraft-dek: AAEAAAAJCQkJ/);
   const loaded = await NodeIdentity.load(state);
   t.same(loaded?.current(), founding.identity);
-  t.same(loaded?.raftDataKey(), Buffer.alloc(32, 9));
+  t.same(loaded?.raftKeys(), { current: { keyId: 1, key: KEY_9 }, needsRotation: false });
   t.match(loaded?.facts(), { nodeId: founding.node.id, role: 'manager' });
 });
 
 void t.test('a renewed certificate keeps the headers and is announced', async (t) => {
   const { state, founding } = await setUp(t);
-  const identity = await NodeIdentity.create(state, founding.identity, { 'raft-dek': 'AAAA' });
+  const identity = await NodeIdentity.create(state, founding.identity, {
+    raftDataKey: Buffer.alloc(32, 1),
+  });
   const heard: TlsIdentity[] = [];
   const unsubscribe = identity.subscribe((next) => heard.push(next));
   const renewed = await testIdentity(founding, founding.node.id, 'worker');
-  await Promise.all([identity.setRaftDataKey(Buffer.from('k2')), identity.replace(renewed)]);
+  await Promise.all([identity.setRaftDataKey(KEY_9), identity.replace(renewed)]);
   unsubscribe();
   await identity.replaceRoot(renewed.rootCaPem);
   t.same(heard, [renewed]);
   const loaded = await NodeIdentity.load(state);
   t.same(loaded?.current(), renewed);
-  t.same(loaded?.raftDataKey(), Buffer.from('k2'));
+  t.same(loaded?.raftKeys()?.current.key, KEY_9);
   t.equal(loaded?.facts().role, 'worker');
 });
 

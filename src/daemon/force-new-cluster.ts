@@ -1,0 +1,77 @@
+/**
+ * `docker swarm init --force-new-cluster`: a manager goes on alone with all it knows. Certificates,
+ * services, tasks and workers stay; the other managers are workers from then on, should they come
+ * back.
+ */
+import { clone, create } from '@bufbuild/protobuf';
+import type { InitRequest } from '../api/types.js';
+import { unlockKeysFor } from '../manager/ca/unlock-keys.js';
+import { theCluster } from '../manager/control/cluster-control.js';
+import { ClusterSchema, NodeSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { NodeSpecSchema } from '../model/gen/docker/swarmkit/v1/specs_pb.js';
+import { NodeRole } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { NodeIdentity } from '../rpc/identity/node-identity.js';
+import { forceSoleMember } from '../store/sole-member.js';
+import type { WriteTransaction } from '../store/types.js';
+import { foundingNode } from './new-cluster.js';
+import type { NodeRecord } from './node-state.js';
+import { statePaths } from './options.js';
+import type { NodeContext, RunningNode } from './running-node.js';
+import { startManagerNode } from './start-node.js';
+import { dataKeys, openStore } from './store-runtime.js';
+
+/** In the objects of a cluster that has one manager from now on: nobody else is one. */
+export function onlyManager(
+  write: WriteTransaction,
+  self: { readonly nodeId: string; readonly address: string; readonly raftId: bigint },
+): void {
+  for (const node of write.find('node', { by: 'all' })) {
+    if (node.id === self.nodeId) {
+      write.update('node', foundingNode(node, self.raftId, self.address));
+      continue;
+    }
+    if (node.role !== NodeRole.MANAGER && node.spec?.desiredRole !== NodeRole.MANAGER) continue;
+    const copy = clone(NodeSchema, node);
+    copy.role = NodeRole.WORKER;
+    copy.spec ??= create(NodeSpecSchema);
+    copy.spec.desiredRole = NodeRole.WORKER;
+    delete copy.managerStatus;
+    write.update('node', copy);
+  }
+}
+
+/**
+ * Rewrites the raft state of this manager, which must not run, and starts it as a cluster of its
+ * own. @throws SkepError as the opening of raft state does
+ */
+export async function forceNewCluster(
+  context: NodeContext,
+  record: NodeRecord,
+  identity: NodeIdentity,
+  request: InitRequest,
+): Promise<RunningNode> {
+  const { environment, options } = context;
+  const { nodeId } = identity.facts();
+  const address = record.value.AdvertiseAddr;
+  await forceSoleMember(
+    { directory: statePaths(options.stateDir).raft, keys: dataKeys(identity) },
+    {
+      environment,
+      nodeId,
+      address,
+      change: (write, raftId) => onlyManager(write, { nodeId, address, raftId: BigInt(raftId) }),
+    },
+  );
+  const runtime = await openStore(context, identity);
+  const node = await startManagerNode(context, record, identity, runtime);
+  await runtime.store.update((write) => {
+    const old = theCluster(write);
+    const cluster = clone(ClusterSchema, request.applySpec(old));
+    const forced = old.spec?.caConfig?.forceRotate ?? 0n;
+    // Zero in a request of this kind means "not said"; taken literally it would rotate the root.
+    if (cluster.spec?.caConfig !== undefined) cluster.spec.caConfig.forceRotate ||= forced;
+    cluster.unlockKeys = unlockKeysFor(cluster, false, environment.random);
+    write.update('cluster', cluster);
+  });
+  return node;
+}
