@@ -3,6 +3,7 @@
  * work while this manager leads.
  */
 import { AgentServices } from '../manager/agent-services.js';
+import { CfsslAuthority } from '../manager/ca/external-ca.js';
 import type { ManagerGroup } from '../manager/control/node-control.js';
 import { StoreControl } from '../manager/control/store-control.js';
 import { LeaderLoops } from '../manager/leader-loops.js';
@@ -72,11 +73,13 @@ export class RunningManager {
     const { store } = runtime;
     const { nodeId, clusterId } = identity.facts();
     this.parts = parts;
+    const external = new CfsslAuthority(() => identity.current());
     this.services = new AgentServices({
       store,
       env,
       logger,
       clusterId,
+      external,
       self: { nodeId, addr: `${advertise.host}:${advertise.port}` },
       disconnectNode: (id) => {
         this.server.disconnectNode(id);
@@ -96,7 +99,7 @@ export class RunningManager {
     // One manager: it is the whole group, and nothing of the group can be removed.
     const managers: ManagerGroup = { isMember: (id) => id === nodeId, canRemove: () => false };
     this.access = {
-      control: new StoreControl({ store, environment: env, managers }),
+      control: new StoreControl({ store, environment: env, managers, external }),
       store,
       logs: this.services.logs,
     };

@@ -9,6 +9,7 @@ import type { Store } from '../store/types.js';
 import { registerCa } from './ca/ca-routes.js';
 import { CertificateAuthority } from './ca/certificate-authority.js';
 import { ClusterAccess } from './ca/cluster-access.js';
+import { type ExternalAuthority, NO_EXTERNAL_AUTHORITY } from './ca/external-ca.js';
 import { RootRotation } from './ca/root-rotation.js';
 import { Dispatcher } from './dispatcher/dispatcher.js';
 import { registerDispatcher } from './dispatcher/dispatcher-routes.js';
@@ -29,6 +30,8 @@ export interface AgentServicesOptions {
   readonly self: ManagerPeer;
   /** Cuts the connections of a removed node; `RpcServer.disconnectNode`. */
   readonly disconnectNode: (nodeId: string) => void;
+  /** Signs in place of the cluster's key where one is set. */
+  readonly external?: ExternalAuthority;
   /** False: the manager token admits nobody; default true. */
   readonly admitsManagers?: boolean;
   /** Whether a node's data path answered lately; without it a silent agent means a dead node. */
@@ -52,8 +55,10 @@ export class AgentServices {
     const { store, env, logger, clusterId, admitsManagers = true } = options;
     this.#options = options;
     this.access = new ClusterAccess({ store, clusterId, onRemoved: options.disconnectNode });
-    this.authority = new CertificateAuthority({ store, clusterId, env, logger, admitsManagers });
-    this.rotation = new RootRotation({ store, clusterId, env, logger });
+    const { external = NO_EXTERNAL_AUTHORITY } = options;
+    const ca = { store, clusterId, env, logger };
+    this.authority = new CertificateAuthority({ ...ca, admitsManagers, external });
+    this.rotation = new RootRotation(ca);
     this.dispatcher = new Dispatcher(options);
     this.keys = new KeyManager({ store, clusterId, env, logger });
     this.logs = new LogBroker({ store, env });

@@ -175,6 +175,8 @@ export class RpcServer {
       handler(socket, connection.peer);
       return;
     }
+    // Stock engines name no protocol once they have renewed their certificate, and speak HTTP/2.
+    if (socket.alpnProtocol === false) socket.alpnProtocol = 'h2';
     if (socket.alpnProtocol !== 'h2') {
       socket.destroy();
       return;

@@ -5,14 +5,15 @@
  */
 import { existsSync, rmSync, statSync } from 'node:fs';
 import t from 'tap';
-import { must, run, waitFor } from '../testbed/commands.js';
-import { WEB_IMAGE } from '../testbed/layout.js';
+import { must, waitFor } from '../testbed/commands.js';
+import { packageRoot, WEB_IMAGE } from '../testbed/layout.js';
 import { formSwarm, managerOf, runningTasks, waitForReplicas } from '../testbed/swarm.js';
 import {
   askWho,
   docker,
   down,
   type Host,
+  inHost,
   killSkepd,
   mustDocker,
   restartSkepd,
@@ -83,9 +84,10 @@ void t.test('backup, restore and a new cluster by force', async (t) => {
       const elsewhere = await skep(worker, ['backup', `${worker.directory}/no.tar`]);
       t.match(elsewhere, { code: 1, stderr: /Worker nodes can't be used to view or modify/ });
       t.notOk(existsSync(`${worker.directory}/no.tar`));
+      const program = `${packageRoot()}/dist/src/cli/main.js`;
       const restore = async (from: string) =>
-        await run(process.execPath, [
-          ...['dist/src/cli/main.js', 'restore', from, '--state-dir', manager.skepState],
+        await inHost(manager, [
+          ...[process.execPath, program, 'restore', from, '--state-dir', manager.skepState],
         ]);
       t.match(await restore(file), { code: 1, stderr: /uses .*: stop it first/ });
       await killSkepd(manager);

@@ -186,6 +186,22 @@ void t.test(
   },
 );
 
+void t.test('clients that name no protocol are spoken HTTP/2 with', async (t) => {
+  const cluster = await start(t);
+  const identity = await cluster.identity('renewed');
+  const port = Number(cluster.addr.split(':')[1]);
+  const socket = tls.connect({
+    ...{ port, host: '127.0.0.1', servername: 'swarm-manager', ca: identity.rootCaPem },
+    ...{ cert: identity.certificatePem, key: identity.privateKeyPem },
+  });
+  await new Promise((resolve) => socket.once('secureConnect', resolve));
+  t.equal(socket.alpnProtocol, false);
+  const session = http2.connect(`https://${cluster.addr}`, { createConnection: () => socket });
+  t.teardown(() => session.destroy());
+  const path = { ':path': '/docker.swarmkit.v1.CA/GetRootCACertificate' };
+  t.equal((await call(session, path, frame(Buffer.alloc(0)))).status, '0');
+});
+
 void t.test('random frames and connections reset at random points do no harm', async (t) => {
   // Some of these leave the server with a socket that says nothing: pings end it.
   const cluster = await startTestCluster({ server: { pingIntervalMs: 300, pingTimeoutMs: 500 } });

@@ -15,7 +15,11 @@ import {
   type NodeCertificateStatusResponse,
   NodeCertificateStatusResponseSchema,
 } from '../../model/gen/docker/swarmkit/v1/ca_pb.js';
-import { type Node, NodeSchema } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  type Cluster,
+  type Node,
+  NodeSchema,
+} from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   NodeSpec_Availability,
   NodeSpec_Membership,
@@ -30,14 +34,25 @@ import {
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { newId } from '../../model/ids.js';
 import type { Logger } from '../../observe/logger.js';
-import { issueNodeCertificate, type SigningCa } from '../../rpc/identity/root-ca.js';
+import {
+  issueNodeCertificate,
+  type NodeCertificateTemplate,
+  type SigningCa,
+} from '../../rpc/identity/root-ca.js';
 import { CSR_BYTES_MAX, NODE_CERTIFICATE_LIFETIME_MS } from '../../rpc/limits.js';
 import type { Store, StoreEvent } from '../../store/types.js';
-import { NODE_ID_ATTEMPTS_MAX, STATUS_WAIT_MS_MAX, STATUS_WAITS_MAX } from './constants.js';
+import {
+  NODE_ID_ATTEMPTS_MAX,
+  SIGNING_RETRY_MS,
+  STATUS_WAIT_MS_MAX,
+  STATUS_WAITS_MAX,
+} from './constants.js';
+import { type ExternalAuthority, externalUrls, NO_EXTERNAL_AUTHORITY } from './external-ca.js';
 
 /** Signs certificates while it runs; runs on the leader only. */
 export class CertificateAuthority {
   readonly #store: Store;
+  readonly #external: ExternalAuthority;
   readonly #admitsManagers: boolean;
   readonly #clusterId: string;
   readonly #env: Environment;
@@ -53,10 +68,13 @@ export class CertificateAuthority {
     clusterId: string;
     env: Environment;
     logger: Logger;
+    /** Signs in place of the cluster's key where one is set for the root; default: none can be reached. */
+    external?: ExternalAuthority;
     /** False: the manager token admits nobody; default true. */
     admitsManagers?: boolean;
   }) {
     this.#admitsManagers = options.admitsManagers ?? true;
+    this.#external = options.external ?? NO_EXTERNAL_AUTHORITY;
     this.#store = options.store;
     this.#clusterId = options.clusterId;
     this.#env = options.env;
@@ -237,8 +255,17 @@ export class CertificateAuthority {
       } catch (error) {
         // The request stays pending in the store: the next leader, or the node's next try, has it.
         this.#logger.error({ error, nodeId }, 'signing a node certificate failed');
+        this.#retryLater(nodeId);
       }
     }
+  }
+
+  #retryLater(nodeId: string): void {
+    this.#env.clock.setTimer(SIGNING_RETRY_MS, () => {
+      if (this.#unsubscribe === undefined) return;
+      const node = this.#store.view((read) => read.get('node', nodeId));
+      if (node !== undefined) this.#enqueue(node);
+    });
   }
 
   async #sign(nodeId: string): Promise<void> {
@@ -248,30 +275,44 @@ export class CertificateAuthority {
     }));
     const request = node?.certificate;
     const root = cluster?.rootCa;
-    const signer = root === undefined ? undefined : signerOf(root);
-    if (request === undefined || signer === undefined) return;
+    if (cluster === undefined || root === undefined || request === undefined) return;
     const next = clone(CertificateSchema, request);
     try {
-      const pem = await issueNodeCertificate(
-        signer,
-        {
-          csrPem: text(request.csr),
-          nodeId,
-          clusterId: this.#clusterId,
-          role: request.role === NodeRole.MANAGER ? 'manager' : 'worker',
-          lifetimeMs:
-            durationMs(cluster?.spec?.caConfig?.nodeCertExpiry) ?? NODE_CERTIFICATE_LIFETIME_MS,
-        },
-        this.#env,
-      );
+      const pem = await this.#issue(cluster, root, {
+        csrPem: text(request.csr),
+        nodeId,
+        clusterId: this.#clusterId,
+        role: request.role === NodeRole.MANAGER ? 'manager' : 'worker',
+        lifetimeMs:
+          durationMs(cluster.spec?.caConfig?.nodeCertExpiry) ?? NODE_CERTIFICATE_LIFETIME_MS,
+      });
       next.certificate = Buffer.from(pem);
       next.status = create(IssuanceStatusSchema, { state: IssuanceStatus_State.ISSUED });
     } catch (error) {
-      if (!(error instanceof SkepError)) throw error;
+      // An external authority that does not answer may answer later.
+      if (!(error instanceof SkepError) || error.code === 'unavailable') throw error;
       const status = { state: IssuanceStatus_State.FAILED, err: error.message };
       next.status = create(IssuanceStatusSchema, status);
     }
     await this.#storeCertificate(nodeId, request, next);
+  }
+
+  async #issue(cluster: Cluster, root: RootCA, template: NodeCertificateTemplate): Promise<string> {
+    const present = text(root.caCert);
+    const issuing = text(root.rootRotation?.caCert ?? root.caCert);
+    const urls = externalUrls(cluster.spec?.caConfig?.externalCas ?? [], issuing, present);
+    if (urls.length > 0) {
+      const pem = await this.#external.sign(urls, issuing, template);
+      return `${pem}${text(root.rootRotation?.crossSignedCaCert ?? new Uint8Array())}`;
+    }
+    const signer = signerOf(root);
+    if (signer === undefined) {
+      throw new SkepError(
+        'unavailable',
+        'the key of the root is outside, and no external CA is set',
+      );
+    }
+    return await issueNodeCertificate(signer, template, this.#env);
   }
 
   async #storeCertificate(nodeId: string, from: Certificate, to: Certificate): Promise<void> {

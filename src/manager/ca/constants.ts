@@ -21,3 +21,10 @@ export const ROTATION_BATCH_PERIOD_MS = 3_000;
 
 /** A node that was told, and reports no certificate of the new root, is told again after this. */
 export const ROTATION_ASK_AGAIN_MS = 30_000;
+
+/** A call to an external authority (SwarmKit), and the largest answer that is read. */
+export const EXTERNAL_CA_TIMEOUT_MS = 5_000;
+export const EXTERNAL_CA_ANSWER_BYTES_MAX = 1 << 20;
+
+/** Pause before a request that could not be signed is tried again. */
+export const SIGNING_RETRY_MS = 5_000;

@@ -20,6 +20,7 @@ import type { ReadTransaction, Store } from '../../store/types.js';
 import { checkSkepLabels, invalid } from './annotations.js';
 import { rotateJoinTokens } from '../ca/cluster-root.js';
 import { desiredRoot } from '../ca/desired-root.js';
+import type { ExternalAuthority } from '../ca/external-ca.js';
 import { unlockKeysFor } from '../ca/unlock-keys.js';
 import { CERTIFICATE_EXPIRY_MIN_MS } from './limits.js';
 import { isNegative } from './task-validation.js';
@@ -33,6 +34,7 @@ export class ClusterObjectControl {
   constructor(
     private readonly store: Store,
     private readonly environment: Environment,
+    private readonly external: ExternalAuthority,
   ) {}
 
   get(): Cluster {
@@ -42,7 +44,8 @@ export class ClusterObjectControl {
   async update(version: bigint, spec: ClusterSpec, rotation: ClusterRotation): Promise<Cluster> {
     checkClusterSpec(spec);
     const before = this.store.view(theCluster);
-    const rootCa = await desiredRoot(before, spec.caConfig, this.environment);
+    const tools = { env: this.environment, external: this.external };
+    const rootCa = await desiredRoot(before, spec.caConfig, tools);
     await this.store.update((write) => {
       const cluster = clone(ClusterSchema, theCluster(write));
       // The root was judged as it was: a change meanwhile is one that the caller does not know.

@@ -22,6 +22,7 @@ import type {
 } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import type { Store } from '../../store/types.js';
 import { ClusterObjectControl } from './cluster-control.js';
+import { type ExternalAuthority, NO_EXTERNAL_AUTHORITY } from '../ca/external-ca.js';
 import { NetworkControl } from './network-control.js';
 import { type ManagerGroup, NodeControl } from './node-control.js';
 import { ConfigControl, SecretControl } from './secret-control.js';
@@ -33,6 +34,8 @@ export interface StoreControlOptions {
   readonly store: Store;
   readonly environment: Environment;
   readonly managers: ManagerGroup;
+  /** Default: none can be reached. */
+  readonly external?: ExternalAuthority;
 }
 
 /** The Control API of a leading manager. */
@@ -48,7 +51,8 @@ export class StoreControl implements Control {
   constructor(options: StoreControlOptions) {
     const { store, environment } = options;
     this.store = store;
-    this.cluster = new ClusterObjectControl(store, environment);
+    const external = options.external ?? NO_EXTERNAL_AUTHORITY;
+    this.cluster = new ClusterObjectControl(store, environment, external);
     this.nodes = new NodeControl(store, environment, options.managers);
     this.networks = new NetworkControl(store, environment);
     this.services = new ServiceControl(store, environment);

@@ -72,6 +72,20 @@ export async function newCertificateRequest(): Promise<CertificateRequest> {
   return { csrPem: `${csr.toString('pem')}\n`, privateKeyPem: privateKeyPem(keys.privateKey) };
 }
 
+/** Whether a certificate is for the key that signed this request; false also if one does not parse. */
+export function keyMatchesRequest(csrPem: string, certificatePem: string): boolean {
+  try {
+    const request = new x509.Pkcs10CertificateRequest(csrPem);
+    const certified = new X509Certificate(certificatePem).publicKey.export({
+      type: 'spki',
+      format: 'der',
+    });
+    return certified.equals(Buffer.from(request.publicKey.rawData));
+  } catch {
+    return false;
+  }
+}
+
 /** Whether `keyPem` is the private key of `certificatePem`; false also if either does not parse. */
 export function keyMatchesCertificate(keyPem: string, certificatePem: string): boolean {
   try {
