@@ -5,6 +5,7 @@
 import { mkdirSync } from 'node:fs';
 import type { InitRequest, JoinRequest } from '../api/types.js';
 import { type NewCluster, newCluster } from '../manager/ca/bootstrap.js';
+import { certificatesExpired, isExpired, renewIfExpired } from '../manager/ca/expired.js';
 import { managerUnlockKey, unlockKeysFor } from '../manager/ca/unlock-keys.js';
 import { SkepError } from '../model/errors.js';
 import type { Cluster } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -127,11 +128,26 @@ export async function resumeNode(
       'data_loss',
       'the node certificate is missing: restore the state directory from a backup, or leave with --force and join again',
     );
-  if (identity.facts().role === 'manager')
-    return await startManagerNode(context, record, identity, await openStore(context, identity));
+  if (identity.facts().role === 'manager') return await resumeManager(context, record, identity);
+  if (isExpired(identity, context.environment)) throw certificatesExpired();
   const managers = [{ nodeId: '', addr: withDefaultPort(record.value.RemoteAddr) }];
   const network = makeNetwork(context, record, identity);
   return await started(new RunningNode({ context, identity, network, managers }));
+}
+
+async function resumeManager(
+  context: NodeContext,
+  record: NodeRecord,
+  identity: NodeIdentity,
+): Promise<RunningNode> {
+  const runtime = await openStore(context, identity);
+  try {
+    await renewIfExpired(identity, runtime.store, context.environment);
+    return await startManagerNode(context, record, identity, runtime);
+  } catch (error) {
+    await runtime.close();
+    throw error;
+  }
 }
 
 /** Starts a manager with its node on a store that is open; closes neither when it fails. */

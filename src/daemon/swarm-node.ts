@@ -13,6 +13,7 @@ import type {
   SwarmStatus,
 } from '../api/types.js';
 import { alreadyInSwarm, locked, noManager } from '../api/swarm-errors.js';
+import { certificatesExpired } from '../manager/ca/expired.js';
 import { managerUnlockKey } from '../manager/ca/unlock-keys.js';
 import { SkepError } from '../model/errors.js';
 import type { Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -284,6 +285,7 @@ export class SwarmNode implements SwarmMembership {
       case 'locked':
         throw noManager('locked', true);
       case 'error':
+        if (this.state.error === certificatesExpired().message) throw certificatesExpired();
         throw noManager('pending', true);
       case 'active': {
         const { manager } = this.state.node;

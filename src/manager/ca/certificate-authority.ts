@@ -34,13 +34,10 @@ import {
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { newId } from '../../model/ids.js';
 import type { Logger } from '../../observe/logger.js';
-import {
-  issueNodeCertificate,
-  type NodeCertificateTemplate,
-  type SigningCa,
-} from '../../rpc/identity/root-ca.js';
+import { issueNodeCertificate, type NodeCertificateTemplate } from '../../rpc/identity/root-ca.js';
 import { CSR_BYTES_MAX, NODE_CERTIFICATE_LIFETIME_MS } from '../../rpc/limits.js';
 import type { Store, StoreEvent } from '../../store/types.js';
+import { signingCaOf } from './cluster-root.js';
 import {
   NODE_ID_ATTEMPTS_MAX,
   SIGNING_RETRY_MS,
@@ -305,7 +302,7 @@ export class CertificateAuthority {
       const pem = await this.#external.sign(urls, issuing, template);
       return `${pem}${text(root.rootRotation?.crossSignedCaCert ?? new Uint8Array())}`;
     }
-    const signer = signerOf(root);
+    const signer = signingCaOf(root);
     if (signer === undefined) {
       throw new SkepError(
         'unavailable',
@@ -354,18 +351,6 @@ export class CertificateAuthority {
       look(signal.aborted);
     });
   }
-}
-
-/**
- * What certificates are signed with: during a rotation the new root's key, with the certificate
- * behind them that leads to the old root. Undefined when the key is not here.
- */
-function signerOf({ caCert, caKey, rootRotation }: RootCA): SigningCa | undefined {
-  const key = rootRotation?.caKey ?? caKey;
-  if (key.length === 0) return undefined;
-  if (rootRotation === undefined) return { certificatePem: text(caCert), privateKeyPem: text(key) };
-  const intermediatePem = text(rootRotation.crossSignedCaCert);
-  return { certificatePem: intermediatePem, privateKeyPem: text(key), intermediatePem };
 }
 
 function isFinal(certificate: Certificate): boolean {

@@ -18,7 +18,7 @@ import {
   RootCASchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { newJoinToken } from '../../rpc/identity/join-token.js';
-import { type RootCa, rootCaDigest } from '../../rpc/identity/root-ca.js';
+import { type RootCa, rootCaDigest, type SigningCa } from '../../rpc/identity/root-ca.js';
 import { BLACKLIST_GRACE_MS } from './constants.js';
 
 /** The stored form of a new root, with fresh join tokens. */
@@ -32,6 +32,19 @@ export function newRootCaMessage(root: RootCa, random: RandomSource): RootCA {
       manager: newJoinToken(root.certificatePem, random),
     },
   });
+}
+
+/**
+ * What certificates are signed with: during a rotation the new root's key, with the certificate
+ * behind them that leads to the old root. Undefined when the key is not in the store.
+ */
+export function signingCaOf({ caCert, caKey, rootRotation }: RootCA): SigningCa | undefined {
+  const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
+  const key = rootRotation?.caKey ?? caKey;
+  if (key.length === 0) return undefined;
+  if (rootRotation === undefined) return { certificatePem: text(caCert), privateKeyPem: text(key) };
+  const intermediatePem = text(rootRotation.crossSignedCaCert);
+  return { certificatePem: intermediatePem, privateKeyPem: text(key), intermediatePem };
 }
 
 /** A copy of `cluster` with new join tokens as asked for (`swarm join-token --rotate`). */
