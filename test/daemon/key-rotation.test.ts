@@ -125,6 +125,7 @@ void t.test('the unlock key is on disk before the log has changed', async (t) =>
     needsRotation: true,
   });
   finish();
+  await until('the end of the change', () => identity.raftKeys()?.current.keyId === 2);
 });
 
 void t.test('a change that fails is tried again, and taken up after a start', async (t) => {
