@@ -218,7 +218,10 @@ async function fillStore(
   const cluster = newClusterObject({
     cluster: {
       clusterId: newId(random),
-      rootCa: { joinTokens: { worker: 'SWMTKN-1-w-w', manager: 'SWMTKN-1-m-m' } },
+      rootCa: {
+        caKey: Buffer.from('a key'),
+        joinTokens: { worker: 'SWMTKN-1-w-w', manager: 'SWMTKN-1-m-m' },
+      },
     } as never,
     addressPools: request.defaultAddrPool.length > 0 ? request.defaultAddrPool : ['10.0.0.0/8'],
     subnetSize: request.subnetSize || 24,
