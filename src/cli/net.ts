@@ -21,6 +21,7 @@ const TCP_FLAGS: readonly (readonly [number, string])[] = [
 interface Counters {
   readonly Counters: readonly { Reason: string; Packets: number; Bytes: number }[];
   readonly Repairs: Readonly<Record<string, number>>;
+  readonly Gossip: Readonly<Record<string, number>>;
 }
 
 interface Report {
@@ -92,15 +93,28 @@ export interface TraceOptions {
 
 /** Counters that are not zero; all of them with `all`. */
 export async function netCounters(socket: string, all: boolean): Promise<readonly string[]> {
-  const { Counters, Repairs } = (await callApi(socket, 'GET', '/skep/net/counters')) as Counters;
+  const answer = (await callApi(socket, 'GET', '/skep/net/counters')) as Counters;
+  const { Counters, Repairs, Gossip } = answer;
   const shown = Counters.filter(({ Packets }) => all || Packets > 0);
   const repairs = Object.entries(Repairs)
     .filter(([, count]) => all || count > 0)
     .map(([kind, count]) => [`repaired-${kind.toLowerCase()}`, String(count), '']);
+  const gossip = Object.entries(Gossip)
+    .filter(([, count]) => all || count > 0)
+    .map(([name, count]) => [`gossip-${kebab(name)}`, String(count), '']);
   return table(
     ['REASON', 'PACKETS', 'BYTES'],
-    [...shown.map((row) => [row.Reason, String(row.Packets), String(row.Bytes)]), ...repairs],
+    [
+      ...shown.map((row) => [row.Reason, String(row.Packets), String(row.Bytes)]),
+      ...repairs,
+      ...gossip,
+    ],
   );
+}
+
+/** `droppedCrc` to `dropped-crc`. */
+function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 /** The paths to the other nodes, as this node's self-test finds them. */

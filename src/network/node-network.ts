@@ -173,7 +173,10 @@ export class NodeNetwork implements NodeNetworking {
     this.selfTest = new PathSelfTest(between);
     this.directReturn = new DirectReturn(between);
     const { repairer, selfTest, directReturn } = this;
-    this.sight = new DatapathSight({ datapath, repairer, selfTest, directReturn, clock });
+    this.sight = new DatapathSight({
+      ...{ datapath, repairer, selfTest, directReturn, clock },
+      gossipCounters: () => this.gossip.counters(),
+    });
     this.retired = new RetiredPorts(clock);
     this.taken = new TakenPorts(logger, heldPorts);
     this.settling = new Settling(clock);

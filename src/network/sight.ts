@@ -27,6 +27,7 @@ export interface SightParts {
   readonly selfTest: PathSelfTest;
   readonly directReturn: DirectReturn;
   readonly clock: Clock;
+  readonly gossipCounters: () => Readonly<Record<string, number>>;
 }
 
 /** {@link NetworkSight} over a data path. */
@@ -36,6 +37,7 @@ export class DatapathSight implements NetworkSight {
   private readonly selfTest: PathSelfTest;
   private readonly directReturn: DirectReturn;
   private readonly clock: Clock;
+  private readonly gossipCounters: () => Readonly<Record<string, number>>;
   private tracing = false;
 
   constructor(parts: SightParts) {
@@ -44,10 +46,15 @@ export class DatapathSight implements NetworkSight {
     this.selfTest = parts.selfTest;
     this.directReturn = parts.directReturn;
     this.clock = parts.clock;
+    this.gossipCounters = parts.gossipCounters;
   }
 
   counters(): readonly CounterRow[] {
     return this.datapath.counters();
+  }
+
+  gossip(): Readonly<Record<string, number>> {
+    return this.gossipCounters();
   }
 
   repairs(): RepairCounts {

@@ -110,6 +110,8 @@ export interface NodeNetworking {
 export interface NetworkSight {
   /** Drop reasons and forwarding counters since the maps were made. */
   counters(): readonly CounterRow[];
+  /** What the gossip thread has counted since it started, and how long its queues are, by name. */
+  gossip(): Readonly<Record<string, number>>;
   /** What had to be put back since skepd started. */
   repairs(): RepairCounts;
   /** The paths to the other nodes, as the self-test finds them. */

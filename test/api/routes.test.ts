@@ -206,6 +206,7 @@ void t.test('what the data path does', async (t) => {
   t.equal(refused.status, 503, refused.body);
   api.membership.networkSight = {
     counters: () => [{ reason: 'forward-tunnel', packets: 2n ** 60n, bytes: 7n }],
+    gossip: () => ({ droppedCrc: 3 }),
     repairs: () => ({ rows: 1, links: 0, parts: 2, rules: 0 }),
     paths: () => ({
       softwareChecksums: true,
@@ -260,6 +261,7 @@ void t.test('what the data path does', async (t) => {
   };
   const counters = await call(api, 'GET', '/skep/net/counters');
   t.match(counters.body, '"Reason":"forward-tunnel","Packets":1152921504606846976,"Bytes":7');
+  t.match(counters.body, '"Gossip":{"droppedCrc":3}');
   t.match(counters.body, '"Repairs":{"Rows":1,"Links":0,"Parts":2,"Rules":0}');
   t.same(JSON.parse((await call(api, 'GET', '/skep/net/paths')).body), {
     SoftwareChecksums: true,

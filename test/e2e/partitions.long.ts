@@ -45,7 +45,9 @@ async function untilNamed(hosts: readonly Host[], tasks: number): Promise<void> 
   for (const host of hosts) {
     const { id } = await containerOn(host, 'anchor');
     await waitFor(`names on ${host.name}`, LIMIT_MS, async () => {
-      const asked = await docker(host.dockerSocket, ['exec', id, 'nslookup', 'tasks.web']);
+      const asked = await docker(host.dockerSocket, [
+        ...['exec', id, 'busybox', 'timeout', '1', 'nslookup', 'tasks.web'],
+      ]);
       const found = asked.stdout.match(/^Address.*: 10\..*$/gm) ?? [];
       return found.length === tasks ? true : undefined;
     });

@@ -52,7 +52,7 @@ async function askMeanwhile(from: Host, to: Host): Promise<() => Promise<number>
   const target = (await containerOn(to, 'web')).addresses['front'] ?? '';
   const loop =
     'rm -f /tmp/stop; n=0; bad=0; while ! test -e /tmp/stop; do n=$((n+1)); ' +
-    `wget -q -T 3 -O /dev/null http://${target}/ 2>/tmp/said || bad=$((bad+1)); sleep 0.05; done; ` +
+    `busybox timeout 3 wget -q -O /dev/null http://${target}/ 2>/tmp/said || bad=$((bad+1)); sleep 0.05; done; ` +
     'echo "$n $bad"; cat /tmp/said';
   const command = ['-H', `unix://${from.dockerSocket}`, 'exec', asking.id, 'sh', '-c', loop];
   const result = run('/usr/bin/docker', command, { timeoutMs: 300_000 });
@@ -127,7 +127,9 @@ void t.test('short faults', async (t) => {
         for (const host of hosts) {
           const { id } = await containerOn(host, 'web');
           await waitFor(`names on ${host.name}`, 60_000, async () => {
-            const asked = await docker(host.dockerSocket, ['exec', id, 'nslookup', 'tasks.web']);
+            const asked = await docker(host.dockerSocket, [
+              ...['exec', id, 'busybox', 'timeout', '1', 'nslookup', 'tasks.web'],
+            ]);
             const found = asked.stdout.match(/^Address.*: 10\..*$/gm) ?? [];
             return found.length === 3 ? true : undefined;
           });

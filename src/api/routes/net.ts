@@ -43,7 +43,11 @@ export function netRoutes(context: RouteContext): readonly Route[] {
     {
       method: 'GET',
       pattern: '/skep/net/counters',
-      handler: () => json(counterFields(sight().counters(), sight().repairs())),
+      handler: () =>
+        json({
+          ...counterFields(sight().counters(), sight().repairs()),
+          Gossip: { ...sight().gossip() },
+        }),
     },
     {
       method: 'GET',
@@ -95,7 +99,7 @@ function wholeNumber(request: ApiRequest, key: string, fallback: number, max: nu
   return value;
 }
 
-function counterFields(rows: readonly CounterRow[], repairs: RepairCounts): JsonOut {
+function counterFields(rows: readonly CounterRow[], repairs: RepairCounts) {
   return {
     Counters: rows.map(({ reason, packets, bytes }) => ({
       Reason: reason,
