@@ -1,6 +1,7 @@
 /**
  * Faults of hosts and of the network between them: links down, partitions, halted and blocked daemons.
  */
+import { readFileSync } from 'node:fs';
 import { must, run } from './commands.js';
 import { CLIENT_NAMESPACE, packageRoot } from './layout.js';
 import { insideHost } from './namespaces.js';
@@ -36,7 +37,12 @@ export async function cut(cuts: readonly Cut[]): Promise<void> {
   const script = [
     `add table ${table}`,
     `delete table ${table}`,
-    `table ${table} { chain forward { type filter hook forward priority 0; ${rules.join('; ')}; } }`,
+    `table ${table} {`,
+    'chain forward {',
+    'type filter hook forward priority 0',
+    ...rules,
+    '}',
+    '}',
   ];
   await nft(script.join('\n'));
 }
@@ -66,11 +72,17 @@ async function nft(script: string): Promise<void> {
   await must('nsenter', enter, { input: script });
 }
 
-/** SIGSTOP or SIGCONT to a host's skepd. */
+/**
+ * SIGSTOP or SIGCONT to a host's skepd. The nsenter that started it stops when it sees it stopped, and
+ * would then never collect it: it goes on together with it.
+ */
 export function signalSkepd(host: Host, signal: 'SIGSTOP' | 'SIGCONT'): void {
   const pid = skepdPid(host);
   if (pid === undefined) throw new Error(`${host.name}: no skepd runs`);
   process.kill(pid, signal);
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  if (signal === 'SIGCONT' && parent > 1) process.kill(parent, signal);
 }
 
 /**

@@ -211,6 +211,26 @@ TEST(quick_restart_under_the_same_name_keeps_and_drops_entries) {
   }
 }
 
+TEST(all_restart_at_once) {
+  for (const int nodes : {3, 8}) {
+    for (uint64_t seed = 1; seed <= kSeeds; seed++) {
+      auto ring = Converged(nodes, Seeded(seed, true));
+      ring->Run(5000);
+      for (int i = 0; i < nodes; i++) ring->Kill(i);
+      ring->Run(1000);
+      for (int i = 0; i < nodes; i++) {
+        ring->Start(i);
+        ring->Run(static_cast<Millis>(ring->random()() % 300));
+        if (i > 0) ring->Join(i, 0);
+        ring->JoinNetwork(i, "net");
+        ring->Put(i, "net", "t", "k" + std::to_string(i), "v");
+      }
+      const Millis took = Agree(ring.get(), 5000);
+      EXPECT(took >= 0 && took <= 2000);
+    }
+  }
+}
+
 TEST(restart_without_its_network_takes_the_old_entries_away) {
   auto ring = Converged(3, Seeded(5, true));
   ring->Kill(1);
