@@ -110,14 +110,15 @@ export class DockerController implements TaskController {
     for (const mount of spec.mounts) checkMount(mount);
     if (!this.untouched && (await this.look()) !== undefined) return;
     this.untouched = false;
-    await this.context.puller.ensure(spec.image, spec.pullOptions?.registryAuth ?? '', signal);
+    const { registryAuth = '' } = spec.pullOptions ?? {};
+    const pullError = await this.context.puller.ensure(spec.image, registryAuth, signal);
     await this.context.operations.run(signal, () =>
       this.clearingUp(signal, async () => {
         const networking = await this.prepareNetworks();
         throwIfAborted(signal);
         const { dependencies } = this;
         const mounts = await this.context.secrets.write({ task, node, dependencies });
-        await this.create(containerBody(task, networking, mounts));
+        await this.create(containerBody(task, networking, mounts), pullError);
         await this.connectOthers(networking);
       }),
     );
@@ -314,7 +315,10 @@ export class DockerController implements TaskController {
     return this.networking;
   }
 
-  private async create(body: Parameters<EngineClient['create']>[1]): Promise<void> {
+  private async create(
+    body: Parameters<EngineClient['create']>[1],
+    pullError: string | undefined,
+  ): Promise<void> {
     try {
       const id = await this.context.client.create(taskName(this.task), body);
       this.state = createdState(id, body.Labels ?? {});
@@ -323,7 +327,9 @@ export class DockerController implements TaskController {
       const error = SkepError.from(thrown);
       // Made before a crash, by an effect that could not tell any more.
       if (error.code === 'already_exists' && (await this.look()) !== undefined) return;
-      throw error;
+      if (error.code !== 'not_found' || pullError === undefined) throw error;
+      const text = `${error.message} (pulling it failed: ${pullError})`;
+      throw new SkepError('not_found', text, { cause: thrown });
     }
   }
 

@@ -48,23 +48,32 @@ export class ImagePuller {
   ) {}
 
   /**
-   * Resolves once the image is as fresh as it can be had. A failed pull is only logged: if the
-   * image is not there, creating the container says so in the engine's words.
+   * Resolves once the image is as fresh as it can be had. A failed pull of an image that is here is
+   * only logged. If it is not here, creating the container fails in the engine's words, to which the
+   * reason returned belongs.
+   * @returns why pulling failed; undefined if the image is here
    * @throws SkepError unavailable when the engine cannot be reached; canceled by `signal`
    */
-  async ensure(reference: string, registryAuth: string, signal: AbortSignal): Promise<void> {
-    if (isImageId(reference)) return;
+  async ensure(
+    reference: string,
+    registryAuth: string,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    if (isImageId(reference)) return undefined;
     const image = withDefaultTag(reference);
     const local = await orAborted(this.isLocal(image), signal);
-    if (local && (isPinned(image) || this.preferOffline || this.failedLately(image))) return;
+    if (local && (isPinned(image) || this.preferOffline || this.failedLately(image)))
+      return undefined;
     try {
       await orAborted(this.shared(image, registryAuth, local), signal);
       this.failures.delete(image);
+      return undefined;
     } catch (thrown) {
       if (signal.aborted) throw thrown;
       this.remember(image);
       const error = SkepError.from(thrown).message;
       this.logger.warn({ image, local, error }, 'pulling image failed');
+      return local ? undefined : error;
     }
   }
 

@@ -26,6 +26,7 @@ import { SKEP_VERSION } from '../model/version.js';
 import type { LateAttachments } from './late-attachments.js';
 import { type DaemonOptions, socketBinds, statePaths } from './options.js';
 import type { RunningManager } from './running-manager.js';
+import { ensureSecretsDirectory } from './secrets-directory.js';
 
 /** What every node of this host is made from. */
 export interface NodeContext {
@@ -101,6 +102,7 @@ export class RunningNode {
   /** Starts networking, executor and agent; does not wait for a manager. */
   async start(): Promise<void> {
     const { context, network } = this.parts;
+    await ensureSecretsDirectory(context.options.secretsDir);
     await network.start();
     context.attachments.bind(this.agent.attachments);
     this.executor.start();

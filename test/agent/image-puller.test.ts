@@ -139,6 +139,13 @@ void t.test('a silent registry holds up a start for two seconds only', async (t)
   await waitFor('the cancellation', 5_000, async () => cancelled() || undefined);
 });
 
+void t.test('why an image that is not here could not be pulled', async (t) => {
+  const { puller } = await imageEngine(t, { local: false, answer: 'error' });
+  t.equal(await puller(false).ensure('web:1', '', signal), 'manifest unknown');
+  const local = await imageEngine(t, { local: true, answer: 'error' });
+  t.equal(await local.puller(false).ensure('web:1', '', signal), undefined);
+});
+
 void t.test('one task giving up leaves the pull to the others', async (t) => {
   const { pulls, puller, clock } = await imageEngine(t, { local: true, answer: 'silence' });
   const shared = puller(false);

@@ -3,19 +3,12 @@
  * messages, same exit codes. The stock swarm is a real engine with `docker swarm init`; ours is
  * the API over the real control and store.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import t, { type Test } from 'tap';
-import { ApiServer } from '../../src/api/server.js';
-import { silentLogger } from '../../src/observe/logger.js';
-import { systemEnvironment } from '../../src/observe/system-environment.js';
-import { canRunEngines, ENGINE_ADDRESS, IMAGE, PrivateEngine } from './support/private-engine.js';
+import t from 'tap';
+import { canRunEngines, ENGINE_ADDRESS, IMAGE } from './support/private-engine.js';
 import { comparable, installedClis, runCli, words } from './support/cli.js';
 import { exchange, jsonRequest, parseAnswer } from './support/raw-http.js';
-import { TestMembership } from './support/test-membership.js';
+import { type Sides, startSides } from './support/sides.js';
 
-const HOSTNAME = 'api-host';
 const BEFORE_INIT = `
 swarm leave
 swarm join-token worker
@@ -198,37 +191,6 @@ function inputOf(line: string): string {
 }
 
 /** Both sides of the comparison. */
-interface Sides {
-  readonly stock: string;
-  readonly ours: string;
-}
-
-async function startSides(t: Test): Promise<Sides> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'skep-api-socket-'));
-  t.teardown(() => rm(folder, { recursive: true, force: true }));
-  const start = async () => {
-    const engine = await PrivateEngine.start(HOSTNAME);
-    t.teardown(() => engine.stop());
-    return engine;
-  };
-  const [stock, behind] = await Promise.all([start(), start()]);
-  const membership = new TestMembership(HOSTNAME);
-  const ours = path.join(folder, 'skep.sock');
-  const server = new ApiServer({
-    socketPath: ours,
-    engineSocketPath: behind.socketPath,
-    membership,
-    logger: silentLogger,
-    environment: systemEnvironment,
-  });
-  await server.start();
-  t.teardown(async () => {
-    await server.stop();
-    await membership.close();
-  });
-  return { stock: stock.socketPath, ours };
-}
-
 /** Requests that no CLI sends: method, target, body. `ID` stands for the service `raw`. */
 const RAW_REQUESTS: readonly (readonly [string, string, string?])[] = [
   ['GET', '/v1.99/services'],

@@ -317,3 +317,17 @@ void t.test('what the data path does', async (t) => {
     t.match(body, /invalid (limit|client|port|protocol|seconds)/);
   }
 });
+
+void t.test('cluster volumes are refused, whatever the engine would make of them', async (t) => {
+  const api = await startApi(t);
+  const volume = '{"Name":"v","clustervolumespec":{"Group":"g"}}';
+  const { status, body } = await call(api, 'POST', '/volumes/create', volume);
+  t.equal(status, 501);
+  t.equal(body, '{"message":"cluster volumes (CSI) are not supported"}');
+  await initSwarm(api);
+  const mount = '{"Type":"cluster","Source":"v","Target":"/v"}';
+  const service = `{"Name":"w","TaskTemplate":{"ContainerSpec":{"Image":"i:1","Mounts":[${mount}]}}}`;
+  const answer = await call(api, 'POST', '/services/create', service);
+  t.equal(answer.status, 501);
+  t.match(answer.body, 'cluster volumes (CSI) are not supported');
+});

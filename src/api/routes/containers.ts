@@ -3,8 +3,7 @@
  * their binds of the engine's socket get skepd's, and their descriptions show the swarm's network ids.
  */
 import type { Network } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import { type JsonObject, JsonSyntaxError, type JsonValue } from '../http/go-json.js';
-import { parseJsonStream } from '../http/go-json.js';
+import type { JsonObject, JsonValue } from '../http/go-json.js';
 import { writeJson } from '../http/json-text.js';
 import { type ApiRequest, DONE, type Reply } from '../http/request.js';
 import type { Route } from '../http/router.js';
@@ -12,7 +11,8 @@ import { findMatches } from '../lookup.js';
 import { controlIfManager, networkLookup, type RouteContext } from './context.js';
 import { findEngineNetwork, listTwins } from './engine-networks.js';
 import { ensureAttachable, findOnWorker } from './networks.js';
-import { bindSkepSocket, entryOf, objectAt } from './socket-binds.js';
+import { entryOf, objectAt, parseBody } from './engine-body.js';
+import { bindSkepSocket } from './socket-binds.js';
 
 /** Network modes that name no network. */
 const PLAIN_MODES = new Set(['', 'default', 'bridge', 'host', 'none']);
@@ -82,17 +82,6 @@ async function pass(context: RouteContext, request: ApiRequest, body?: Buffer): 
   const options = body === undefined ? {} : { body };
   await context.proxy.pass(request.message, request.response, options);
   return DONE;
-}
-
-/** The body as an object; undefined leaves the complaint about it to the engine. */
-function parseBody(raw: Buffer): JsonObject | undefined {
-  try {
-    const value = parseJsonStream(raw.toString('utf8'));
-    return value instanceof Map ? value : undefined;
-  } catch (error) {
-    if (error instanceof JsonSyntaxError) return undefined;
-    throw error;
-  }
 }
 
 /** Network names of a container become those of the engine, in both places where they stand. */

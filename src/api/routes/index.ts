@@ -13,6 +13,7 @@ import { serviceRoutes } from './services.js';
 import { swarmRoutes } from './swarm.js';
 import { systemRoutes } from './system.js';
 import { taskRoutes } from './tasks.js';
+import { volumeRoutes } from './volumes.js';
 
 /** All routes. */
 export function allRoutes(context: RouteContext): readonly Route[] {
@@ -23,6 +24,7 @@ export function allRoutes(context: RouteContext): readonly Route[] {
     ...serviceRoutes(context),
     ...logRoutes(context),
     ...taskRoutes(context),
+    ...volumeRoutes(context),
     ...secretRoutes(context),
     ...configRoutes(context),
     ...networkRoutes(context),

@@ -1,28 +1,9 @@
 /**
- * The body of `POST /containers/create`: reading it as the engine would, and giving binds of the
- * engine's socket skepd's socket instead.
+ * In the body of `POST /containers/create`, binds of the engine's socket become binds of skepd's.
  */
 import type { SocketBinds } from '../../model/engine-socket.js';
-import type { JsonObject, JsonValue } from '../http/go-json.js';
-
-/** The entry for `key` without regard to case, as Go reads it. */
-export function entryOf(
-  object: JsonObject,
-  key: string,
-): { key: string; value: JsonValue } | undefined {
-  const exact = object.get(key);
-  if (exact !== undefined) return { key, value: exact };
-  for (const [name, value] of object) {
-    if (name.toLowerCase() === key.toLowerCase()) return { key: name, value };
-  }
-  return undefined;
-}
-
-/** The object at `key`, or undefined. */
-export function objectAt(object: JsonObject, key: string): JsonObject | undefined {
-  const value = entryOf(object, key)?.value;
-  return value instanceof Map ? value : undefined;
-}
+import type { JsonObject } from '../http/go-json.js';
+import { entryOf, objectAt } from './engine-body.js';
 
 /** Changes `HostConfig.Binds` and `HostConfig.Mounts` in place; true when something changed. */
 export function bindSkepSocket(body: JsonObject, sockets: SocketBinds): boolean {

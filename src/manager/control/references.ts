@@ -95,13 +95,19 @@ function checkShape(kind: 'secret' | 'config', references: readonly Reference[])
 
 function checkCredentialSpec(container: ContainerSpec): void {
   const source = container.privileges?.credentialSpec?.source;
-  if (source?.case !== 'config') return;
+  if (source === undefined) return;
+  if (source.case === 'config') checkCredentialConfig(container, source.value);
+  // An engine on Linux would refuse each task with a word about security options.
+  throw invalid('credential specs are for Windows containers; all nodes here run Linux');
+}
+
+function checkCredentialConfig(container: ContainerSpec, configId: string): void {
   const named = container.configs.some(
-    (reference) => reference.target.case === 'runtime' && reference.configId === source.value,
+    (reference) => reference.target.case === 'runtime' && reference.configId === configId,
   );
   if (!named) {
     throw invalid(
-      `CredentialSpec references config '${source.value}', but that config isn't in config ` +
+      `CredentialSpec references config '${configId}', but that config isn't in config ` +
         'references with RuntimeTarget',
     );
   }

@@ -8,13 +8,14 @@ import { parseConstraints } from '../../model/constraint.js';
 import { SkepError } from '../../model/errors.js';
 import { TaskSchema } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { ContainerSpec, TaskSpec } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
-import type {
-  Annotations,
-  HealthConfig,
-  Mount,
-  Placement,
-  Resources,
-  RestartPolicy,
+import {
+  type Annotations,
+  type HealthConfig,
+  type Mount,
+  Mount_Type as MountType,
+  type Placement,
+  type Resources,
+  type RestartPolicy,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { expandTask } from '../../model/template/expansion.js';
 import { checkLabels } from '../../model/labels.js';
@@ -115,6 +116,8 @@ function checkContainer(container: ContainerSpec): void {
 function checkMounts(mounts: readonly Mount[]): void {
   const targets = new Set<string>();
   for (const mount of mounts) {
+    if (mount.type === MountType.CLUSTER)
+      throw new SkepError('unimplemented', 'cluster volumes (CSI) are not supported');
     if (targets.has(mount.target)) {
       throw invalid(`ContainerSpec: duplicate mount point: ${mount.target}`);
     }

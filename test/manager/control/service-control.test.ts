@@ -143,6 +143,18 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'malformed file secret reference, invalid target file name provided',
   ],
   [
+    'credential spec',
+    container({ privileges: { credentialSpec: { source: { case: 'file', value: 'x.json' } } } }),
+    'credential specs are for Windows containers; all nodes here run Linux',
+  ],
+  [
+    'template that cannot be filled in',
+    container({ hostname: '{{.Node.Nope}}' }),
+    'expanding hostname failed: template: expansion:1:7: executing "expansion" at <.Node.Nope>: ' +
+      "can't evaluate field Nope in type " +
+      'struct { ID string; Hostname string; Platform template.Platform }',
+  ],
+  [
     'config that is not there',
     container({
       configs: [
