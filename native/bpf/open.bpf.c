@@ -6,11 +6,11 @@
 
 /* A port that is not the service's any more: whoever has it on the host may have the packet. */
 static __always_inline int give_up(struct __sk_buff *skb, struct skep_config *config,
-                                   struct pending *pending)
+                                   struct scratch *scratch)
 {
-  __u8 route = pending->entry.route;
+  __u8 route = scratch->entry.route;
   if (route == SKEP_ROUTE_HOST)
-    return go_on_refusing(skb, pending, DROP(SKEP_NO_BACKEND));
+    return go_on_refusing(skb, scratch, DROP(SKEP_NO_BACKEND));
   count(skb, SKEP_REFUSED);
   return route == SKEP_ROUTE_UPLINK ? NEXT : to_host(skb, config);
 }
@@ -18,20 +18,19 @@ static __always_inline int give_up(struct __sk_buff *skb, struct skep_config *co
 static __always_inline int handle_open_published(struct __sk_buff *skb)
 {
   struct skep_config *config = get_config();
-  struct pending *pending = get_pending();
-  if (!config || !pending)
+  struct scratch *scratch = get_scratch();
+  if (!config || !scratch)
     return DROP(SKEP_NOT_CONFIGURED);
-  int verdict = pending->verdict;
+  int verdict = scratch->verdict;
   if (!verdict) {
-    struct packet packet = pending->packet;
-    struct entry entry = pending->entry;
-    verdict = choose_published(&packet, &entry, pending);
+    struct entry entry = scratch->entry;
+    verdict = choose_published(config, &scratch->packet, &entry, scratch);
   }
   if (!verdict)
     return go_on(skb, SKEP_CALL_FILE_PUBLISHED);
   if (verdict == GIVEN_UP)
-    return give_up(skb, config, pending);
-  return go_on_refusing(skb, pending, verdict);
+    return give_up(skb, config, scratch);
+  return go_on_refusing(skb, scratch, verdict);
 }
 
 SEC("tc/open_published")
@@ -43,24 +42,21 @@ int open_published_flow(struct __sk_buff *skb)
 static __always_inline int handle_file_published(struct __sk_buff *skb)
 {
   struct skep_config *config = get_config();
-  struct pending *pending = get_pending();
-  if (!config || !pending)
+  struct scratch *scratch = get_scratch();
+  if (!config || !scratch)
     return DROP(SKEP_NOT_CONFIGURED);
-  struct packet packet = pending->packet;
-  struct entry entry = pending->entry;
-  struct skep_endpoint_key chosen = pending->chosen;
-  struct skep_connection connection = {};
-  struct skep_service *service = published_service(&packet);
+  struct packet *packet = &scratch->packet;
+  struct entry entry = scratch->entry;
+  struct skep_endpoint_key chosen = scratch->chosen;
+  struct skep_service *service = published_service(config, packet);
   if (!service)
-    return go_on_refusing(skb, pending, DROP(SKEP_NO_SERVICE));
-  connection.vni = chosen.vni;
-  connection.address_be = chosen.address_be;
-  count_withheld(skb, config, &packet, service, &entry, &connection);
-  int bad = file_published(config, &packet, &entry, &chosen, service, &connection);
+    return go_on_refusing(skb, scratch, DROP(SKEP_NO_SERVICE));
+  count_withheld(skb, config, packet, service, &entry, &chosen, 0);
+  int bad = file_published(config, packet, &entry, &chosen, service);
   if (bad)
-    return go_on_refusing(skb, pending, bad);
+    return go_on_refusing(skb, scratch, bad);
   trace_step(skb, SKEP_SERVICE_CHOSEN);
-  return forward_published(skb, config, &packet, service, &entry, &connection);
+  return forward_published(skb, config, packet, service, &entry);
 }
 
 SEC("tc/file_published")
@@ -72,19 +68,17 @@ int file_published_flow(struct __sk_buff *skb)
 static __always_inline int handle_open_virtual(struct __sk_buff *skb)
 {
   struct skep_config *config = get_config();
-  struct pending *pending = get_pending();
-  if (!config || !pending)
+  struct scratch *scratch = get_scratch();
+  if (!config || !scratch)
     return DROP(SKEP_NOT_CONFIGURED);
-  int verdict = pending->verdict;
+  int verdict = scratch->verdict;
   if (verdict)
-    return go_on_refusing(skb, pending, verdict);
-  struct packet packet = pending->packet;
-  struct skep_connection connection = {};
-  verdict = open_virtual(&packet, pending, &connection);
+    return go_on_refusing(skb, scratch, verdict);
+  verdict = open_virtual(&scratch->packet);
   if (verdict)
-    return go_on_refusing(skb, pending, verdict);
+    return go_on_refusing(skb, scratch, verdict);
   trace_step(skb, SKEP_SERVICE_CHOSEN);
-  return forward_virtual(skb, config, &packet, &connection);
+  return forward_virtual(skb, config, &scratch->packet);
 }
 
 SEC("tc/open_virtual")
@@ -96,19 +90,20 @@ int open_virtual_flow(struct __sk_buff *skb)
 static __always_inline int handle_refuse_client(struct __sk_buff *skb)
 {
   struct skep_config *config = get_config();
-  struct pending *pending = get_pending();
-  if (!config || !pending)
+  struct scratch *scratch = get_scratch();
+  if (!config || !scratch)
     return DROP(SKEP_NOT_CONFIGURED);
-  struct packet packet = pending->packet;
-  struct entry entry = pending->entry;
-  int verdict = pending->verdict;
-  if (!is_refusal(verdict) || make_refusal(skb, &packet) < 0)
+  struct packet *packet = &scratch->packet;
+  struct entry entry = scratch->entry;
+  int verdict = scratch->verdict;
+  if (!is_refusal(verdict) || make_refusal(skb, packet) < 0)
     return verdict;
   if (entry.route == SKEP_ROUTE_HOST)
-    return to_host(skb, config);
+    return to_host_socket(skb, config, &packet->source);
   if (entry.route == SKEP_ROUTE_UPLINK)
     return to_uplink(skb, entry.target);
-  return to_endpoint(skb, config, entry.vni, packet.source_be);
+  return to_endpoint(skb, config, entry.vni,
+                     find_member(entry.vni, &packet->source, packet->is_v6));
 }
 
 /* The packet's drop, or a refusal to the client if nobody is there to answer it. */
@@ -121,10 +116,10 @@ int refuse_client(struct __sk_buff *skb)
 static __always_inline int handle_refused(struct __sk_buff *skb)
 {
   struct skep_config *config = get_config();
-  struct pending *pending = get_pending();
-  if (!config || !pending)
+  struct scratch *scratch = get_scratch();
+  if (!config || !scratch)
     return DROP(SKEP_NOT_CONFIGURED);
-  return retry_refused(skb, config, pending);
+  return retry_refused(skb, config, scratch);
 }
 
 SEC("tc/refused")

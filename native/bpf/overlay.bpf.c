@@ -2,32 +2,53 @@
  * container traffic from published-port traffic. */
 #include "lib/mesh.h"
 
-static __always_inline int handle_overlay(struct __sk_buff *skb)
+/* Who sent the tunnel packet, and its VNI in `vni`. */
+static __always_inline int read_tunnel(struct __sk_buff *skb, __u32 *tunnel, __u32 *vni)
 {
   struct bpf_tunnel_key key = {};
-  if (bpf_skb_get_tunnel_key(skb, &key, offsetof(struct bpf_tunnel_key, local_ipv4), 0) < 0)
+  __u32 size = offsetof(struct bpf_tunnel_key, local_ipv4);
+  if (bpf_skb_get_tunnel_key(skb, &key, size, 0) == 0) {
+    *tunnel = key.remote_ipv4;
+  } else if (bpf_skb_get_tunnel_key(skb, &key, size, BPF_F_TUNINFO_IPV6) == 0) {
+    struct skep_address remote;
+    __builtin_memcpy(&remote, key.remote_ipv6, sizeof(remote));
+    __u32 *number = bpf_map_lookup_elem(&sw_underlay6_number, &remote);
+    if (!number)
+      return DROP(SKEP_FOREIGN_TUNNEL);
+    *tunnel = *number;
+  } else {
     return DROP(SKEP_TUNNEL_KEY);
-  __u32 tunnel = key.remote_ipv4;
-  if (!bpf_map_lookup_elem(&sw_node, &tunnel))
-    return DROP(SKEP_FOREIGN_TUNNEL);
-  struct skep_config *config = get_config();
-  if (!config)
-    return DROP(SKEP_NOT_CONFIGURED);
-  if (key.tunnel_id == SKEP_MESH_VNI)
-    return from_mesh(skb, config, tunnel);
-  if (is_encrypted(config, key.tunnel_id))
-    return DROP(SKEP_CLEAR_RECEIVED);
-  if (skb->protocol != bpf_htons(ETH_P_IP))
-    return DROP(SKEP_NOT_IPV4);
-  struct packet packet = {};
-  int bad = read_addresses(skb, &packet);
+  }
+  *vni = key.tunnel_id;
+  return bpf_map_lookup_elem(&sw_node, tunnel) ? 0 : DROP(SKEP_FOREIGN_TUNNEL);
+}
+
+static __always_inline int handle_overlay(struct __sk_buff *skb)
+{
+  __u32 tunnel = 0;
+  __u32 vni = 0;
+  int bad = read_tunnel(skb, &tunnel, &vni);
   if (bad)
     return bad;
-  struct skep_endpoint_key destination = { key.tunnel_id, packet.destination_be };
+  struct skep_config *config = get_config();
+  struct scratch *scratch = get_scratch();
+  if (!config || !scratch)
+    return DROP(SKEP_NOT_CONFIGURED);
+  struct packet *packet = &scratch->packet;
+  if (vni == SKEP_MESH_VNI)
+    return from_mesh(skb, config, tunnel, packet);
+  if (is_encrypted(config, vni))
+    return DROP(SKEP_CLEAR_RECEIVED);
+  bad = read_addresses(skb, packet);
+  if (bad)
+    return bad;
+  struct skep_endpoint_key destination = {
+    vni, find_member(vni, &packet->destination, packet->is_v6)
+  };
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &destination);
   if (!endpoint)
     return DROP(SKEP_UNKNOWN_DESTINATION);
-  return deliver(skb, config, &packet, key.tunnel_id, endpoint);
+  return deliver(skb, config, packet, vni, endpoint);
 }
 
 SEC("tc/from_overlay")

@@ -1,4 +1,5 @@
 /* All programs in one object, so that they share one set of maps. */
+#include "answer.bpf.c"
 #include "bind.bpf.c"
 #include "container.bpf.c"
 #include "host.bpf.c"

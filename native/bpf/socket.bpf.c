@@ -2,8 +2,9 @@
  * destination becomes a front on sw-h0, where from_host picks them up, and what they are told about
  * their peer is turned back. A socket bound to a loopback address goes the same way: sw-h0, and no
  * other device, lets such a source leave (route_localnet), and from_host lends it the node's own
- * address. Fronts are IPv4; an IPv6 socket gets the IPv4-mapped one. Attached to the root cgroup
- * beside others' hooks; sockets of other network namespaces are left alone. */
+ * address. Who means an IPv6 address gets a front of IPv6, or where the ingress network has none the
+ * IPv4-mapped one, if the kernel takes that. Attached to the root cgroup beside others' hooks; sockets
+ * of other network namespaces are left alone. */
 #include "lib/host_socket.h"
 
 static __always_inline struct skep_socket_key socket_key(struct bpf_sock_addr *context)
@@ -50,7 +51,7 @@ static __always_inline int is_stray(const struct skep_address *asked,
 {
   if (!is_v4(asked) || !is_loopback(bound))
     return 0;
-  struct skep_subnet_key subnet = { 32, asked->word_be[3] };
+  struct skep_subnet_key subnet = { 128, *asked };
   return bpf_map_lookup_elem(&sw_subnet, &subnet) != NULL;
 }
 
@@ -82,7 +83,7 @@ static __always_inline struct skep_address *meant_by(struct bpf_sock_addr *conte
                                                      const struct skep_address *peer)
 {
   struct skep_config *config = config_for(context);
-  if (!config || !is_v4(peer) || !is_front(config, peer->word_be[3]))
+  if (!config || !is_front(config, peer))
     return NULL;
   struct skep_socket_key socket = socket_key(context);
   return bpf_map_lookup_elem(&sw_socket, &socket);
@@ -144,25 +145,45 @@ static __always_inline struct skep_address bound6(struct bpf_sock_addr *context)
   return address;
 }
 
-SEC("cgroup/connect6")
-int socket_connect6(struct bpf_sock_addr *context)
+/* `mapped` says whether the kernel takes an IPv4-mapped address in place of an IPv6 one. */
+static __always_inline int send6(struct bpf_sock_addr *context, struct skep_address *bound,
+                                 int mapped)
 {
   struct skep_config *config = config_for(context);
   if (!config)
     return ACCEPT;
   struct skep_address asked = given6(context);
-  struct skep_address bound = bound6(context);
-  if (is_stray(&asked, &bound))
+  if (is_stray(&asked, bound))
     return REFUSE;
-  /* The kernel makes a socket that is bound to an IPv6 address IPv6 only. */
-  if (!is_any6(&bound) && !is_v4(&bound))
+  int v6 = !is_v4(&asked) && is_given(&config->fronts6);
+  if (!v6 && !mapped && !is_v4(&asked))
     return ACCEPT;
   __u32 front_be = front_for(context, config, &asked);
-  if (front_be) {
-    struct skep_address front = from_v4(front_be);
-    put6(context, &front);
+  if (!front_be)
+    return ACCEPT;
+  struct skep_address front = from_v4(front_be);
+  if (v6) {
+    front = config->fronts6;
+    front.word_be[3] = front_be;
   }
+  put6(context, &front);
   return ACCEPT;
+}
+
+SEC("cgroup/connect6")
+int socket_connect6(struct bpf_sock_addr *context)
+{
+  struct skep_address bound = bound6(context);
+  /* The kernel makes a socket that is bound to an IPv6 address IPv6 only. */
+  return send6(context, &bound, is_any6(&bound) || is_v4(&bound));
+}
+
+SEC("cgroup/sendmsg6")
+int socket_sendmsg6(struct bpf_sock_addr *context)
+{
+  struct skep_address bound = { { context->msg_src_ip6[0], context->msg_src_ip6[1],
+                                  context->msg_src_ip6[2], context->msg_src_ip6[3] } };
+  return send6(context, &bound, 0);
 }
 
 SEC("cgroup/recvmsg6")

@@ -2,7 +2,7 @@
  * checked that its source is the peer's tunnel address; here the VXLAN header is taken off and the
  * frame goes to the container it is for. Nothing else may come out of the tunnel: it is no way to
  * the host's own services, nor into networks that are not encrypted. */
-#include "lib/mesh.h"
+#include "lib/decapsulate.h"
 
 /* The device has no Ethernet header; afterwards the packet has the inner one. The network's VNI is
  * returned in `*vni`. */
@@ -15,16 +15,20 @@ static __always_inline int open_tunnel(struct __sk_buff *skb, struct skep_config
     return DROP(SKEP_WIREGUARD_CONTENT);
   if (outer.ip.version != 4 || outer.ip.ihl != 5 || outer.ip.protocol != IPPROTO_UDP ||
       outer.ip.frag_off & bpf_htons(0x3fff) || outer.destination_port_be != config->tunnel_port_be ||
-      outer.flags_be != bpf_htonl(VXLAN_FLAGS) || outer.ethernet[12] != (ETH_P_IP >> 8) ||
-      outer.ethernet[13] != (ETH_P_IP & 0xff))
+      outer.flags_be != bpf_htonl(VXLAN_FLAGS))
     return DROP(SKEP_WIREGUARD_CONTENT);
+  __u16 ethertype = (__u16)(outer.ethernet[12] << 8) | outer.ethernet[13];
+  if (ethertype != ETH_P_IP && ethertype != ETH_P_IPV6)
+    return DROP(SKEP_WIREGUARD_CONTENT);
+  __u64 flags =
+      BPF_F_ADJ_ROOM_FIXED_GSO | (ethertype == ETH_P_IPV6 ? BPF_F_ADJ_ROOM_DECAP_L3_IPV6 : 0);
   __u32 tunnel = bpf_ntohl(outer.ip.saddr);
   if (!bpf_map_lookup_elem(&sw_wireguard, &tunnel))
     return DROP(SKEP_NO_KEY);
   *vni = bpf_ntohl(outer.vni_be) >> 8;
   if (!is_encrypted(config, *vni))
     return DROP(SKEP_WIREGUARD_CONTENT);
-  if (bpf_skb_adjust_room(skb, -TUNNEL_BYTES, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) < 0 ||
+  if (bpf_skb_adjust_room(skb, -TUNNEL_BYTES, BPF_ADJ_ROOM_MAC, flags) < 0 ||
       bpf_skb_change_head(skb, ETH_BYTES, 0) < 0 ||
       bpf_skb_store_bytes(skb, 0, outer.ethernet, ETH_BYTES, 0) < 0)
     return DROP(SKEP_REWRITE);
@@ -37,7 +41,8 @@ static __always_inline int open_tunnel(struct __sk_buff *skb, struct skep_config
 static __always_inline int handle_wireguard(struct __sk_buff *skb)
 {
   struct skep_config *config = get_config();
-  if (!config)
+  struct scratch *scratch = get_scratch();
+  if (!config || !scratch)
     return DROP(SKEP_NOT_CONFIGURED);
   __u32 vni;
   int bad = open_tunnel(skb, config, &vni);
@@ -45,15 +50,17 @@ static __always_inline int handle_wireguard(struct __sk_buff *skb)
     return bad;
   trace_begin(skb, SKEP_PROGRAM_WIREGUARD);
   count(skb, SKEP_ENCRYPTED_RECEIVED);
-  struct packet packet = {};
-  bad = read_addresses(skb, &packet);
+  struct packet *packet = &scratch->packet;
+  bad = read_addresses(skb, packet);
   if (bad)
     return bad;
-  struct skep_endpoint_key key = { vni, packet.destination_be };
+  struct skep_endpoint_key key = {
+    vni, find_member(vni, &packet->destination, packet->is_v6)
+  };
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
   if (!endpoint)
     return DROP(SKEP_UNKNOWN_DESTINATION);
-  return deliver(skb, config, &packet, vni, endpoint);
+  return deliver(skb, config, packet, vni, endpoint);
 }
 
 SEC("tc/from_wireguard")

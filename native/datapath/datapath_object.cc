@@ -16,6 +16,7 @@ namespace {
 constexpr uint32_t kVniMax = (1u << 24) - 1;
 constexpr uint32_t kEntriesMax = 1u << 24;
 constexpr uint32_t kPortMax = 65535;
+constexpr uint32_t kMappedBits = 96;
 constexpr double kNanosecondsPerMillisecond = 1e6;
 
 /// Which maps each limit of DatapathLimits sizes, and how many entries one of it takes.
@@ -28,6 +29,7 @@ constexpr Limit kLimits[] = {
     {"services", "sw_service", 1},  {"backends", "sw_backend", 1},
     {"backends", "sw_slot", 2},     {"endpoints", "sw_endpoint", 1},
     {"nodes", "sw_node", 1},        {"nodes", "sw_echo", 1},
+    {"nodes", "sw_underlay6", 2},   {"nodes", "sw_underlay6_number", 2},
     {"links", "sw_link", 1},        {"connections", "sw_connection", 1},
     {"services", "sw_maglev", 2},   {"connections", "sw_opening", 0.25},
     {"backends", "sw_load", 1},
@@ -39,7 +41,8 @@ EngineOptions ReadOptions(const Napi::Object& from) {
   js::ForEach(from.Get("underlayInterfaces"), [&options](const Napi::Value& name) {
     options.devices.underlay_interfaces.push_back(name.ToString().Utf8Value());
   });
-  options.tunnel_address = js::Address(from, "tunnelAddress");
+  options.tunnel_address = js::AnyAddress(from, "tunnelAddress");
+  options.devices.tunnel_over_ipv6 = !options.tunnel_address.is_v4();
   options.devices.tunnel_port = static_cast<uint16_t>(js::Unsigned(from, "tunnelPort", kPortMax));
   options.devices.dns_address = js::Address(from, "dnsAddress");
   options.force_clsact = js::Flag(from, "forceClsact");
@@ -79,14 +82,14 @@ ServiceKey ReadServiceKey(const Napi::Value& value) {
   const std::string kind = js::Text(row, "kind");
   if (kind == "vip") {
     key.vni = js::Unsigned(row, "vni", kVniMax);
-    key.address = js::Address(row, "address");
+    key.address = IpAddress::V4(js::Address(row, "address"));
     return key;
   }
   if (kind == "landing") {
     key.vni = js::Unsigned(row, "vni", kVniMax);
-    key.address = js::Address(row, "address");
+    key.address = IpAddress::V4(js::Address(row, "address"));
   } else if (kind == "published") {
-    key.address = js::OptionalAddress(row, "address");
+    key.address = js::OptionalAnyAddress(row, "address");
   } else {
     throw js::Bad(row.Env(), "kind", "vip, published or landing");
   }
@@ -178,15 +181,19 @@ NetworkRow ReadNetwork(const Napi::Value& value) {
   const Napi::Object object = value.As<Napi::Object>();
   NetworkRow row{};
   row.vni = js::Unsigned(object, "vni", kVniMax);
-  const std::string subnet = js::Text(object, "subnet");
-  const size_t slash = subnet.find('/');
-  char* end = nullptr;
-  const long length =
-      slash == std::string::npos ? -1 : std::strtol(subnet.c_str() + slash + 1, &end, 10);
-  if (length < 1 || length > 32 || *end != '\0') throw js::Bad(object.Env(), "subnet", "a CIDR");
-  row.prefix_length = static_cast<uint8_t>(length);
-  row.subnet = js::ParseAddress(object.Env(), subnet.substr(0, slash), "subnet") &
-               htonl(~uint32_t{0} << (32 - length));
+  const js::Prefix subnet = js::ReadPrefix(object, "subnet");
+  if (!subnet.address.is_v4()) throw js::Bad(object.Env(), "subnet", "an IPv4 CIDR");
+  row.prefix_length = subnet.length;
+  row.subnet = subnet.address.v4();
+  if (js::Has(object, "subnet6")) {
+    const js::Prefix subnet6 = js::ReadPrefix(object, "subnet6");
+    // A member's IPv4 host number must fit behind the IPv6 prefix.
+    if (subnet6.address.is_v4() || subnet6.length > kMappedBits + row.prefix_length) {
+      throw js::Bad(object.Env(), "subnet6", "an IPv6 CIDR with room for every IPv4 address");
+    }
+    row.subnet6 = subnet6.address;
+    row.prefix6_length = subnet6.length;
+  }
   row.gateway = js::Address(object, "gateway");
   row.node_address = js::OptionalAddress(object, "nodeAddress");
   row.internal = js::Flag(object, "internal");
@@ -217,6 +224,10 @@ Napi::Object FromNetwork(Napi::Env env, const NetworkRow& row) {
   object.Set("gateway", js::FromAddress(env, row.gateway));
   object.Set("internal", Napi::Boolean::New(env, row.internal));
   if (row.encrypted) object.Set("encrypted", Napi::Boolean::New(env, true));
+  if (row.subnet6.given()) {
+    object.Set("subnet6", Napi::String::New(env, row.subnet6.Text() + "/" +
+                                                     std::to_string(row.prefix6_length)));
+  }
   if (row.node_address != 0) object.Set("nodeAddress", js::FromAddress(env, row.node_address));
   return object;
 }
@@ -234,7 +245,7 @@ Napi::Object FromService(Napi::Env env, const ServiceRow& row) {
     if (row.ports > 1) object.Set("ports", Napi::Number::New(env, row.ports));
   }
   if (!published) key.Set("vni", Napi::Number::New(env, row.key.vni));
-  if (row.key.address != 0) key.Set("address", js::FromAddress(env, row.key.address));
+  if (row.key.address.given()) key.Set("address", js::FromAddress(env, row.key.address));
   if (row.addressed) object.Set("addressed", Napi::Boolean::New(env, true));
   if (row.retired) object.Set("retired", Napi::Boolean::New(env, true));
   if (row.direct) object.Set("direct", Napi::Boolean::New(env, true));
@@ -275,7 +286,7 @@ std::vector<NetworkRow> WholeNetworks(const Tables& tables) {
 std::vector<ServiceRow> WholeServices(const Tables& tables) {
   std::vector<ServiceRow> rows = tables.Services();
   std::erase_if(rows, [&](const ServiceRow& row) {
-    return !row.key.published() && !tables.HasEndpoint({row.key.vni, row.key.address});
+    return !row.key.published() && !tables.HasEndpoint({row.key.vni, row.key.address.v4()});
   });
   return rows;
 }
@@ -375,9 +386,9 @@ Napi::Value DatapathObject::SetUnderlay(Info info) {
 }
 
 void DatapathObject::SetLocalAddresses(Info info) {
-  std::vector<uint32_t> addresses;
+  std::vector<IpAddress> addresses;
   js::ForEach(info[0], [&](const Napi::Value& address) {
-    addresses.push_back(js::ParseAddress(info.Env(), address.ToString(), "address"));
+    addresses.push_back(js::ParseIpAddress(info.Env(), address.ToString(), "address"));
   });
   Guarded(info.Env(), [&] { Open(info.Env()).SetLocalAddresses(addresses); });
 }
@@ -387,7 +398,7 @@ void DatapathObject::PutNodes(Info info) {
     js::ForEach(info[0], [&](const Napi::Value& value) {
       const Napi::Object row = value.As<Napi::Object>();
       Open(info.Env()).tables().PutNode(
-          {js::Address(row, "nodeId"), js::Address(row, "tunnelAddress")});
+          {js::Address(row, "nodeId"), js::AnyAddress(row, "tunnelAddress")});
     });
   });
 }
@@ -444,7 +455,7 @@ void DatapathObject::PutRemoteEndpoints(Info info) {
       const Place place = ReadPlace(value);
       Open(info.Env()).tables().PutRemoteEndpoint({place.first, place.second,
                                                    js::MacOf(row, "mac"),
-                                                   js::Address(row, "tunnelAddress")});
+                                                   js::AnyAddress(row, "tunnelAddress")});
     });
   });
 }
@@ -462,7 +473,7 @@ void DatapathObject::PutBackends(Info info) {
   js::ForEach(info[0], [&rows](const Napi::Value& value) {
     const Napi::Object row = value.As<Napi::Object>();
     const Place place = ReadPlace(value);
-    rows.push_back({place.first, place.second, js::OptionalAddress(row, "tunnelAddress"),
+    rows.push_back({place.first, place.second, js::OptionalAnyAddress(row, "tunnelAddress"),
                     js::Text(row, "state") == "draining"});
   });
   Guarded(info.Env(), [&] { Open(info.Env()).tables().PutBackends(rows); });
@@ -519,7 +530,7 @@ Napi::Value DatapathObject::Dump(Info info) {
     state.Set("backends", js::FromRows(env, tables.Backends(), [env](const BackendRow& row) {
                 Napi::Object object = FromPlace(env, {row.vni, row.address});
                 object.Set("state", Napi::String::New(env, row.draining ? "draining" : "active"));
-                if (row.tunnel != 0) {
+                if (row.tunnel.given()) {
                   object.Set("tunnelAddress", js::FromAddress(env, row.tunnel));
                 }
                 return object;
@@ -532,9 +543,9 @@ Napi::Value DatapathObject::Dump(Info info) {
 }
 
 void DatapathObject::SendEchoes(Info info) {
-  std::vector<uint32_t> tunnels;
+  std::vector<IpAddress> tunnels;
   js::ForEach(info[0], [&](const Napi::Value& address) {
-    tunnels.push_back(js::ParseAddress(info.Env(), address.ToString(), "tunnelAddress"));
+    tunnels.push_back(js::ParseIpAddress(info.Env(), address.ToString(), "tunnelAddress"));
   });
   Guarded(info.Env(), [&] { Open(info.Env()).SendEchoes(tunnels); });
 }
@@ -545,7 +556,7 @@ Napi::Value DatapathObject::EchoReplies(Info info) {
     Napi::Array array = Napi::Array::New(env);
     for (const auto& [tunnel, at_ns] : Open(env).maps().sw_echo().Rows()) {
       Napi::Array pair = Napi::Array::New(env, 2);
-      pair.Set(0u, js::FromAddress(env, htonl(tunnel)));
+      pair.Set(0u, js::FromAddress(env, Open(env).tables().TunnelOf(tunnel)));
       const double at_ms = static_cast<double>(at_ns) / kNanosecondsPerMillisecond;
       pair.Set(1u, Napi::Number::New(env, at_ms));
       array.Set(array.Length(), pair);

@@ -97,12 +97,12 @@ Napi::Object FromConnection(Napi::Env env, const skep_flow& flow,
   row.Set("kind", Napi::String::New(env, KindName(flow.kind)));
   row.Set("protocol", number(flow.protocol));
   row.Set("vni", number(flow.vni));
-  row.Set("source", js::FromAddress(env, flow.source_be));
+  row.Set("source", js::FromAddress(env, FromMap(flow.source)));
   row.Set("sourcePort", number(ntohs(flow.source_port_be)));
-  row.Set("destination", js::FromAddress(env, flow.destination_be));
+  row.Set("destination", js::FromAddress(env, FromMap(flow.destination)));
   row.Set("destinationPort", number(ntohs(flow.destination_port_be)));
   row.Set("state", Napi::String::New(env, StateName(connection.state)));
-  row.Set("other", js::FromAddress(env, connection.address_be));
+  row.Set("other", js::FromAddress(env, FromMap(connection.address)));
   row.Set("otherPort", number(ntohs(connection.port_be)));
   const uint32_t idle = now > connection.last ? now - connection.last : 0;
   row.Set("idleSeconds", number(idle));

@@ -24,6 +24,13 @@ bool EnsureSysctl(const std::string& family, const std::string& device, const st
   return true;
 }
 
+std::string ReadSysctl(const std::string& family, const std::string& device,
+                       const std::string& name) {
+  std::string value;
+  std::ifstream("/proc/sys/net/" + family + "/conf/" + device + "/" + name) >> value;
+  return value;
+}
+
 uint32_t TuneRouted(const std::string& device) {
   return EnsureSysctl("ipv4", device, "forwarding", "1") ? 1 : 0;
 }
@@ -32,7 +39,19 @@ uint32_t TuneOwn(const std::string& device) {
   uint32_t changed = TuneRouted(device);
   changed += EnsureSysctl("ipv4", device, "rp_filter", "0") ? 1 : 0;
   changed += EnsureSysctl("ipv4", device, "send_redirects", "0") ? 1 : 0;
-  changed += EnsureSysctl("ipv6", device, "disable_ipv6", "1") ? 1 : 0;
+  return changed;
+}
+
+/// No IPv6 of the kernel's own on a device that only programs look at.
+uint32_t TuneWithout6(const std::string& device) {
+  return EnsureSysctl("ipv6", device, "disable_ipv6", "1") ? 1 : 0;
+}
+
+/// Addresses and routes on the host's leg are ours alone: no link-local ones, nothing from routers.
+uint32_t TuneHost6(const std::string& device) {
+  uint32_t changed = EnsureSysctl("ipv6", device, "addr_gen_mode", "1") ? 1 : 0;
+  changed += EnsureSysctl("ipv6", device, "accept_ra", "0") ? 1 : 0;
+  changed += EnsureSysctl("ipv6", device, "disable_ipv6", "0") ? 1 : 0;
   return changed;
 }
 
@@ -54,11 +73,14 @@ Devices::Devices(const Options& options) {
     mtu = std::min(mtu, underlay_.back().mtu);
   }
   if (underlay_.empty()) mtu = 1500;
-  container_mtu_ = std::max(mtu, kMtuMin + kTunnelOverheadBytes) - kTunnelOverheadBytes;
+  const uint32_t overhead =
+      options.tunnel_over_ipv6 ? kTunnelOverhead6Bytes : kTunnelOverheadBytes;
+  container_mtu_ = std::max(mtu, kMtuMin + overhead) - overhead;
   EnsureTunnel(options);
   EnsureHostLeg();
   Tune();
-  AddHostAddress(options.dns_address);
+  has_ipv6_ = ReadSysctl("ipv6", kHostDevice, "disable_ipv6") == "0";
+  AddHostAddress(IpAddress::V4(options.dns_address));
 }
 
 uint32_t Devices::Tune() {
@@ -68,6 +90,9 @@ uint32_t Devices::Tune() {
   // Host sockets bound to 127.0.0.1 reach published ports over this device, and are answered on it.
   // Only the host and our programs send into it, and these let nothing else to 127.0.0.0/8 pass.
   changed += EnsureSysctl("ipv4", kHostDevice, "route_localnet", "1") ? 1 : 0;
+  // The tunnel device needs none to carry it, nor to send over it.
+  for (const char* name : {kTunnelDevice, kHostFarDevice}) changed += TuneWithout6(name);
+  changed += TuneHost6(kHostDevice);
   return changed;
 }
 
@@ -79,16 +104,16 @@ bool Devices::Intact() {
   return true;
 }
 
-std::set<uint32_t> Devices::HostAddresses() {
-  std::set<uint32_t> addresses;
+std::set<IpAddress> Devices::HostAddresses() {
+  std::set<IpAddress> addresses;
   for (const netlink::Address& each : rtnetlink_.Addresses()) {
     if (each.ifindex == host_.index) addresses.insert(each.address);
   }
   return addresses;
 }
 
-std::set<std::pair<uint32_t, uint8_t>> Devices::HostRoutes() {
-  std::set<std::pair<uint32_t, uint8_t>> routes;
+std::set<std::pair<IpAddress, uint8_t>> Devices::HostRoutes() {
+  std::set<std::pair<IpAddress, uint8_t>> routes;
   for (const netlink::Route& each : rtnetlink_.RoutesOver(host_.index)) {
     routes.emplace(each.destination, each.prefix_length);
   }
@@ -148,21 +173,34 @@ void Devices::Silence(const std::string& name) {
   EnsureSysctl("ipv6", name, "disable_ipv6", "1");
 }
 
-void Devices::AddHostAddress(uint32_t address) { rtnetlink_.AddAddress({host_.index, address, 32}); }
-
-void Devices::RemoveHostAddress(uint32_t address) {
-  rtnetlink_.RemoveAddress({host_.index, address, 32});
+void Devices::AddHostAddress(const IpAddress& address) {
+  rtnetlink_.AddAddress({host_.index, address, address.bits()});
 }
 
-void Devices::AddHostRoute(uint32_t destination, uint8_t prefix_length, uint32_t source) {
-  rtnetlink_.ReplaceRoute({destination, prefix_length, host_.index, 0, source});
+void Devices::RemoveHostAddress(const IpAddress& address) {
+  rtnetlink_.RemoveAddress({host_.index, address, address.bits()});
 }
 
-void Devices::RemoveHostRoute(uint32_t destination, uint8_t prefix_length) {
-  rtnetlink_.RemoveRoute({destination, prefix_length, host_.index, 0, 0});
+void Devices::AddHostRoute(const IpAddress& destination, uint8_t prefix_length,
+                           const IpAddress& source) {
+  rtnetlink_.ReplaceRoute({destination, prefix_length, host_.index, {}, source});
 }
 
-int Devices::UnderlayOf(uint32_t address) {
+void Devices::RemoveHostRoute(const IpAddress& destination, uint8_t prefix_length) {
+  rtnetlink_.RemoveRoute({destination, prefix_length, host_.index, {}, {}});
+}
+
+void Devices::ForwardIpv6() {
+  // A host that forwards ignores routers' advertisements where accept_ra is 1.
+  for (const netlink::Link& link : underlay_) {
+    if (ReadSysctl("ipv6", link.name, "accept_ra") == "1") {
+      EnsureSysctl("ipv6", link.name, "accept_ra", "2");
+    }
+  }
+  EnsureSysctl("ipv6", "all", "forwarding", "1");
+}
+
+int Devices::UnderlayOf(const IpAddress& address) {
   for (const netlink::Address& each : rtnetlink_.Addresses()) {
     if (each.address != address) continue;
     for (const netlink::Link& link : underlay_) {

@@ -39,32 +39,47 @@ Frame EchoFrame(uint32_t node_id) {
   return frame;
 }
 
-sockaddr_in At(uint32_t address, uint16_t port) {
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_addr.s_addr = address;
-  at.sin_port = port;
+/// A socket address of either family, and its length.
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+SocketAddress At(const IpAddress& address, uint16_t port) {
+  SocketAddress at;
+  if (address.is_v4()) {
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&at.storage);
+    v4->sin_family = AF_INET;
+    v4->sin_addr.s_addr = address.v4();
+    v4->sin_port = port;
+    at.length = sizeof *v4;
+  } else {
+    auto* v6 = reinterpret_cast<sockaddr_in6*>(&at.storage);
+    v6->sin6_family = AF_INET6;
+    std::memcpy(&v6->sin6_addr, address.bytes(), address.size());
+    v6->sin6_port = port;
+    at.length = sizeof *v6;
+  }
   return at;
 }
 
 }  // namespace
 
-void SendEchoes(uint32_t source, uint16_t port, uint32_t node_id,
-                const std::vector<uint32_t>& tunnels) {
+void SendEchoes(const IpAddress& source, uint16_t port, uint32_t node_id,
+                const std::vector<IpAddress>& tunnels) {
   if (tunnels.empty()) return;
-  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const UniqueFd socket(
+      ::socket(source.family(), SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.valid()) throw SystemError(errno, "socket");
   // The peer takes tunnel frames from known addresses only, so ours must be the source.
-  const sockaddr_in from = At(source, 0);
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&from), sizeof from) < 0) {
-    throw SystemError(errno, "bind");
-  }
+  const SocketAddress from = At(source, 0);
+  if (::bind(socket.get(), from.get(), from.length) < 0) throw SystemError(errno, "bind");
   const Frame frame = EchoFrame(node_id);
-  for (const uint32_t tunnel : tunnels) {
-    const sockaddr_in to = At(tunnel, port);
+  for (const IpAddress& tunnel : tunnels) {
+    const SocketAddress to = At(tunnel, port);
     // A result would only say that the frame left; what counts is whether it comes back.
-    (void)::sendto(socket.get(), frame.data(), frame.size(), 0,
-                   reinterpret_cast<const sockaddr*>(&to), sizeof to);
+    (void)::sendto(socket.get(), frame.data(), frame.size(), 0, to.get(), to.length);
   }
 }
 

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "netlink/ip_address.h"
+
 namespace skep::datapath {
 
-/// Sends one echo to each tunnel address from `source`; all but counts in network byte order. A peer
+/// Sends one echo to each tunnel address from `source`; port and id in network byte order. A peer
 /// that cannot be reached is not an error: its missing reply says it.
-void SendEchoes(uint32_t source, uint16_t port, uint32_t node_id,
-                const std::vector<uint32_t>& tunnels);
+void SendEchoes(const IpAddress& source, uint16_t port, uint32_t node_id,
+                const std::vector<IpAddress>& tunnels);
 
 }  // namespace skep::datapath

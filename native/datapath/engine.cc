@@ -120,7 +120,9 @@ void Engine::Configure(const EngineOptions& options) {
   config.frontend_be = FrontendFor(wanted.dns_address);
   config.fronts_be = FrontsFor(wanted.dns_address);
   config.tunnel_port_be = port;
-  config.tunnel_address_be = options.tunnel_address;
+  const bool is_ipv4 = options.tunnel_address.is_v4();
+  config.tunnel_address_be = is_ipv4 ? options.tunnel_address.v4() : 0;
+  config.tunnel_address6 = ToMap(is_ipv4 ? IpAddress{} : options.tunnel_address);
   config.tunnel_source_bytes = TakesTunnelSources() ? SKEP_TUNNEL_SOURCE_BYTES : 0;
   const auto& underlay = devices_->underlay();
   // A former process may have switched them; a device that had to be made anew has to be told again.
@@ -187,11 +189,13 @@ void Engine::AttachSockets() {
 void Engine::SetNodeId(uint32_t node_id) {
   const skep_config config = tables_->Config();
   if (config.node_id_be != 0 && config.node_id_be != node_id) {
-    devices_->RemoveHostAddress(config.node_id_be);
+    devices_->RemoveHostAddress(IpAddress::V4(config.node_id_be));
   }
-  devices_->AddHostAddress(node_id);
-  devices_->AddHostRoute(config.frontend_be, 32, node_id);
-  devices_->AddHostRoute(config.fronts_be, kFrontsPrefixLength, node_id);
+  const IpAddress own = IpAddress::V4(node_id);
+  const IpAddress frontend = IpAddress::V4(config.frontend_be);
+  devices_->AddHostAddress(own);
+  devices_->AddHostRoute(frontend, frontend.bits(), own);
+  devices_->AddHostRoute(IpAddress::V4(config.fronts_be), kFrontsPrefixLength, own);
   tables_->SetNodeId(node_id);
 }
 
@@ -223,9 +227,9 @@ bool Engine::SetUnderlay(const std::vector<std::string>& names) {
   return true;
 }
 
-void Engine::SetLocalAddresses(const std::vector<uint32_t>& addresses) {
-  std::map<uint32_t, uint32_t> rows;
-  for (const uint32_t address : addresses) {
+void Engine::SetLocalAddresses(const std::vector<IpAddress>& addresses) {
+  std::map<IpAddress, uint32_t> rows;
+  for (const IpAddress& address : addresses) {
     rows[address] = static_cast<uint32_t>(devices_->UnderlayOf(address));
   }
   tables_->SetLocalAddresses(rows);
@@ -234,26 +238,48 @@ void Engine::SetLocalAddresses(const std::vector<uint32_t>& addresses) {
 void Engine::PutNetwork(const NetworkRow& row) {
   const auto former = tables_->FindNetwork(row.vni);
   if (former && (former->subnet != row.subnet || former->prefix_length != row.prefix_length)) {
-    devices_->RemoveHostRoute(former->subnet, former->prefix_length);
+    devices_->RemoveHostRoute(IpAddress::V4(former->subnet), former->prefix_length);
+  }
+  if (former && former->subnet6.given() &&
+      (former->subnet6 != row.subnet6 || former->prefix6_length != row.prefix6_length ||
+       former->node_address != row.node_address)) {
+    RemoveHostSide6(*former);
   }
   const uint32_t node_id = tables_->Config().node_id_be;
   if (former && former->node_address != 0 && former->node_address != row.node_address &&
       former->node_address != node_id) {
-    devices_->RemoveHostAddress(former->node_address);
+    devices_->RemoveHostAddress(IpAddress::V4(former->node_address));
   }
-  if (row.node_address != 0) devices_->AddHostAddress(row.node_address);
+  if (row.node_address != 0) devices_->AddHostAddress(IpAddress::V4(row.node_address));
   tables_->PutNetwork(row);
   const auto stored = tables_->FindNetwork(row.vni);
-  devices_->AddHostRoute(stored->subnet, row.prefix_length,
-                         row.node_address != 0 ? row.node_address : node_id);
+  const uint32_t own = row.node_address != 0 ? row.node_address : node_id;
+  devices_->AddHostRoute(IpAddress::V4(stored->subnet), row.prefix_length,
+                         own != 0 ? IpAddress::V4(own) : IpAddress{});
+  if (row.subnet6.given()) AddHostSide6(row);
+}
+
+void Engine::AddHostSide6(const NetworkRow& row) {
+  if (!devices_->has_ipv6()) return;
+  devices_->ForwardIpv6();
+  const IpAddress own = row.node_address != 0 ? row.Derive6(row.node_address) : IpAddress{};
+  if (own.given()) devices_->AddHostAddress(own);
+  devices_->AddHostRoute(row.subnet6, row.prefix6_length, own);
+}
+
+void Engine::RemoveHostSide6(const NetworkRow& row) {
+  if (!devices_->has_ipv6()) return;
+  devices_->RemoveHostRoute(row.subnet6, row.prefix6_length);
+  if (row.node_address != 0) devices_->RemoveHostAddress(row.Derive6(row.node_address));
 }
 
 void Engine::RemoveNetwork(uint32_t vni) {
   const auto row = tables_->FindNetwork(vni);
   if (!row) return;
-  devices_->RemoveHostRoute(row->subnet, row->prefix_length);
+  devices_->RemoveHostRoute(IpAddress::V4(row->subnet), row->prefix_length);
+  if (row->subnet6.given()) RemoveHostSide6(*row);
   if (row->node_address != 0 && row->node_address != tables_->Config().node_id_be) {
-    devices_->RemoveHostAddress(row->node_address);
+    devices_->RemoveHostAddress(IpAddress::V4(row->node_address));
   }
   tables_->RemoveNetwork(vni);
 }
@@ -277,7 +303,7 @@ void Engine::DetachLink(const std::string& name) {
   if (ifindex != 0) attachments_->DetachIngress(kContainerRole, static_cast<int>(ifindex));
 }
 
-void Engine::SendEchoes(const std::vector<uint32_t>& tunnels) {
+void Engine::SendEchoes(const std::vector<IpAddress>& tunnels) {
   const skep_config config = tables_->Config();
   skep::datapath::SendEchoes(options_.tunnel_address, config.tunnel_port_be, config.node_id_be,
                              tunnels);

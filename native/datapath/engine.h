@@ -24,7 +24,7 @@ static_assert(SKEP_FRONTS == 1 << (32 - kFrontsPrefixLength));
 struct EngineOptions {
   std::string pin_directory;
   Devices::Options devices;
-  uint32_t tunnel_address = 0;  // network byte order
+  IpAddress tunnel_address;
   MapSet::Entries entries;
   bool force_clsact = false;
   bool force_tunnel_device = false;
@@ -46,13 +46,13 @@ class Engine {
   /// Makes those of the interfaces that exist the underlay; if none does, the former ones stay. True if
   /// one came, went, was made anew or has another MTU. Own addresses have to be set again afterwards.
   bool SetUnderlay(const std::vector<std::string>& names);
-  void SetLocalAddresses(const std::vector<uint32_t>& addresses);
+  void SetLocalAddresses(const std::vector<IpAddress>& addresses);
   void PutNetwork(const NetworkRow& row);
   void RemoveNetwork(uint32_t vni);
   void AttachLink(LinkRow row);
   void DetachLink(const std::string& name);
-  /// One echo to each tunnel address (network byte order). Unreachable peers are no error.
-  void SendEchoes(const std::vector<uint32_t>& tunnels);
+  /// One echo to each tunnel address. Unreachable peers are no error.
+  void SendEchoes(const std::vector<IpAddress>& tunnels);
 
   /// True while packets into tunnels get their checksums before a network card sees them.
   bool software_checksums() const { return software_checksums_; }
@@ -94,6 +94,9 @@ class Engine {
   uint32_t RepairPrograms();
   void Configure(const EngineOptions& options);
   void AttachAll();
+  /// Routes of a network's IPv6 subnet and the node's own address there.
+  void AddHostSide6(const NetworkRow& row);
+  void RemoveHostSide6(const NetworkRow& row);
   void AttachSockets();
 
   EngineOptions options_;

@@ -1,4 +1,4 @@
-// Reads rows out of JavaScript objects and makes them: addresses as dotted strings, numbers in host
+// Reads rows out of JavaScript objects and makes them: addresses as text, numbers in host
 // order. A value of the wrong type or form is a TypeError that names the property.
 #pragma once
 
@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <string>
 #include <vector>
+
+#include "netlink/ip_address.h"
 
 namespace skep::datapath::js {
 
@@ -41,6 +43,16 @@ inline uint32_t Unsigned(const Napi::Object& row, const char* property, uint32_t
   return static_cast<uint32_t>(number);
 }
 
+inline IpAddress ParseIpAddress(Napi::Env env, const std::string& text, const char* property) {
+  const auto address = IpAddress::Parse(text);
+  if (!address || !address->given()) throw Bad(env, property, "an IP address");
+  return *address;
+}
+
+inline IpAddress AnyAddress(const Napi::Object& row, const char* property) {
+  return ParseIpAddress(row.Env(), Text(row, property), property);
+}
+
 inline uint32_t ParseAddress(Napi::Env env, const std::string& text, const char* property) {
   in_addr address{};
   if (::inet_pton(AF_INET, text.c_str(), &address) != 1) {
@@ -51,6 +63,33 @@ inline uint32_t ParseAddress(Napi::Env env, const std::string& text, const char*
 
 inline uint32_t Address(const Napi::Object& row, const char* property) {
   return ParseAddress(row.Env(), Text(row, property), property);
+}
+
+inline IpAddress OptionalAnyAddress(const Napi::Object& row, const char* property) {
+  return Has(row, property) ? AnyAddress(row, property) : IpAddress{};
+}
+
+struct Prefix {
+  IpAddress address;  // host bits are zero
+  uint8_t length;     // of its own family
+};
+
+/// A CIDR of either family.
+inline Prefix ReadPrefix(const Napi::Object& row, const char* property) {
+  const std::string text = Text(row, property);
+  const size_t slash = text.find('/');
+  if (slash == std::string::npos) throw Bad(row.Env(), property, "a CIDR");
+  IpAddress address = ParseIpAddress(row.Env(), text.substr(0, slash), property);
+  char* end = nullptr;
+  const long length = std::strtol(text.c_str() + slash + 1, &end, 10);
+  if (length < 1 || length > address.bits() || *end != '\0') {
+    throw Bad(row.Env(), property, "a CIDR");
+  }
+  const long first_host_bit = 128 - address.bits() + length;
+  for (long at = first_host_bit; at < 128; at++) {
+    address.word[at / 32] &= ~htonl(uint32_t{1} << (31 - at % 32));
+  }
+  return {address, static_cast<uint8_t>(length)};
 }
 
 inline uint32_t OptionalAddress(const Napi::Object& row, const char* property) {
@@ -75,6 +114,10 @@ inline Napi::String FromAddress(Napi::Env env, uint32_t address) {
   char text[INET_ADDRSTRLEN];
   ::inet_ntop(AF_INET, &address, text, sizeof text);
   return Napi::String::New(env, text);
+}
+
+inline Napi::String FromAddress(Napi::Env env, const IpAddress& address) {
+  return Napi::String::New(env, address.Text());
 }
 
 inline Napi::String FromMac(Napi::Env env, const Mac& mac) {

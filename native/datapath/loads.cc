@@ -26,7 +26,7 @@ void RecountLoads(const MapSet& maps, bool needed) {
     const uint32_t now = CoarseNow();
     const auto add = [&](const skep_flow& flow, const skep_connection& connection) {
       if (flow.kind != SKEP_FLOW_SERVICE || !connection.counted) return;
-      if (IsOpen(flow, connection, now)) loads[{connection.vni, connection.address_be}]++;
+      if (IsOpen(flow, connection, now)) loads[{connection.vni, connection.backend_be}]++;
     };
     maps.sw_connection().Each(add);
     maps.sw_opening().Each(add);

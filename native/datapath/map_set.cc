@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <memory>
 
@@ -23,28 +24,29 @@ constexpr bpf::MapSpec kMaps[] = {
 #undef SKEP_MAP
 
 // The kernel hashes whole keys: a byte of hidden padding would make lookups miss.
-static_assert(sizeof(skep_config) == 64);
+static_assert(sizeof(skep_config) == 96);
 static_assert(sizeof(skep_node) == 4);
-static_assert(sizeof(skep_network) == 20);
+static_assert(sizeof(skep_subnets) == 24);
+static_assert(sizeof(skep_network) == 40);
 static_assert(sizeof(skep_wireguard_peer) == 8);
-static_assert(sizeof(skep_subnet_key) == 8);
-static_assert(sizeof(skep_link) == 36);
+static_assert(sizeof(skep_subnet_key) == 20);
+static_assert(sizeof(skep_link) == 60);
 static_assert(sizeof(skep_endpoint_key) == 8);
 static_assert(sizeof(skep_endpoint) == 20);
 static_assert(sizeof(skep_backend) == 8);
-static_assert(sizeof(skep_service_key) == 12);
+static_assert(sizeof(skep_service_key) == 24);
 static_assert(sizeof(skep_service) == 36);
 static_assert(sizeof(skep_allow_key) == 28);
 static_assert(sizeof(skep_maglev) == 1024);
 static_assert(sizeof(skep_maglev_large) == 8188);
 static_assert(sizeof(skep_range_key) == 8);
 static_assert(sizeof(skep_budget) == 8);
-static_assert(sizeof(skep_pending) == 192);
+static_assert(sizeof(skep_scratch) == 8 * SKEP_SCRATCH_WORDS);
 static_assert(sizeof(skep_slot_key) == 8);
 static_assert(sizeof(skep_local) == 4);
-static_assert(sizeof(skep_flow) == 20);
-static_assert(sizeof(skep_connection) == 32);
-static_assert(sizeof(skep_fragment_key) == 16);
+static_assert(sizeof(skep_flow) == 44);
+static_assert(sizeof(skep_connection) == 60);
+static_assert(sizeof(skep_fragment_key) == 44);
 static_assert(sizeof(skep_ports) == 4);
 static_assert(sizeof(skep_address) == 16);
 static_assert(sizeof(skep_socket_key) == 16);
@@ -106,6 +108,19 @@ size_t PossibleCpus() {
 }
 
 }  // namespace
+
+skep_address ToMap(const IpAddress& address) {
+  skep_address mapped{};
+  static_assert(sizeof mapped.word_be == sizeof address.word);
+  std::memcpy(mapped.word_be, address.word.data(), sizeof mapped.word_be);
+  return mapped;
+}
+
+IpAddress FromMap(const skep_address& address) {
+  IpAddress plain;
+  std::memcpy(plain.word.data(), address.word_be, sizeof address.word_be);
+  return plain;
+}
 
 MapSet::MapSet(const std::string& directory, const Entries& entries) : directory_(directory) {
   const bool readable = LayoutOf(directory) == SKEP_LAYOUT;

@@ -11,8 +11,13 @@
 #include "bpf/lib/consts.h"
 #include "bpf/lib/structs.h"
 #include "datapath/bpf_syscalls.h"
+#include "netlink/ip_address.h"
 
 namespace skep::datapath {
+
+/// Addresses as the maps hold them.
+skep_address ToMap(const IpAddress& address);
+IpAddress FromMap(const skep_address& address);
 
 /// One map: `Key` and `Value` are the structs of bpf/lib/structs.h.
 template <typename Key, typename Value>

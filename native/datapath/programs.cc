@@ -45,6 +45,9 @@ constexpr std::pair<uint32_t, const char*> kCalls[] = {
     {SKEP_CALL_REFUSED, "refused_by_node"},
     {SKEP_CALL_FILE_PUBLISHED, "file_published_flow"},
     {SKEP_CALL_REFUSE_CLIENT, "refuse_client"},
+    {SKEP_CALL_ANSWER_NEIGHBOUR, "answer_neighbour"},
+    {SKEP_CALL_ANSWER_TOO_LONG, "answer_too_long"},
+    {SKEP_CALL_TUNNEL6, "leave_over_ipv6"},
 };
 static_assert(std::size(kCalls) == SKEP_CALLS);
 
@@ -58,6 +61,7 @@ const std::map<std::string, uint32_t>& Programs::SocketHooks() {
         {"socket_recvmsg4", BPF_CGROUP_UDP4_RECVMSG},
         {"socket_getpeername4", BPF_CGROUP_INET4_GETPEERNAME},
         {"socket_connect6", BPF_CGROUP_INET6_CONNECT},
+        {"socket_sendmsg6", BPF_CGROUP_UDP6_SENDMSG},
         {"socket_recvmsg6", BPF_CGROUP_UDP6_RECVMSG},
         {"socket_getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
     };

@@ -23,28 +23,36 @@ uint32_t Engine::RepairHostLeg() {
   const skep_config config = tables_->Config();
   const auto addresses = devices_->HostAddresses();
   const auto routes = devices_->HostRoutes();
-  const auto address = [&](uint32_t wanted) {
-    if (wanted == 0 || addresses.contains(wanted)) return;
+  const auto address = [&](const IpAddress& wanted) {
+    if (!wanted.given() || addresses.contains(wanted)) return;
     devices_->AddHostAddress(wanted);
     repaired++;
   };
-  const auto route = [&](uint32_t destination, uint8_t prefix_length, uint32_t source) {
+  const auto route = [&](const IpAddress& destination, uint8_t prefix_length,
+                         const IpAddress& source) {
     if (routes.contains({destination, prefix_length})) return;
     devices_->AddHostRoute(destination, prefix_length, source);
     repaired++;
   };
-  address(config.dns_address_be);
-  address(config.node_id_be);
+  const auto some = [](uint32_t member) {
+    return member != 0 ? IpAddress::V4(member) : IpAddress{};
+  };
+  const IpAddress own = some(config.node_id_be);
+  address(some(config.dns_address_be));
+  address(own);
   const auto networks = tables_->Networks();
-  for (const NetworkRow& row : networks) address(row.node_address);
+  for (const NetworkRow& row : networks) address(some(row.node_address));
   // Routes after the addresses they prefer as source.
-  if (config.node_id_be != 0) {
-    route(config.frontend_be, 32, config.node_id_be);
-    route(config.fronts_be, kFrontsPrefixLength, config.node_id_be);
+  if (own.given()) {
+    route(some(config.frontend_be), 32, own);
+    route(some(config.fronts_be), kFrontsPrefixLength, own);
   }
   for (const NetworkRow& row : networks) {
-    route(row.subnet, row.prefix_length,
-          row.node_address != 0 ? row.node_address : config.node_id_be);
+    route(some(row.subnet), row.prefix_length, row.node_address != 0 ? some(row.node_address) : own);
+    if (!row.subnet6.given() || !devices_->has_ipv6()) continue;
+    const IpAddress own6 = row.node_address != 0 ? row.Derive6(row.node_address) : IpAddress{};
+    address(own6);
+    route(row.subnet6, row.prefix6_length, own6);
   }
   return repaired;
 }

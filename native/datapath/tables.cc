@@ -20,8 +20,35 @@ uint8_t PrefixOf(uint32_t mask) {
   return static_cast<uint8_t>(__builtin_popcount(mask));
 }
 
+/// Bits before an IPv4 address in its IPv6 form.
+constexpr uint32_t kMappedBits = 96;
+
+skep_subnet_key SubnetKey(const IpAddress& subnet, uint8_t prefix_length) {
+  const uint32_t mapped = subnet.is_v4() ? kMappedBits : 0;
+  return {mapped + prefix_length, ToMap(subnet)};
+}
+
+/// What fronts of IPv6 begin with: outside what members' addresses can be.
+IpAddress Fronts6In(const NetworkRow& network) {
+  IpAddress address = network.subnet6;
+  if (!address.given() || network.prefix6_length > 64) return {};
+  address.word[2] = htonl(1);
+  address.word[3] = 0;
+  return address;
+}
+
+skep_subnets SubnetsOf(const NetworkRow& row) {
+  const uint32_t mask = MaskOf(row.prefix_length);
+  return {row.subnet & mask, mask, ToMap(row.subnet6)};
+}
+
 skep_service_key KeyOf(const ServiceKey& key) {
-  return {key.vni, key.address, key.port, key.protocol, 0};
+  return {key.vni, ToMap(key.address), key.port, key.protocol, 0};
+}
+
+/// The key of the second row of a port on one address, under the front of that address.
+skep_service_key TwinKey(uint32_t front, uint16_t port, uint8_t protocol) {
+  return {0, ToMap(IpAddress::V4(front)), port, protocol, 0};
 }
 
 constexpr uint32_t kListBits = 64;  // list and family, before the address
@@ -44,14 +71,19 @@ uint32_t PortsHeld(const ServiceRow& row) {
   return row.key.published() && !yields ? row.ports : 0;
 }
 
-/// The second row of a port on one address, under the front of that address.
 bool IsTwin(const skep_service_key& key, const skep_service& service) {
-  return service.front_be != 0 && key.address_be == service.front_be;
+  return service.front_be != 0 && FromMap(key.address) == IpAddress::V4(service.front_be);
 }
 
 }  // namespace
 
-Tables::Tables(const MapSet& maps) : maps_(maps), slots_(maps) { Reload(); }
+IpAddress NetworkRow::Derive6(uint32_t member) const {
+  IpAddress address = subnet6;
+  if (address.given()) address.word[3] |= member & ~MaskOf(prefix_length);
+  return address;
+}
+
+Tables::Tables(const MapSet& maps) : maps_(maps), slots_(maps), tunnels_(maps) { Reload(); }
 
 void Tables::Reload() {
   ports_changed_ = true;
@@ -68,10 +100,10 @@ void Tables::Reload() {
     if (IsTwin(key, service)) continue;
     // A row that lost its twin is not what it should be: it will be written again.
     skep_service twin{};
-    const skep_service_key twin_key{0, service.front_be, key.port_be, key.protocol, 0};
+    const skep_service_key twin_key = TwinKey(service.front_be, key.port_be, key.protocol);
     if (service.front_be != 0 && !maps_.sw_service().Get(twin_key, &twin)) continue;
     ServiceRow row;
-    row.key = {key.vni, key.address_be, key.port_be, key.protocol};
+    row.key = {key.vni, FromMap(key.address), key.port_be, key.protocol};
     row.target_port = service.target_port_be;
     row.ports = std::max<uint16_t>(service.ports, 1);
     row.policy = static_cast<skep_policy>(service.policy);
@@ -79,7 +111,7 @@ void Tables::Reload() {
     row.addressed = (service.flags & SKEP_SERVICE_ADDRESSED) != 0;
     row.retired = (service.flags & SKEP_SERVICE_RETIRED) != 0;
     row.direct = (service.flags & SKEP_SERVICE_DIRECT) != 0;
-    if (service.front_be != 0) fronts_[key.address_be] = service.front_be;
+    if (service.front_be != 0) fronts_[row.key.address] = service.front_be;
     if (service.allow != 0) {
       row.allow = lists[service.allow];
       lists_[row.key] = {service.allow, lists[service.allow]};
@@ -117,46 +149,52 @@ void Tables::SetNodeId(uint32_t node_id) {
 void Tables::UpdateIngressNetwork() {
   skep_config config = Config();
   uint32_t vni = 0;
+  IpAddress fronts6;
   for (const NetworkRow& network : Networks()) {
     const uint32_t mask = MaskOf(network.prefix_length);
     if (config.node_id_be != 0 && (config.node_id_be & mask) == (network.subnet & mask)) {
       vni = network.vni;
+      fronts6 = Fronts6In(network);
     }
   }
   // Before the node's own address is known, the published backends tell.
   for (const auto& [key, row] : services_) {
     if (vni == 0 && key.published() && !row.backends.empty()) vni = row.backends.front().first;
   }
-  if (vni != 0 && vni != config.ingress_vni) {
+  if (vni != 0 && (vni != config.ingress_vni || FromMap(config.fronts6) != fronts6)) {
     config.ingress_vni = vni;
+    config.fronts6 = ToMap(fronts6);
     SetConfig(config);
   }
-  for (const NodeRow& node : Nodes()) PutPeer(config, node.node_id, node.tunnel);
+  for (const auto& [tunnel, node] : maps_.sw_node().Rows()) PutPeer(config, node.node_id_be, tunnel);
 }
 
-void Tables::PutPeer(const skep_config& config, uint32_t node_id, uint32_t tunnel) {
+void Tables::PutPeer(const skep_config& config, uint32_t node_id,
+                     uint32_t tunnel_number) {
   if (config.ingress_vni == 0 || node_id == config.node_id_be) return;
   skep_endpoint peer{};
   peer.kind = SKEP_ENDPOINT_PEER;
-  peer.tunnel = ntohl(tunnel);
+  peer.tunnel = tunnel_number;
   PutEndpoint({config.ingress_vni, node_id}, peer);
 }
 
-void Tables::SetLocalAddresses(const std::map<uint32_t, uint32_t>& addresses) {
-  for (const auto& [address, ifindex] : addresses) maps_.sw_local().Put(address, {ifindex});
+void Tables::SetLocalAddresses(const std::map<IpAddress, uint32_t>& addresses) {
+  for (const auto& [address, ifindex] : addresses) maps_.sw_local().Put(ToMap(address), {ifindex});
   for (const auto& [address, row] : maps_.sw_local().Rows()) {
-    if (!addresses.contains(address)) maps_.sw_local().Remove(address);
+    if (!addresses.contains(FromMap(address))) maps_.sw_local().Remove(address);
   }
 }
 
 void Tables::PutNode(const NodeRow& row) {
+  const uint32_t number = tunnels_.NumberOf(row.tunnel);
   for (const auto& [tunnel, node] : maps_.sw_node().Rows()) {
-    if (node.node_id_be == row.node_id && tunnel != ntohl(row.tunnel)) {
+    if (node.node_id_be == row.node_id && tunnel != number) {
       maps_.sw_node().Remove(tunnel);
+      tunnels_.Remove(tunnel);
     }
   }
-  maps_.sw_node().Put(ntohl(row.tunnel), {row.node_id});
-  PutPeer(Config(), row.node_id, row.tunnel);
+  maps_.sw_node().Put(number, {row.node_id});
+  PutPeer(Config(), row.node_id, number);
 }
 
 void Tables::RemoveNode(uint32_t node_id) {
@@ -164,6 +202,7 @@ void Tables::RemoveNode(uint32_t node_id) {
     if (node.node_id_be == node_id) {
       maps_.sw_node().Remove(tunnel);
       maps_.sw_echo().Remove(tunnel);
+      tunnels_.Remove(tunnel);
     }
   }
   // Also when the tunnel has gone over to another id.
@@ -173,22 +212,28 @@ void Tables::RemoveNode(uint32_t node_id) {
 void Tables::PutNetwork(const NetworkRow& row) {
   const auto former = FindNetwork(row.vni);
   if (former && (former->subnet != row.subnet || former->prefix_length != row.prefix_length)) {
-    maps_.sw_subnet().Remove({former->prefix_length, former->subnet});
+    RemoveSubnet(IpAddress::V4(former->subnet), former->prefix_length, row.vni);
+  }
+  if (former && former->subnet6.given() &&
+      (former->subnet6 != row.subnet6 || former->prefix6_length != row.prefix6_length)) {
+    RemoveSubnet(former->subnet6, former->prefix6_length, row.vni);
   }
   if (former && former->node_address != 0 && former->node_address != row.node_address) {
     RemoveEndpoint({row.vni, former->node_address}, SKEP_ENDPOINT_NODE);
   }
   skep_network network{};
-  network.mask_be = MaskOf(row.prefix_length);
-  network.subnet_be = row.subnet & network.mask_be;
+  network.subnets = SubnetsOf(row);
   network.gateway_be = row.gateway;
   network.node_address_be = row.node_address;
   network.flags = (row.internal ? SKEP_NETWORK_INTERNAL : 0) |
                   (row.encrypted ? SKEP_NETWORK_ENCRYPTED : 0);
+  network.prefix6_length = row.prefix6_length;
   if (row.encrypted) CountEncryptedNetworks(1);
   maps_.sw_network().Put(row.vni, network);
   CountEncryptedNetworks(0);
-  maps_.sw_subnet().Put({row.prefix_length, network.subnet_be}, row.vni);
+  PutSubnet(IpAddress::V4(network.subnets.subnet_be), row.prefix_length, row.vni);
+  if (row.subnet6.given()) PutSubnet(row.subnet6, row.prefix6_length, row.vni);
+  UpdateLinksOf(row.vni, network.subnets);
   // Services that call themselves get an answer through one of these two.
   skep_endpoint own{};
   own.kind = SKEP_ENDPOINT_NODE;
@@ -202,12 +247,33 @@ std::optional<NetworkRow> Tables::FindNetwork(uint32_t vni) const {
   skep_network network{};
   if (!maps_.sw_network().Get(vni, &network)) return std::nullopt;
   return NetworkRow{vni,
-                    network.subnet_be,
-                    PrefixOf(network.mask_be),
+                    network.subnets.subnet_be,
+                    PrefixOf(network.subnets.mask_be),
                     network.gateway_be,
                     network.node_address_be,
                     (network.flags & SKEP_NETWORK_INTERNAL) != 0,
-                    (network.flags & SKEP_NETWORK_ENCRYPTED) != 0};
+                    (network.flags & SKEP_NETWORK_ENCRYPTED) != 0,
+                    FromMap(network.subnets.subnet6),
+                    static_cast<uint8_t>(network.prefix6_length)};
+}
+
+void Tables::UpdateLinksOf(uint32_t vni, const skep_subnets& subnets) {
+  for (const auto& [ifindex, row] : maps_.sw_link().Rows()) {
+    if (row.vni != vni || std::memcmp(&row.subnets, &subnets, sizeof subnets) == 0) continue;
+    skep_link link = row;
+    link.subnets = subnets;
+    maps_.sw_link().Put(ifindex, link);
+  }
+}
+
+void Tables::PutSubnet(const IpAddress& subnet, uint8_t prefix_length, uint32_t vni) {
+  maps_.sw_subnet().Put(SubnetKey(subnet, prefix_length), vni);
+}
+
+void Tables::RemoveSubnet(const IpAddress& subnet, uint8_t prefix_length, uint32_t vni) {
+  uint32_t owner = 0;
+  const skep_subnet_key key = SubnetKey(subnet, prefix_length);
+  if (maps_.sw_subnet().Get(key, &owner) && owner == vni) maps_.sw_subnet().Remove(key);
 }
 
 void Tables::RemoveNetwork(uint32_t vni) {
@@ -215,9 +281,8 @@ void Tables::RemoveNetwork(uint32_t vni) {
   if (!row) return;
   const uint32_t own = row->node_address != 0 ? row->node_address : row->gateway;
   RemoveEndpoint({vni, own}, SKEP_ENDPOINT_NODE);
-  uint32_t mapped = 0;
-  const skep_subnet_key subnet{row->prefix_length, row->subnet};
-  if (maps_.sw_subnet().Get(subnet, &mapped) && mapped == vni) maps_.sw_subnet().Remove(subnet);
+  RemoveSubnet(IpAddress::V4(row->subnet), row->prefix_length, vni);
+  if (row->subnet6.given()) RemoveSubnet(row->subnet6, row->prefix6_length, vni);
   maps_.sw_network().Remove(vni);
   CountEncryptedNetworks(0);
 }
@@ -240,6 +305,7 @@ void Tables::PutLink(const LinkRow& row) {
   skep_link former{};
   link.vni = row.vni;
   link.address_be = row.address;
+  if (const auto network = FindNetwork(row.vni)) link.subnets = SubnetsOf(*network);
   std::memcpy(link.mac, row.mac.data(), sizeof link.mac);
   std::strncpy(link.name, row.name.c_str(), sizeof link.name - 1);
   if (maps_.sw_link().Get(row.ifindex, &former)) {
@@ -279,7 +345,7 @@ void Tables::PutRemoteEndpoint(const EndpointRow& row) {
   if (maps_.sw_endpoint().Get(KeyOf(place), &former) && former.kind == SKEP_ENDPOINT_NODE) return;
   skep_endpoint endpoint{};
   endpoint.kind = SKEP_ENDPOINT_REMOTE;
-  endpoint.tunnel = ntohl(row.tunnel);
+  endpoint.tunnel = tunnels_.NumberOf(row.tunnel);
   std::memcpy(endpoint.mac, row.mac.data(), sizeof endpoint.mac);
   PutEndpoint(place, endpoint);
 }
@@ -297,7 +363,7 @@ void Tables::PutBackends(const std::vector<BackendRow>& rows) {
     if (!maps_.sw_backend().Get(key, &former) || former.state != state) {
       changed.emplace_back(row.vni, row.address);
     }
-    maps_.sw_backend().Put(key, {ntohl(row.tunnel), state});
+    maps_.sw_backend().Put(key, {tunnels_.NumberOf(row.tunnel), state});
   }
   RebuildUsersOf(changed);
 }
@@ -361,7 +427,7 @@ void Tables::Rebuild(const ServiceRow& row) {
   slots_.Write(ordered, &service);
   maps_.sw_service().Put(KeyOf(row.key), service);
   if (service.front_be != 0) {
-    maps_.sw_service().Put({0, service.front_be, row.key.port, row.key.protocol, 0}, service);
+    maps_.sw_service().Put(TwinKey(service.front_be, row.key.port, row.key.protocol), service);
   }
   WriteRange(row.key, service, existed ? &former : nullptr);
   if (existed) slots_.Remove(former);
@@ -391,7 +457,7 @@ void Tables::RemoveList(const AllowList& list) {
 }
 
 uint32_t Tables::FrontFor(const ServiceKey& key) {
-  if (!key.published() || key.address == 0) return 0;
+  if (!key.published() || !key.address.given()) return 0;
   const auto known = fronts_.find(key.address);
   if (known != fronts_.end()) return known->second;
   std::set<uint32_t> taken;
@@ -406,7 +472,7 @@ uint32_t Tables::FrontFor(const ServiceKey& key) {
   throw SystemError(ENOSPC, "fronts", "too many addresses with ports of their own");
 }
 
-void Tables::ReleaseFront(uint32_t address) {
+void Tables::ReleaseFront(const IpAddress& address) {
   for (const auto& [key, row] : services_) {
     if (key.published() && key.address == address) return;
   }
@@ -415,7 +481,7 @@ void Tables::ReleaseFront(uint32_t address) {
 
 void Tables::WriteRange(const ServiceKey& key, const skep_service& service,
                         const skep_service* former) {
-  if (!key.published() || key.address != 0) return;
+  if (!key.published() || key.address.given()) return;
   slots_.WriteRange(key.protocol, service);
   if (former != nullptr) slots_.RemoveRange(key.protocol, *former, &service);
 }
@@ -437,7 +503,7 @@ void Tables::PutService(const ServiceRow& row) {
   } else if (!row.key.landing()) {
     skep_endpoint endpoint{};
     endpoint.kind = SKEP_ENDPOINT_VIP;
-    PutEndpoint({row.key.vni, row.key.address}, endpoint);
+    PutEndpoint({row.key.vni, row.key.address.v4()}, endpoint);
   }
 }
 
@@ -451,15 +517,17 @@ void Tables::RemoveService(const ServiceKey& key) {
     }
     services_.erase(found);
   }
-  if (!key.published() && !key.landing()) RemoveEndpoint({key.vni, key.address}, SKEP_ENDPOINT_VIP);
+  if (!key.published() && !key.landing()) {
+    RemoveEndpoint({key.vni, key.address.v4()}, SKEP_ENDPOINT_VIP);
+  }
   skep_service service{};
   if (!maps_.sw_service().Get(KeyOf(key), &service)) return;
-  if (key.published() && key.address == 0) {
+  if (key.published() && !key.address.given()) {
     slots_.RemoveRange(key.protocol, service, nullptr);
   }
   maps_.sw_service().Remove(KeyOf(key));
   if (service.front_be != 0) {
-    maps_.sw_service().Remove({0, service.front_be, key.port, key.protocol, 0});
+    maps_.sw_service().Remove(TwinKey(service.front_be, key.port, key.protocol));
     ReleaseFront(key.address);
   }
   slots_.Remove(service);
@@ -488,7 +556,7 @@ bool Tables::NeedsLoads() const {
 std::vector<NodeRow> Tables::Nodes() const {
   std::vector<NodeRow> rows;
   for (const auto& [tunnel, node] : maps_.sw_node().Rows()) {
-    rows.push_back({node.node_id_be, htonl(tunnel)});
+    rows.push_back({node.node_id_be, TunnelOf(tunnel)});
   }
   return rows;
 }
@@ -516,7 +584,7 @@ std::vector<EndpointRow> Tables::RemoteEndpoints() const {
   std::vector<EndpointRow> rows;
   for (const auto& [key, endpoint] : maps_.sw_endpoint().Rows()) {
     if (endpoint.kind != SKEP_ENDPOINT_REMOTE) continue;
-    EndpointRow row{key.vni, key.address_be, {}, htonl(endpoint.tunnel)};
+    EndpointRow row{key.vni, key.address_be, {}, TunnelOf(endpoint.tunnel)};
     std::memcpy(row.mac.data(), endpoint.mac, sizeof endpoint.mac);
     rows.push_back(row);
   }
@@ -526,7 +594,7 @@ std::vector<EndpointRow> Tables::RemoteEndpoints() const {
 std::vector<BackendRow> Tables::Backends() const {
   std::vector<BackendRow> rows;
   for (const auto& [key, backend] : maps_.sw_backend().Rows()) {
-    rows.push_back({key.vni, key.address_be, htonl(backend.tunnel),
+    rows.push_back({key.vni, key.address_be, TunnelOf(backend.tunnel),
                     backend.state == SKEP_BACKEND_DRAINING});
   }
   return rows;

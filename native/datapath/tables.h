@@ -1,7 +1,7 @@
 // The rows of the data path: turns what the control plane says about nodes, networks, links,
 // endpoints, backends and services into map entries, in an order that never shows a packet half a
-// change. Addresses are in network byte order, as in the maps; tunnel addresses too (the maps' host
-// order is this class's business).
+// change. Members of networks are known by their IPv4 address (network byte order); their IPv6
+// addresses follow from the network's subnets.
 #pragma once
 
 #include <array>
@@ -16,12 +16,14 @@
 #include "datapath/map_set.h"
 #include "datapath/reserved_ports.h"
 #include "datapath/slots.h"
+#include "datapath/tunnel_numbers.h"
+#include "netlink/ip_address.h"
 
 namespace skep::datapath {
 
 struct NodeRow {
   uint32_t node_id;
-  uint32_t tunnel;
+  IpAddress tunnel;
 };
 
 struct NetworkRow {
@@ -32,6 +34,11 @@ struct NetworkRow {
   uint32_t node_address;  // 0: none
   bool internal;
   bool encrypted;
+  IpAddress subnet6;  // none: IPv4 only
+  uint8_t prefix6_length = 0;
+
+  /// A member's IPv6 address; none if the network has no IPv6.
+  IpAddress Derive6(uint32_t member) const;
 };
 
 struct LinkRow {
@@ -46,20 +53,20 @@ struct EndpointRow {
   uint32_t vni;
   uint32_t address;
   std::array<uint8_t, 6> mac;
-  uint32_t tunnel;
+  IpAddress tunnel;
 };
 
 struct BackendRow {
   uint32_t vni;
   uint32_t address;
-  uint32_t tunnel;  // 0: here
+  IpAddress tunnel;  // none: here
   bool draining;
 };
 
 /// vni, address, port, protocol; network byte order.
 struct ServiceKey {
   uint32_t vni = 0;
-  uint32_t address = 0;
+  IpAddress address;  // none: any own address; of a member its IPv4 address
   uint16_t port = 0;
   uint8_t protocol = 0;
   auto operator<=>(const ServiceKey&) const = default;
@@ -101,7 +108,7 @@ class Tables {
   void SetConfig(const skep_config& config);
   void SetNodeId(uint32_t node_id);
   /// Own addresses with the uplink that owns each (0: none); replaces the former set.
-  void SetLocalAddresses(const std::map<uint32_t, uint32_t>& addresses);
+  void SetLocalAddresses(const std::map<IpAddress, uint32_t>& addresses);
 
   void PutNode(const NodeRow& row);
   void RemoveNode(uint32_t node_id);
@@ -127,6 +134,9 @@ class Tables {
 
   /// Ways through WireGuard by the peer's tunnel address; replaces the former set.
   void SetWireguardPeers(const std::map<uint32_t, skep_wireguard_peer>& peers);
+
+  /// The tunnel address behind a number of the maps; none if nobody has it.
+  IpAddress TunnelOf(uint32_t number) const { return tunnels_.AddressOf(number); }
 
   std::vector<NodeRow> Nodes() const;
   std::vector<NetworkRow> Networks() const;
@@ -155,19 +165,24 @@ class Tables {
   void RemoveList(const AllowList& list);
   /// The address host sockets are given for an own address; 0 for a row of all addresses.
   uint32_t FrontFor(const ServiceKey& key);
-  void ReleaseFront(uint32_t address);
+  void ReleaseFront(const IpAddress& address);
   /// Orders a service's backends, those that may be chosen first, and counts these.
   std::vector<Place> Ordered(const ServiceRow& row, uint32_t* choosable) const;
   /// Works out which network carries published backends, and who else has an address there.
   void UpdateIngressNetwork();
   /// The programs look networks up only while some are encrypted; `at_least` counts one to come.
   void CountEncryptedNetworks(uint32_t at_least);
-  void PutPeer(const skep_config& config, uint32_t node_id, uint32_t tunnel);
+  void PutPeer(const skep_config& config, uint32_t node_id, uint32_t tunnel_number);
+  void PutSubnet(const IpAddress& subnet, uint8_t prefix_length, uint32_t vni);
+  void RemoveSubnet(const IpAddress& subnet, uint8_t prefix_length, uint32_t vni);
+  /// Tells the links of a network what its addresses look like.
+  void UpdateLinksOf(uint32_t vni, const skep_subnets& subnets);
 
   const MapSet& maps_;
   Slots slots_;
+  TunnelNumbers tunnels_;
   std::map<ServiceKey, AllowList> lists_;
-  std::map<uint32_t, uint32_t> fronts_;  // by own address
+  std::map<IpAddress, uint32_t> fronts_;  // by own address
   uint32_t next_list_ = 1;
   std::map<ServiceKey, ServiceRow> services_;
   std::map<Place, std::set<ServiceKey>> users_;

@@ -1,7 +1,6 @@
 // See netlink.h. Arguments are checked here because they may come from a socket far above.
 #include "netlink/netlink.h"
 
-#include <arpa/inet.h>
 #include <net/if.h>
 
 #include <cstdio>
@@ -35,12 +34,6 @@ MacAddress MacArgument(const Napi::CallbackInfo& info, size_t index) {
                                  &mac[1], &mac[2], &mac[3], &mac[4], &mac[5], &rest);
   if (fields != 6) throw SystemError(EINVAL, "netlink", "MAC address \"" + text + "\"");
   return mac;
-}
-
-std::string FormatAddress(uint32_t address) {
-  char text[INET_ADDRSTRLEN];
-  ::inet_ntop(AF_INET, &address, text, sizeof text);
-  return text;
 }
 
 }  // namespace
@@ -128,7 +121,7 @@ Napi::Value Netlink::Addresses(const Napi::CallbackInfo& info) {
   for (size_t index = 0; index < addresses.size(); ++index) {
     auto row = Napi::Object::New(env);
     row.Set("interfaceName", names[addresses[index].ifindex]);
-    row.Set("address", FormatAddress(addresses[index].address));
+    row.Set("address", addresses[index].address.Text());
     row.Set("prefixLength", Napi::Number::New(env, addresses[index].prefix_length));
     rows.Set(static_cast<uint32_t>(index), row);
   }
@@ -139,16 +132,14 @@ Napi::Value Netlink::RouteTo(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return Guarded(env, [&]() -> Napi::Value {
     const std::string text = TextArgument(info, 0);
-    in_addr destination{};
-    if (::inet_pton(AF_INET, text.c_str(), &destination) != 1) {
-      throw SystemError(EINVAL, "netlink", "address \"" + text + "\"");
-    }
-    const RouteAnswer answer = rtnetlink_.RouteTo(destination.s_addr);
+    const auto destination = IpAddress::Parse(text);
+    if (!destination) throw SystemError(EINVAL, "netlink", "address \"" + text + "\"");
+    const RouteAnswer answer = rtnetlink_.RouteTo(*destination);
     for (const Link& link : rtnetlink_.Links()) {
       if (link.index != answer.ifindex) continue;
       auto row = Napi::Object::New(env);
       row.Set("interfaceName", link.name);
-      row.Set("source", FormatAddress(answer.preferred_source));
+      row.Set("source", answer.preferred_source.Text());
       row.Set("mtu", Napi::Number::New(env, link.mtu));
       return row;
     }

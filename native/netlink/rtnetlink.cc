@@ -45,6 +45,10 @@ Value Read(const rtattr& attribute) {
   return value;
 }
 
+IpAddress ReadAddress(const rtattr& attribute) {
+  return IpAddress::FromBytes(RTA_DATA(&attribute), RTA_PAYLOAD(&attribute));
+}
+
 std::string ReadText(const rtattr& attribute) {
   const auto* text = static_cast<const char*>(RTA_DATA(&attribute));
   return std::string(text, strnlen(text, RTA_PAYLOAD(&attribute)));
@@ -83,13 +87,25 @@ std::optional<Link> ParseLink(const nlmsghdr* header) {
 
 rtmsg RouteBody(const Route& route) {
   rtmsg body{};
-  body.rtm_family = AF_INET;
+  body.rtm_family = static_cast<uint8_t>(route.destination.family());
   body.rtm_dst_len = route.prefix_length;
   body.rtm_table = RT_TABLE_MAIN;
   body.rtm_protocol = RTPROT_STATIC;
-  body.rtm_scope = route.gateway == 0 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+  body.rtm_scope = !route.gateway.given() ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
   body.rtm_type = RTN_UNICAST;
   return body;
+}
+
+ifaddrmsg AddressBody(const Address& address) {
+  ifaddrmsg body{};
+  body.ifa_family = static_cast<uint8_t>(address.address.family());
+  body.ifa_prefixlen = address.prefix_length;
+  body.ifa_index = static_cast<uint32_t>(address.ifindex);
+  return body;
+}
+
+void AddAttribute(MessageBuilder& request, uint16_t type, const IpAddress& address) {
+  request.Attribute(type, address.bytes(), address.size());
 }
 
 }  // namespace
@@ -240,7 +256,7 @@ bool Rtnetlink::DeleteLink(const std::string& name) {
 
 std::vector<Address> Rtnetlink::Addresses() {
   ifaddrmsg body{};
-  body.ifa_family = AF_INET;
+  body.ifa_family = AF_UNSPEC;
   MessageBuilder request(RTM_GETADDR, NLM_F_DUMP, body);
   std::vector<Address> addresses;
   Exchange(request.Finish(), "netlink(RTM_GETADDR)", [&addresses](const nlmsghdr* header) {
@@ -248,12 +264,12 @@ std::vector<Address> Rtnetlink::Addresses() {
     Address address;
     const auto* answer = Parse<ifaddrmsg>(header, [&address](const rtattr& attribute) {
       // IFA_LOCAL is the own address; IFA_ADDRESS is the far end on point-to-point devices.
-      if (attribute.rta_type == IFA_LOCAL) address.address = Read<uint32_t>(attribute);
-      if (attribute.rta_type == IFA_ADDRESS && address.address == 0) {
-        address.address = Read<uint32_t>(attribute);
+      if (attribute.rta_type == IFA_LOCAL) address.address = ReadAddress(attribute);
+      if (attribute.rta_type == IFA_ADDRESS && !address.address.given()) {
+        address.address = ReadAddress(attribute);
       }
     });
-    if (answer == nullptr) return;
+    if (answer == nullptr || !address.address.given()) return;
     address.ifindex = static_cast<int>(answer->ifa_index);
     address.prefix_length = answer->ifa_prefixlen;
     addresses.push_back(address);
@@ -262,13 +278,13 @@ std::vector<Address> Rtnetlink::Addresses() {
 }
 
 void Rtnetlink::AddAddress(const Address& address) {
-  ifaddrmsg body{};
-  body.ifa_family = AF_INET;
-  body.ifa_prefixlen = address.prefix_length;
+  ifaddrmsg body = AddressBody(address);
   body.ifa_scope = RT_SCOPE_UNIVERSE;
-  body.ifa_index = static_cast<uint32_t>(address.ifindex);
+  // Our own devices have nobody else on them whom the address could belong to.
+  if (!address.address.is_v4()) body.ifa_flags = IFA_F_NODAD;
   MessageBuilder request(RTM_NEWADDR, kCreate, body);
-  request.Value(IFA_LOCAL, address.address).Value(IFA_ADDRESS, address.address);
+  request.Attribute(IFA_LOCAL, address.address.bytes(), address.address.size())
+      .Attribute(IFA_ADDRESS, address.address.bytes(), address.address.size());
   try {
     Exchange(request.Finish(), "netlink(RTM_NEWADDR)");
   } catch (const SystemError& failure) {
@@ -277,12 +293,10 @@ void Rtnetlink::AddAddress(const Address& address) {
 }
 
 void Rtnetlink::RemoveAddress(const Address& address) {
-  ifaddrmsg body{};
-  body.ifa_family = AF_INET;
-  body.ifa_prefixlen = address.prefix_length;
-  body.ifa_index = static_cast<uint32_t>(address.ifindex);
+  const ifaddrmsg body = AddressBody(address);
   MessageBuilder request(RTM_DELADDR, kAck, body);
-  request.Value(IFA_LOCAL, address.address).Value(IFA_ADDRESS, address.address);
+  request.Attribute(IFA_LOCAL, address.address.bytes(), address.address.size())
+      .Attribute(IFA_ADDRESS, address.address.bytes(), address.address.size());
   try {
     Exchange(request.Finish(), "netlink(RTM_DELADDR)");
   } catch (const SystemError& failure) {
@@ -292,10 +306,10 @@ void Rtnetlink::RemoveAddress(const Address& address) {
 
 void Rtnetlink::ReplaceRoute(const Route& route) {
   MessageBuilder request(RTM_NEWROUTE, kReplace, RouteBody(route));
-  if (route.prefix_length > 0) request.Value(RTA_DST, route.destination);
+  if (route.prefix_length > 0) AddAttribute(request, RTA_DST, route.destination);
   if (route.ifindex != 0) request.Value(RTA_OIF, route.ifindex);
-  if (route.gateway != 0) request.Value(RTA_GATEWAY, route.gateway);
-  if (route.preferred_source != 0) request.Value(RTA_PREFSRC, route.preferred_source);
+  if (route.gateway.given()) AddAttribute(request, RTA_GATEWAY, route.gateway);
+  if (route.preferred_source.given()) AddAttribute(request, RTA_PREFSRC, route.preferred_source);
   Exchange(request.Finish(), "netlink(RTM_NEWROUTE)");
 }
 
@@ -305,7 +319,7 @@ void Rtnetlink::RemoveRoute(const Route& route) {
   body.rtm_protocol = RTPROT_UNSPEC;
   body.rtm_type = RTN_UNSPEC;
   MessageBuilder request(RTM_DELROUTE, kAck, body);
-  if (route.prefix_length > 0) request.Value(RTA_DST, route.destination);
+  if (route.prefix_length > 0) AddAttribute(request, RTA_DST, route.destination);
   if (route.ifindex != 0) request.Value(RTA_OIF, route.ifindex);
   try {
     Exchange(request.Finish(), "netlink(RTM_DELROUTE)");
@@ -316,7 +330,7 @@ void Rtnetlink::RemoveRoute(const Route& route) {
 
 std::vector<Route> Rtnetlink::RoutesOver(int ifindex) {
   rtmsg body{};
-  body.rtm_family = AF_INET;
+  body.rtm_family = AF_UNSPEC;
   MessageBuilder request(RTM_GETROUTE, NLM_F_DUMP, body);
   std::vector<Route> routes;
   Exchange(request.Finish(), "netlink(RTM_GETROUTE)", [&](const nlmsghdr* header) {
@@ -324,10 +338,10 @@ std::vector<Route> Rtnetlink::RoutesOver(int ifindex) {
     Route route;
     const auto* answer = Parse<rtmsg>(header, [&route](const rtattr& attribute) {
       switch (attribute.rta_type) {
-        case RTA_DST: route.destination = Read<uint32_t>(attribute); break;
+        case RTA_DST: route.destination = ReadAddress(attribute); break;
         case RTA_OIF: route.ifindex = Read<int>(attribute); break;
-        case RTA_GATEWAY: route.gateway = Read<uint32_t>(attribute); break;
-        case RTA_PREFSRC: route.preferred_source = Read<uint32_t>(attribute); break;
+        case RTA_GATEWAY: route.gateway = ReadAddress(attribute); break;
+        case RTA_PREFSRC: route.preferred_source = ReadAddress(attribute); break;
         default: break;
       }
     });
@@ -338,17 +352,17 @@ std::vector<Route> Rtnetlink::RoutesOver(int ifindex) {
   return routes;
 }
 
-RouteAnswer Rtnetlink::RouteTo(uint32_t destination) {
+RouteAnswer Rtnetlink::RouteTo(const IpAddress& destination) {
   rtmsg body{};
-  body.rtm_family = AF_INET;
-  body.rtm_dst_len = 32;
+  body.rtm_family = static_cast<uint8_t>(destination.family());
+  body.rtm_dst_len = destination.bits();
   MessageBuilder request(RTM_GETROUTE, 0, body);
-  request.Value(RTA_DST, destination);
+  AddAttribute(request, RTA_DST, destination);
   RouteAnswer answer;
   Exchange(request.Finish(), "netlink(RTM_GETROUTE)", [&answer](const nlmsghdr* header) {
     Parse<rtmsg>(header, [&answer](const rtattr& attribute) {
       if (attribute.rta_type == RTA_OIF) answer.ifindex = Read<int>(attribute);
-      if (attribute.rta_type == RTA_PREFSRC) answer.preferred_source = Read<uint32_t>(attribute);
+      if (attribute.rta_type == RTA_PREFSRC) answer.preferred_source = ReadAddress(attribute);
     });
   });
   return answer;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "netlink/ip_address.h"
 #include "netlink/unique_fd.h"
 
 struct nlmsghdr;
@@ -28,26 +29,26 @@ struct Link {
   MacAddress mac{};
 };
 
-/// One IPv4 address on a device. `address` is in network byte order.
+/// One address on a device.
 struct Address {
   int ifindex = 0;
-  uint32_t address = 0;
+  IpAddress address;
   uint8_t prefix_length = 32;
 };
 
-/// An IPv4 route over a device; addresses in network byte order, zero means absent.
+/// A route over a device; `destination` says the family, other addresses may be absent.
 struct Route {
-  uint32_t destination = 0;
+  IpAddress destination;
   uint8_t prefix_length = 0;
   int ifindex = 0;
-  uint32_t gateway = 0;
-  uint32_t preferred_source = 0;
+  IpAddress gateway;
+  IpAddress preferred_source;
 };
 
 /// What the kernel answers for a destination.
 struct RouteAnswer {
   int ifindex = 0;
-  uint32_t preferred_source = 0;
+  IpAddress preferred_source;
 };
 
 /// Both ends of a veth pair to be made; a missing MAC is chosen by the kernel.
@@ -83,6 +84,7 @@ class Rtnetlink {
   /// True if the device existed.
   bool DeleteLink(const std::string& name);
 
+  /// Of both families.
   std::vector<Address> Addresses();
   /// Idempotent.
   void AddAddress(const Address& address);
@@ -93,10 +95,10 @@ class Rtnetlink {
   void ReplaceRoute(const Route& route);
   /// Idempotent.
   void RemoveRoute(const Route& route);
-  /// IPv4 routes of the main table over one device.
+  /// Routes of the main table over one device.
   std::vector<Route> RoutesOver(int ifindex);
   /// The route the kernel would take. @throws SystemError ENETUNREACH
-  RouteAnswer RouteTo(uint32_t destination);
+  RouteAnswer RouteTo(const IpAddress& destination);
 
   /// Makes sure the device has a clsact qdisc. Idempotent.
   void EnsureClsact(int ifindex);

@@ -1,10 +1,12 @@
 /**
  * Which addresses a node listens on and tells others, from what the user wrote and what the host
- * has (rules and texts: moby daemon/cluster/listen_addr.go). IPv4 hosts only: an address
- * of the other family is refused with the text Docker has for unusable ones.
+ * has (rules and texts: moby daemon/cluster/listen_addr.go). Managers and gossip are reached
+ * over IPv4 only: an address of the other family is refused with the text Docker has for unusable
+ * ones. The data path may be either.
  */
 import { isIP, isIPv4 } from 'node:net';
 import { SkepError } from '../model/errors.js';
+import { tunnelAddressOf } from '../network/addresses.js';
 
 /** Port of managers when none is given. */
 export const MANAGER_PORT_DEFAULT = 2377;
@@ -114,6 +116,11 @@ export function resolveDataPathAddress(
   if (value === '') return advertise.host;
   if (value === '0.0.0.0') throw invalid(DATA_PATH_TEXT);
   if (isIPv4(value)) return value;
+  if (isIP(value) === 6) {
+    const tunnel = tunnelAddressOf(value);
+    if (tunnel === undefined) throw invalid(DATA_PATH_TEXT);
+    return tunnel;
+  }
   const address = interfaceAddress(value, system);
   if (address === undefined) throw invalid(DATA_PATH_TEXT);
   return address;

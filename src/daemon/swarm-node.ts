@@ -399,6 +399,7 @@ export class SwarmNode implements SwarmMembership {
 const OWN_INTERFACES = /^(lo|docker|br-|veth|sw-|cni|flannel)/;
 
 function isSystemAddress(interfaceName: string, address: string): boolean {
+  if (address.includes(':')) return false;
   return !OWN_INTERFACES.test(interfaceName) && !address.startsWith('127.');
 }
 

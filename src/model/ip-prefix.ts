@@ -57,6 +57,23 @@ export function formatIpv4(address: bigint): string {
   return [24n, 16n, 8n, 0n].map((shift) => ((address >> shift) & 255n).toString()).join('.');
 }
 
+/** `address` as IPv6 text in the form of RFC 5952. */
+export function formatIpv6(address: bigint): string {
+  const groups = Array.from(
+    { length: 8 },
+    (_, index) => (address >> BigInt(112 - 16 * index)) & 0xffffn,
+  );
+  let best = { at: -1, length: 1 };
+  for (let at = 0; at < groups.length; at++) {
+    let length = 0;
+    while (groups[at + length] === 0n) length += 1;
+    if (length > best.length) best = { at, length };
+  }
+  const text = groups.map((group) => group.toString(16));
+  if (best.at < 0) return text.join(':');
+  return `${text.slice(0, best.at).join(':')}::${text.slice(best.at + best.length).join(':')}`;
+}
+
 /** First address of the prefix, host bits cleared. */
 export function firstAddress(prefix: IpPrefix): bigint {
   return (prefix.address >> hostBits(prefix)) << hostBits(prefix);

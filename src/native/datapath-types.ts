@@ -1,7 +1,10 @@
 /**
  * What user space tells the packet side, and what it reads back. The kernel owns every packet;
- * these calls only write maps, attach programs and read counters. All IPv4 addresses are dotted
- * strings, ports are numbers in host order. Every call is idempotent: writing a row twice or
+ * these calls only write maps, attach programs and read counters. Addresses are text, ports are
+ * numbers in host order. Members of a network (links, endpoints, backends, virtual addresses, nodes) are
+ * given by their IPv4 address; where a network has an IPv6 subnet too, their IPv6 addresses are
+ * derived from it (src/model/derived-addresses.ts). Tunnel addresses and the host's own addresses may
+ * be of either family. Every call is idempotent: writing a row twice or
  * removing a missing one is no error. Errors are Node-like (`code`, `errno`, `syscall`).
  */
 import type { BalancePolicy } from '../model/balance-policy.js';
@@ -48,6 +51,8 @@ export interface NetworkRow {
   readonly vni: number;
   /** CIDR, e.g. `10.0.1.0/24`. */
   readonly subnet: string;
+  /** IPv6 CIDR of a dual-stack network, with room for every IPv4 host number. */
+  readonly subnet6?: string;
   readonly gateway: string;
   /** True for `--internal`: nothing leaves to the outside. */
   readonly internal: boolean;
@@ -236,7 +241,7 @@ export interface DatapathRepair {
 
 /** The packet side of one node. */
 export interface Datapath {
-  /** MTU for container interfaces, derived from the underlay (underlay - 50). */
+  /** MTU for container interfaces, derived from the underlay (underlay - 50, over IPv6 - 70). */
   readonly containerMtu: number;
   /** Identifies this node on the mesh; needed before published ports work across nodes. */
   setNodeId(nodeId: string): void;
@@ -336,7 +341,7 @@ export interface Netlink {
   /** True if it existed. */
   deleteLink(name: string): boolean;
   linkNames(): readonly string[];
-  /** IPv4 addresses of the host with their interface and prefix length. */
+  /** Addresses of the host, both families, with their interface and prefix length. */
   addresses(): readonly {
     readonly interfaceName: string;
     readonly address: string;

@@ -3,7 +3,7 @@
  * native/bpf/lib/drop_reasons.h; a test compares the two. A number is never given another meaning.
  */
 export const DATAPATH_REASONS = {
-  'drop-not-ipv4': 1,
+  'drop-not-ip': 1,
   'drop-malformed': 2,
   'drop-spoofed-mac': 3,
   'drop-spoofed-address': 4,
@@ -29,6 +29,8 @@ export const DATAPATH_REASONS = {
   'drop-connection-table': 24,
   'drop-tunnel-from-container': 25,
   'drop-arp-unanswered': 26,
+  'drop-neighbour-discovery': 27,
+  'drop-too-long': 28,
   'drop-not-allowed': 30,
   'drop-mesh-refusal': 31,
   'drop-clear-send': 32,
@@ -52,6 +54,8 @@ export const DATAPATH_REASONS = {
   'refused-by-host': 51,
   'reset-sent': 52,
   'icmp-error-rewritten': 53,
+  'neighbour-answered': 54,
+  'too-long-answered': 55,
   'encrypted-sent': 56,
   'unreachable-sent': 57,
   'mesh-refused': 58,

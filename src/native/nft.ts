@@ -9,6 +9,9 @@ import { SkepError } from '../model/errors.js';
 const TABLE = 'inet skep';
 const HOST_DEVICE = 'sw-h0';
 const COMMAND_TIMEOUT_MS = 10_000;
+/** One command a family; an engine that does IPv6 restricts forwarding of it in the same way. */
+const COMMANDS = ['iptables', 'ip6tables'] as const;
+type Iptables = (typeof COMMANDS)[number];
 
 /** The table for a tunnel port, as nft reads it. Exported for the test that shows it to an operator. */
 export function ruleset(tunnelPort: number): string {
@@ -30,7 +33,7 @@ export function ruleset(tunnelPort: number): string {
     '  }',
     '  chain outgoing {',
     '    type nat hook postrouting priority srcnat; policy accept;',
-    `    meta nfproto ipv4 iifname "${HOST_DEVICE}" oifname != "${HOST_DEVICE}" masquerade`,
+    `    iifname "${HOST_DEVICE}" oifname != "${HOST_DEVICE}" masquerade`,
     '  }',
     '}',
   ].join('\n');
@@ -53,10 +56,14 @@ export class NetfilterRules {
   install(): void {
     nft(`table ${TABLE}\ndelete table ${TABLE}\n${ruleset(this.tunnelPort)}\n`);
     this.listing = runSync('nft', LIST_TABLE).stdout;
-    if (!restricts(runSync('iptables', LIST_FORWARD))) return;
-    for (const rule of FORWARD_RULES) {
-      if (!iptables('-C', rule) && !iptables('-I', rule)) {
-        throw new SkepError('failed_precondition', 'iptables refused a rule in its FORWARD chain');
+    for (const command of COMMANDS) {
+      if (!restricts(runSync(command, LIST_FORWARD))) continue;
+      for (const rule of FORWARD_RULES) {
+        if (iptables(command, '-C', rule) || iptables(command, '-I', rule)) continue;
+        throw new SkepError(
+          'failed_precondition',
+          `${command} refused a rule in its FORWARD chain`,
+        );
       }
     }
   }
@@ -67,10 +74,8 @@ export class NetfilterRules {
    */
   async check(): Promise<boolean> {
     const table = await run('nft', LIST_TABLE);
-    const forward = await run('iptables', LIST_FORWARD);
-    const lines = new Set(forward.stdout.split('\n'));
-    const allowed = FORWARD_RULES.every((rule) => lines.has(`-A FORWARD ${rule.join(' ')}`));
-    if (table.stdout === this.listing && (!restricts(forward) || allowed)) return false;
+    const forwards = await Promise.all(COMMANDS.map((command) => run(command, LIST_FORWARD)));
+    if (table.stdout === this.listing && forwards.every(lets)) return false;
     this.install();
     return true;
   }
@@ -78,9 +83,11 @@ export class NetfilterRules {
   /** Takes the rules out. No error if they are gone. @throws SkepError */
   remove(): void {
     nft(`table ${TABLE}\ndelete table ${TABLE}\n`);
-    if (!restricts(runSync('iptables', LIST_FORWARD))) return;
-    for (const rule of FORWARD_RULES) {
-      while (iptables('-C', rule)) if (!iptables('-D', rule)) break;
+    for (const command of COMMANDS) {
+      if (!restricts(runSync(command, LIST_FORWARD))) continue;
+      for (const rule of FORWARD_RULES) {
+        while (iptables(command, '-C', rule)) if (!iptables(command, '-D', rule)) break;
+      }
     }
   }
 }
@@ -107,9 +114,16 @@ function restricts(forward: Outcome): boolean {
   return forward.ok && forward.stdout.trim() !== '-P FORWARD ACCEPT';
 }
 
+/** True if the chain lets our traffic through, as it is or by our rules. */
+function lets(forward: Outcome): boolean {
+  const lines = new Set(forward.stdout.split('\n'));
+  const allowed = FORWARD_RULES.every((rule) => lines.has(`-A FORWARD ${rule.join(' ')}`));
+  return !restricts(forward) || allowed;
+}
+
 /** Runs one iptables command on FORWARD; true if it succeeded. */
-function iptables(verb: '-C' | '-I' | '-D', rule: readonly string[]): boolean {
-  return runSync('iptables', ['-w', '5', verb, 'FORWARD', ...rule]).ok;
+function iptables(command: Iptables, verb: '-C' | '-I' | '-D', rule: readonly string[]): boolean {
+  return runSync(command, ['-w', '5', verb, 'FORWARD', ...rule]).ok;
 }
 
 function runSync(command: string, args: readonly string[]): Outcome {

@@ -1,7 +1,8 @@
 /**
  * IPv4 and MAC addresses as text and numbers. Everything that comes from another machine passes
- * through the parsers here; `undefined` means "not an address".
+ * through the parsers here; `undefined` means "not an address". Tunnels may be IPv6.
  */
+import { formatIpv6, parseIpPrefix } from '../model/ip-prefix.js';
 
 const OCTET = /^(0|[1-9]\d{0,2})$/;
 const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/;
@@ -86,10 +87,23 @@ export function isMac(text: string): boolean {
   return MAC.test(text);
 }
 
-/** Neither multicast, loopback, unspecified nor broadcast: can be one end of a tunnel. */
+/** Neither multicast, loopback, unspecified nor broadcast: an IPv4 address that can be one end of a tunnel. */
 export function isUnicast(address: string): boolean {
   const value = parseIpv4(address);
   if (value === undefined) return false;
   const first = value >>> 24;
   return first !== 0 && first !== 127 && first < 224;
+}
+
+/**
+ * A tunnel's address in the one form it is compared in: dotted IPv4, or IPv6 as RFC 5952 writes it.
+ * Undefined for what cannot be one: malformed, loopback, multicast, link-local, IPv4 in IPv6 form.
+ */
+export function tunnelAddressOf(text: string): string | undefined {
+  if (isIpv4(text)) return isUnicast(text) ? text : undefined;
+  const v6 = parseIpPrefix(`${text}/128`);
+  if (v6?.version !== 6) return undefined;
+  const first = Number(v6.address >> 112n);
+  const isGlobal = first !== 0 && first < 0xfe00;
+  return isGlobal ? formatIpv6(v6.address) : undefined;
 }

@@ -191,10 +191,10 @@ function networkRows(network: NetworkView): readonly NetworkRow[] {
     const nodeAddress = network.nodeAddresses.find(
       (address) => subnetOf(network.info, address) === subnet,
     );
+    const { vni, gateway, subnet6 } = subnet;
     const row = {
-      vni: subnet.vni,
-      subnet: subnet.subnet,
-      gateway: subnet.gateway,
+      ...{ vni, subnet: subnet.subnet, gateway },
+      ...(subnet6 === undefined ? {} : { subnet6 }),
       internal: network.info.internal,
       ...(network.info.encrypted ? { encrypted: true } : {}),
     };

@@ -261,7 +261,9 @@ function fits(twin: TwinNetwork, info: NetworkInfo): boolean {
   }
 }
 
-/** Same subnets and VXLAN ids; what else differs needs no new twin. */
+/** Same IPv4 subnets and VXLAN ids; what else differs needs no new twin. */
 function sameShape(left: NetworkInfo, right: NetworkInfo): boolean {
-  return JSON.stringify(left.subnets) === JSON.stringify(right.subnets);
+  const shape = ({ subnets }: NetworkInfo): string =>
+    JSON.stringify(subnets.map(({ vni, subnet, gateway }) => [vni, subnet, gateway]));
+  return shape(left) === shape(right);
 }

@@ -4,6 +4,9 @@
 import type { Datapath, Netlink } from '../native/datapath-types.js';
 import { OWN_DEVICE_PREFIX } from './limits.js';
 
+/** Loopback is the socket hooks' business; a link-local address means another host on each link. */
+const NOT_PUBLISHED_ON = /^(127\.|::1$|fe[89ab])/;
+
 /** An address of the host. */
 export interface HostAddress {
   readonly address: string;
@@ -35,7 +38,7 @@ export class HostAddresses {
   refresh(always = false): boolean {
     const known = this.netlink
       .addresses()
-      .filter(({ address }) => !address.startsWith('127.'))
+      .filter(({ address }) => !NOT_PUBLISHED_ON.test(address))
       .filter(({ interfaceName }) => !interfaceName.startsWith(OWN_DEVICE_PREFIX))
       .map(({ address, interfaceName }) => ({ address, interfaceName }));
     const text = known.map(({ address, interfaceName }) => `${address} ${interfaceName}`).sort();

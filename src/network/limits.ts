@@ -207,3 +207,6 @@ export const WIREGUARD_ANSWER_BYTES_MAX = 16 << 20;
 
 /** Outer IPv4 and UDP header, WireGuard's own 32 bytes: less for the packet inside, bytes. */
 export const WIREGUARD_OVERHEAD_BYTES = 60;
+
+/** Bytes a packet grows by in a tunnel: inner Ethernet, VXLAN, UDP and the outer IP header. */
+export const TUNNEL_OVERHEAD_BYTES = { 4: 50, 6: 70 } as const;

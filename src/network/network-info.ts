@@ -2,14 +2,17 @@
  * A swarm network as this node needs it, and its two other shapes: SwarmKit's Network object, and
  * the options and labels of its twin on the Docker Engine.
  */
+import { deriveIpv6, hasRoom, ingressSubnet6 } from '../model/derived-addresses.js';
 import { SkepError } from '../model/errors.js';
 import type { Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { ENCRYPTED_DRIVER_OPTION } from '../model/labels.js';
+import { parseIpPrefix } from '../model/ip-prefix.js';
 import { isIpv4, parseAddressWithPrefix, parseCidr, subnetContains } from './addresses.js';
 
 /** Label and option of a twin network: the id of the swarm network it stands for. */
 export const NETWORK_ID_LABEL = 'skep.network.id';
 const VNI_OPTION = 'skep.network.vni';
+const SUBNETS6_OPTION = 'skep.network.subnets6';
 const INGRESS_OPTION = 'skep.network.ingress';
 const ENCRYPTED_OPTION = 'skep.network.encrypted';
 const ATTACHABLE_OPTION = 'skep.network.attachable';
@@ -24,6 +27,8 @@ export interface SubnetInfo {
   /** CIDR. */
   readonly subnet: string;
   readonly gateway: string;
+  /** IPv6 CIDR of a dual-stack network; members' addresses are derived from it. */
+  readonly subnet6?: string;
 }
 
 /** An overlay network. */
@@ -54,14 +59,17 @@ export function networkInfoOf(network: Network): NetworkInfo {
     subnet: config.subnet,
     gateway: config.gateway,
   }));
+  const ingress = network.spec?.ingress ?? false;
+  const given = configs.map(({ subnet }) => subnet).filter(isIpv6Subnet);
   return buildInfo({
+    subnets6: ingress && given.length === 0 ? [ingressSubnet6(network.id)] : given,
     id: network.id,
     name,
     vnis: options[VXLAN_IDS_OPTION] ?? '',
     configs,
     internal: network.spec?.internal ?? false,
     attachable: network.spec?.attachable ?? false,
-    ingress: network.spec?.ingress ?? false,
+    ingress,
     // As in stock Swarm the option counts, whatever its value.
     encrypted: options[ENCRYPTED_DRIVER_OPTION] !== undefined,
     mtu: options[MTU_OPTION],
@@ -85,6 +93,8 @@ export function twinSpecOf(info: NetworkInfo): TwinSpec {
     [INGRESS_OPTION]: String(info.ingress),
     [ENCRYPTED_OPTION]: String(info.encrypted),
   };
+  const subnets6 = info.subnets.map(({ subnet6 }) => subnet6 ?? '');
+  if (subnets6.some((subnet6) => subnet6 !== '')) Options[SUBNETS6_OPTION] = subnets6.join(',');
   if (info.mtu !== undefined) Options[MTU_OPTION] = String(info.mtu);
   return {
     Labels: { [NETWORK_ID_LABEL]: info.id },
@@ -112,6 +122,7 @@ export function networkInfoOfTwin(twin: TwinNetwork): NetworkInfo {
     id: options[NETWORK_ID_LABEL] ?? '',
     name: twin.Name,
     vnis: options[VNI_OPTION] ?? '',
+    subnets6: (options[SUBNETS6_OPTION] ?? '').split(','),
     configs: (twin.IPAM?.Config ?? []).map((config) => ({
       subnet: config.Subnet ?? '',
       gateway: config.Gateway ?? '',
@@ -134,10 +145,24 @@ export function prefixLengthOf(subnet: SubnetInfo): number {
   return parseAddressWithPrefix(subnet.subnet)?.prefixLength ?? 32;
 }
 
+/** IPv6 address of a member; undefined if the network has none. */
+export function ipv6Of(subnet: SubnetInfo, address: string): string | undefined {
+  const { subnet6 } = subnet;
+  return subnet6 === undefined
+    ? undefined
+    : deriveIpv6({ subnet: subnet.subnet, subnet6 }, address);
+}
+
+function isIpv6Subnet(subnet: string): boolean {
+  return subnet.includes(':');
+}
+
 interface RawNetwork {
   readonly id: string;
   readonly name: string;
   readonly vnis: string;
+  /** By position; the first belongs to the first IPv4 subnet. Empty: none. */
+  readonly subnets6: readonly string[];
   readonly configs: readonly { readonly subnet: string; readonly gateway: string }[];
   readonly internal: boolean;
   readonly attachable: boolean;
@@ -151,8 +176,7 @@ function buildInfo(raw: RawNetwork): NetworkInfo {
     throw new SkepError('failed_precondition', `network ${raw.name || raw.id}: ${why}`);
   };
   if (raw.id === '' || raw.name === '') refuse('it has no id or name');
-  // Only IPv4 subnets have a data path; an IPv6 one beside them is left to the engine.
-  const configs = raw.configs.filter(({ subnet }) => !subnet.includes(':'));
+  const configs = raw.configs.filter(({ subnet }) => !isIpv6Subnet(subnet));
   const vnis = raw.vnis.split(',').map(Number);
   if (configs.length === 0) refuse('no subnet has been allocated');
   const subnets = configs.map(({ subnet, gateway }, index): SubnetInfo => {
@@ -161,7 +185,12 @@ function buildInfo(raw: RawNetwork): NetworkInfo {
     if (parseCidr(subnet) === undefined) refuse(`subnet ${subnet} is malformed`);
     const plain = gateway.split('/')[0] ?? '';
     if (!isIpv4(plain)) refuse(`gateway ${gateway} is malformed`);
-    return { vni, subnet, gateway: plain };
+    const info = { vni, subnet, gateway: plain };
+    const subnet6 = raw.subnets6[index] ?? '';
+    if (subnet6 === '') return info;
+    if (parseIpPrefix(subnet6)?.version !== 6) refuse(`subnet ${subnet6} is malformed`);
+    if (!hasRoom({ subnet, subnet6 })) refuse(`subnet ${subnet6} is smaller than ${subnet}`);
+    return { ...info, subnet6 };
   });
   const mtu = raw.mtu === undefined ? undefined : Number(raw.mtu);
   if (mtu !== undefined && (!Number.isInteger(mtu) || mtu < 576 || mtu > 65_535)) {

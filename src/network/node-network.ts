@@ -46,6 +46,7 @@ import {
   RECONCILE_DELAY_MS,
   RECONCILE_RETRY_MS,
   REPAIR_PERIOD_MS,
+  TUNNEL_OVERHEAD_BYTES,
 } from './limits.js';
 import { Liveness } from './liveness.js';
 import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
@@ -207,6 +208,7 @@ export class NodeNetwork implements NodeNetworking {
     this.sweeper = new TwinSweeper({ networks, state, clock, logger, onChange });
     this.driver = new NetworkDriver({
       ...{ state, datapath, netlink, logger, dnsAddress: options.dnsAddress },
+      tunnelOverheadBytes: TUNNEL_OVERHEAD_BYTES[options.tunnelAddress.includes(':') ? 6 : 4],
       onChange: (endpoint) => this.onEndpoint(endpoint),
     });
     const containerWaitingFor = containers.containerWaitingFor.bind(containers);

@@ -126,8 +126,8 @@ function tablesOf(rows: Rows): Tables {
     networks: table(
       rows.networks,
       (row) => String(row.vni),
-      (row) =>
-        `${row.subnet} ${row.gateway} ${row.internal} ${row.encrypted ?? false} ${row.nodeAddress ?? ''}`,
+      ({ subnet, subnet6 = '', gateway, internal, encrypted = false, nodeAddress = '' }) =>
+        [subnet, subnet6, gateway, internal, encrypted, nodeAddress].join(' '),
     ),
     remoteEndpoints: table(
       rows.remoteEndpoints,

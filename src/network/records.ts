@@ -27,7 +27,7 @@ import {
 import type { ReturnPath } from '../model/return-path.js';
 import type { PortProtocol } from '../native/datapath-types.js';
 import { countOf } from './port-ranges.js';
-import { isIpv4, isMac, isUnicast, parseAddressWithPrefix } from './addresses.js';
+import { isIpv4, isMac, parseAddressWithPrefix, tunnelAddressOf } from './addresses.js';
 import { ALIASES_PER_RECORD_MAX, ENTRY_BYTES_MAX, PORTS_PER_RECORD_MAX } from './limits.js';
 
 /** Table of names and load-balancing targets. */
@@ -168,8 +168,9 @@ export function decodePeer(bytes: Uint8Array): PeerValue | undefined {
   const endpoint = record && parseAddressWithPrefix(record.endpointIp);
   const mac = record?.endpointMac.toLowerCase();
   if (record === undefined || endpoint === undefined || mac === undefined) return undefined;
-  if (!isMac(mac) || !isUnicast(record.tunnelEndpointIp)) return undefined;
-  return { ...endpoint, mac, tunnelAddress: record.tunnelEndpointIp };
+  const tunnelAddress = tunnelAddressOf(record.tunnelEndpointIp);
+  if (!isMac(mac) || tunnelAddress === undefined) return undefined;
+  return { ...endpoint, mac, tunnelAddress };
 }
 
 const PROTOCOLS: Readonly<Record<PortProtocol, PortConfig_Protocol>> = {

@@ -65,6 +65,9 @@ void t.test('data path address and port', async (t) => {
   const advertise = { host: '192.0.2.1', port: 2377 };
   t.equal(resolveDataPathAddress('', advertise, two), '192.0.2.1');
   t.equal(resolveDataPathAddress('eth1', advertise, two), '198.51.100.1');
+  t.equal(resolveDataPathAddress('FD00:0::1', advertise, two), 'fd00::1');
+  for (const unusable of ['::', '::1', 'fe80::1', 'ff02::1', '::ffff:c000:201'])
+    t.throws(() => resolveDataPathAddress(unusable, advertise, two), unusable);
   t.throws(() => resolveDataPathAddress('192.0.2.1:5', advertise, two), {
     message: /data path address must be a non-zero IP address or network interface/,
   });

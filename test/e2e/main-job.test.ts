@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { waitFor } from '../testbed/commands.js';
 import { compareInventories, takeInventory } from '../testbed/inventory.js';
-import { CLIENT_ADDRESS, CLIENT_NAMESPACE, WEB_IMAGE } from '../testbed/layout.js';
+import { CLIENT_ADDRESS, CLIENT_ADDRESS6, CLIENT_NAMESPACE, WEB_IMAGE } from '../testbed/layout.js';
 import {
   containerOn,
   formSwarm,
@@ -164,6 +164,55 @@ void t.test('a service published on every node of a three-host swarm', async (t)
         const answer = await inHost(h3, ['curl', '-sf', '--max-time', '5', url]);
         t.equal(answer.code, 0, `${target}: ${answer.stderr}`);
       }
+    });
+
+    await t.test('IPv6: published ports, a dual-stack network, names', async (t) => {
+      const seen = new Set<string>();
+      await waitFor('every task to answer over IPv6', WAIT_MS, async () => {
+        for (const host of hosts) {
+          const answer = await askWho(host.address6, PORT);
+          if (answer === undefined) continue;
+          t.equal(answer.clientAddress, CLIENT_ADDRESS6);
+          seen.add(`${host.name} ${answer.hostname}`);
+        }
+        return seen.size === 9 ? true : undefined;
+      });
+      for (const target of ['[::1]', `[${h3.address6}]`]) {
+        const url = `http://${target}:${PORT}/cgi-bin/who`;
+        const answer = await inHost(h3, ['curl', '-sf', '--max-time', '5', url]);
+        t.equal(answer.code, 0, `${target}: ${answer.stderr}`);
+      }
+      await mustDocker(socket, [
+        ...['network', 'create', '-d', 'overlay', '--ipv6'],
+        ...['--subnet', '10.66.0.0/24', '--subnet', 'fd00:66::/64', 'dual'],
+      ]);
+      await mustDocker(socket, [
+        ...['service', 'create', '--detach', '--name', 'six', '--mode', 'global'],
+        ...['--network', 'dual', WEB_IMAGE],
+      ]);
+      await waitForReplicas(socket, 'six', 3, WAIT_MS);
+      const shown = JSON.parse(
+        await mustDocker(socket, ['network', 'inspect', 'dual']),
+      ) as object[];
+      t.match(shown[0], {
+        EnableIPv6: true,
+        IPAM: { Config: [{ Subnet: '10.66.0.0/24' }, { Subnet: 'fd00:66::/64' }] },
+      });
+      const names = await waitFor('the name of the service', WAIT_MS, async () => {
+        const output = await inContainer(h1, 'six', 'nslookup -type=aaaa tasks.six');
+        const found = new Set(output.match(/fd00:66::[0-9a-f]+/g));
+        return found.size === 3 ? found : undefined;
+      });
+      const vip = /fd00:66::[0-9a-f]+/.exec(
+        await inContainer(h1, 'six', 'nslookup -type=aaaa six'),
+      );
+      t.notOk(names.has(vip?.[0] ?? ''), 'the virtual address is none of the tasks');
+      for (const address of [...names, vip?.[0]]) {
+        const url = `http://[${address}]/cgi-bin/who`;
+        const who = await inContainer(h1, 'six', `wget -qO- ${url}`);
+        t.match(who.split(' ')[1], /^fd00:66::/, `${address} saw an address of the network`);
+      }
+      await mustDocker(socket, ['service', 'rm', 'six']);
     });
 
     await t.test('host mode publishes on the node of the task only', async (t) => {

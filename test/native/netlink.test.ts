@@ -40,9 +40,13 @@ void t.test('makes, lists and deletes a veth pair', async (t) => {
 });
 
 void t.test('lists addresses and finds routes', async (t) => {
-  t.same(await inNamespace(`[n.addresses(), n.routeTo('127.0.0.1')]`), [
-    [{ interfaceName: 'lo', address: '127.0.0.1', prefixLength: 8 }],
+  t.same(await inNamespace(`[n.addresses(), n.routeTo('127.0.0.1'), n.routeTo('::1')]`), [
+    [
+      { interfaceName: 'lo', address: '127.0.0.1', prefixLength: 8 },
+      { interfaceName: 'lo', address: '::1', prefixLength: 128 },
+    ],
     { interfaceName: 'lo', source: '127.0.0.1', mtu: 65_536 },
+    { interfaceName: 'lo', source: '::1', mtu: 65_536 },
   ]);
 });
 

@@ -358,3 +358,13 @@ void t.test('on encrypted networks addresses lead through WireGuard, or nowhere'
   t.equal(keyed.backends[0]?.tunnelAddress, '240.1.2.3');
   t.same(keyed.nodes, without.nodes, 'members are known by their underlay');
 });
+
+void t.test('an IPv6 subnet goes with its IPv4 one', async (t) => {
+  const subnets = INGRESS.info.subnets.map((subnet) => ({ ...subnet, subnet6: 'fd00::/64' }));
+  const dual: NetworkView = { ...INGRESS, info: { ...INGRESS.info, subnets } };
+  const { networks } = desired({ networks: [dual, FRONT] });
+  t.same(
+    networks.map(({ subnet6 }) => subnet6),
+    ['fd00::/64', undefined],
+  );
+});

@@ -29,8 +29,8 @@ const APPLETS = [
 const WHO = String.raw`#!/bin/sh
 echo "Content-Type: text/plain"
 echo
-# httpd listens on IPv6 and writes IPv4 clients as [::ffff:a.b.c.d].
-echo "$(hostname) $(echo "$REMOTE_ADDR" | sed 's/^\[::ffff:\(.*\)\]$/\1/')"
+# httpd listens on IPv6: it writes clients as [address], IPv4 ones as [::ffff:a.b.c.d].
+echo "$(hostname) $(echo "$REMOTE_ADDR" | sed 's/^\[\(.*\)\]$/\1/; s/^::ffff://')"
 `;
 
 /** Root file system of the web image as a tar archive. */

@@ -14,6 +14,9 @@ export const CLIENT_NAMESPACE = 'under';
 /** Address of the outside client on the underlay. */
 export const CLIENT_ADDRESS = '192.168.77.1';
 
+/** Its IPv6 address there. */
+export const CLIENT_ADDRESS6 = 'fd00:77::1';
+
 /** Name of the underlay bridge inside {@link CLIENT_NAMESPACE}. */
 export const UNDERLAY_BRIDGE = 'br-u';
 
@@ -43,6 +46,8 @@ export interface HostLayout {
   /** Name of host and network namespace: h1, h2, ... */
   readonly name: string;
   readonly address: string;
+  /** Its IPv6 address on the underlay. */
+  readonly address6: string;
   readonly directory: string;
   /** The engine's socket. */
   readonly dockerSocket: string;
@@ -67,6 +72,7 @@ export function hostLayout(number: number): HostLayout {
     number,
     name,
     address: `192.168.77.${10 + number}`,
+    address6: `fd00:77::${10 + number}`,
     directory,
     dockerSocket: path.join(directory, 'docker.sock'),
     skepSocket: path.join(directory, 'skep.sock'),

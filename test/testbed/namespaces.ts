@@ -6,7 +6,13 @@
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { must, run, waitFor } from './commands.js';
-import { CLIENT_ADDRESS, CLIENT_NAMESPACE, type HostLayout, UNDERLAY_BRIDGE } from './layout.js';
+import {
+  CLIENT_ADDRESS,
+  CLIENT_ADDRESS6,
+  CLIENT_NAMESPACE,
+  type HostLayout,
+  UNDERLAY_BRIDGE,
+} from './layout.js';
 
 /** Makes the client's namespace with the underlay bridge. */
 export async function createUnderlay(): Promise<void> {
@@ -15,10 +21,11 @@ export async function createUnderlay(): Promise<void> {
   await ipIn(CLIENT_NAMESPACE, `link add ${UNDERLAY_BRIDGE} type bridge`);
   await ipIn(CLIENT_NAMESPACE, `link set ${UNDERLAY_BRIDGE} up`);
   await ipIn(CLIENT_NAMESPACE, `addr add ${CLIENT_ADDRESS}/24 dev ${UNDERLAY_BRIDGE}`);
+  await ipIn(CLIENT_NAMESPACE, `-6 addr add ${CLIENT_ADDRESS6}/64 dev ${UNDERLAY_BRIDGE} nodad`);
   // A router without routes: what the hosts send further out is refused at once, not lost.
   await must('nsenter', [
     `--net=/var/run/netns/${CLIENT_NAMESPACE}`,
-    ...['sysctl', '-qw', 'net.ipv4.ip_forward=1'],
+    ...['sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1'],
   ]);
 }
 
@@ -33,6 +40,7 @@ export async function createHostNetwork(host: HostLayout): Promise<void> {
   ]);
   await ipIn(name, `link set e${host.number} name eth0`);
   await ipIn(name, `addr add ${host.address}/24 dev eth0`);
+  await ipIn(name, `-6 addr add ${host.address6}/64 dev eth0 nodad`);
   await ipIn(name, 'link set eth0 up');
   await ipIn(name, `route add default via ${CLIENT_ADDRESS}`);
   await ipIn(CLIENT_NAMESPACE, `link set ${bridgePort} master ${UNDERLAY_BRIDGE}`);

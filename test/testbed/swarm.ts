@@ -22,19 +22,27 @@ export function managerOf(hosts: readonly Host[]): Host {
   return manager;
 }
 
-/** Initialises a swarm on the first host and joins the others as workers; waits until all are Ready. */
+/**
+ * Initialises a swarm on the first host and joins the others as workers; waits until all are Ready.
+ * `dataPathOf` gives each host's data path address; without it that is the advertised one.
+ */
 export async function formSwarm(
   hosts: readonly Host[],
   flavour: Flavour | ((host: Host) => Flavour),
+  dataPathOf?: (host: Host) => string,
 ): Promise<void> {
+  const own = (host: Host): readonly string[] => [
+    ...['--advertise-addr', host.address],
+    ...(dataPathOf === undefined ? [] : ['--data-path-addr', dataPathOf(host)]),
+  ];
   const flavourOf = typeof flavour === 'function' ? flavour : () => flavour;
   const manager = managerOf(hosts);
   const socket = socketOf(manager, flavourOf(manager));
-  await mustDocker(socket, ['swarm', 'init', '--advertise-addr', manager.address]);
+  await mustDocker(socket, ['swarm', 'init', ...own(manager)]);
   const token = await mustDocker(socket, ['swarm', 'join-token', '-q', 'worker']);
   for (const host of hosts.slice(1))
     await mustDocker(socketOf(host, flavourOf(host)), [
-      ...['swarm', 'join', '--token', token, '--advertise-addr', host.address],
+      ...['swarm', 'join', '--token', token, ...own(host)],
       `${manager.address}:2377`,
     ]);
   await waitFor('all nodes to be Ready', 30_000, async () => {

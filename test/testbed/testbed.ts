@@ -256,7 +256,8 @@ export async function askWho(
   port: number,
   timeoutS = 5,
 ): Promise<WhoAnswer | undefined> {
-  const url = `http://${address}:${port}/cgi-bin/who`;
+  const host = address.includes(':') ? `[${address}]` : address;
+  const url = `http://${host}:${port}/cgi-bin/who`;
   const command = ['curl', '-sf', '--max-time', String(timeoutS), url];
   const result = await inClient(command, (timeoutS + 5) * 1000);
   const [hostname, clientAddress] = result.stdout.trim().split(' ');

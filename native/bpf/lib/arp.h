@@ -48,10 +48,7 @@ static __always_inline int answer_arp(struct __sk_buff *skb, struct skep_config 
     return DROP(SKEP_SPOOFED_ADDRESS);
   if (frame.target_be == link->address_be)
     return DROP(SKEP_ARP_UNANSWERED);
-  struct skep_network *network = bpf_map_lookup_elem(&sw_network, &link->vni);
-  if (!network)
-    return DROP(SKEP_NOT_CONFIGURED);
-  if ((frame.target_be & network->mask_be) != network->subnet_be &&
+  if ((frame.target_be & link->subnets.mask_be) != link->subnets.subnet_be &&
       frame.target_be != config->dns_address_be)
     return DROP(SKEP_UNKNOWN_DESTINATION);
   __u32 asked_be = frame.target_be;

@@ -16,7 +16,10 @@ static __always_inline __u32 mix(__u32 value)
 /* What a service's policy looks at. The address asked is left out, since each node has its own. */
 static __always_inline __u32 client_hash(struct skep_service *service, struct packet *packet)
 {
-  __u32 hash = mix(packet->source_be + 0x9e3779b9);
+  const struct skep_address *client = &packet->source;
+  __u32 hash = mix(client->word_be[3] + 0x9e3779b9);
+  if (packet->is_v6)
+    hash = mix(mix(mix(hash + client->word_be[2]) + client->word_be[1]) + client->word_be[0]);
   if (service->policy == SKEP_POLICY_CLIENT_IP)
     return hash;
   __u32 ports = ((__u32)packet->source_port_be << 16) | packet->destination_port_be;
@@ -66,14 +69,6 @@ static __always_inline int is_choosable(struct skep_service *service, __u32 inde
   struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, slot);
   return backend && backend->state == SKEP_BACKEND_ACTIVE && key->address_be != avoid_be;
 }
-
-/* Where the loops below stand. In the row per CPU and read anew each time: of a number in memory the
- * verifier remembers nothing, so that every turn looks the same to it, also to that of Linux 6.1. */
-struct search {
-  volatile __u32 index;
-  volatile __u32 best;
-  volatile __u32 least;
-};
 
 static __always_inline void next_index(struct skep_service *service, struct search *search)
 {
@@ -142,7 +137,7 @@ static __always_inline void count_load(struct skep_service *service,
 {
   if (service->policy != SKEP_POLICY_LEAST_CONN)
     return;
-  struct skep_endpoint_key key = { connection->vni, connection->address_be };
+  struct skep_endpoint_key key = { connection->vni, connection->backend_be };
   connection->counted = 1;
   __u32 *load = bpf_map_lookup_elem(&sw_load, &key);
   __u32 one = 1;

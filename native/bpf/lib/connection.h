@@ -29,7 +29,7 @@ static __always_inline __u32 timeout_of(struct skep_connection *connection, __u8
       return SKEP_TIMEOUT_SYN_S;
     }
   }
-  if (protocol == IPPROTO_ICMP)
+  if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
     return SKEP_TIMEOUT_ICMP_S;
   return connection->replied ? SKEP_TIMEOUT_UDP_REPLIED_S : SKEP_TIMEOUT_UDP_S;
 }
@@ -70,7 +70,7 @@ static __always_inline void uncount(struct skep_connection *connection)
   if (!connection->counted)
     return;
   connection->counted = 0;
-  struct skep_endpoint_key key = { connection->vni, connection->address_be };
+  struct skep_endpoint_key key = { connection->vni, connection->backend_be };
   __u32 *load = bpf_map_lookup_elem(&sw_load, &key);
   if (load && *load)
     __sync_fetch_and_sub(load, 1);
@@ -118,25 +118,38 @@ static __always_inline __u8 first_state(struct packet *packet)
 }
 
 /* The flow of this packet in the direction it travels. */
-static __always_inline struct skep_flow flow_of(struct packet *packet, __u32 vni, __u8 kind)
+static __always_inline void flow_of(struct packet *packet, __u32 vni, __u8 kind,
+                                    struct skep_flow *flow)
 {
-  struct skep_flow flow = {
-    .source_be = packet->source_be,
-    .destination_be = packet->destination_be,
-    .vni = vni,
-    .source_port_be = packet->source_port_be,
-    .destination_port_be = packet->destination_port_be,
-    .protocol = packet->protocol,
-    .kind = kind,
-  };
-  return flow;
+  flow->source = packet->source;
+  flow->destination = packet->destination;
+  flow->vni = vni;
+  flow->source_port_be = packet->source_port_be;
+  flow->destination_port_be = packet->destination_port_be;
+  flow->protocol = packet->protocol;
+  flow->kind = kind;
+  flow->pad = 0;
+}
+
+/* The flow of what `source` sends back; the client's end is left open. */
+static __always_inline void flow_from(const struct skep_address *source, __u16 port_be,
+                                      struct packet *packet, __u32 vni, __u8 kind,
+                                      struct skep_flow *flow)
+{
+  flow->source = *source;
+  flow->vni = vni;
+  flow->source_port_be = port_be;
+  flow->protocol = packet->protocol;
+  flow->kind = kind;
+  flow->pad = 0;
 }
 
 /* True if both entries answer the same client through the same front. */
 static __always_inline int same_front(struct skep_connection *a, struct skep_connection *b)
 {
-  return a->address_be == b->address_be && a->port_be == b->port_be && a->route == b->route &&
-         a->target == b->target && a->other_address_be == b->other_address_be &&
+  return same_address(&a->address, &b->address) && a->port_be == b->port_be &&
+         a->route == b->route && a->target == b->target &&
+         same_address(&a->other_address, &b->other_address) &&
          a->other_port_be == b->other_port_be;
 }
 
@@ -166,7 +179,7 @@ static __always_inline int is_shared_port(struct skep_connection *reply, struct 
  * reply is turned into. Gives the port used, or 0 if none is free. An ICMP id cannot be replaced.
  */
 static __always_inline __u16 file_reply(struct skep_flow *flow, struct skep_connection *reply,
-                                        struct packet *packet, __u32 client_be)
+                                        struct packet *packet, struct skep_address *client)
 {
   __u16 own_be = flow->destination_port_be;
   struct skep_connection *other = find_flow(flow);
@@ -179,7 +192,7 @@ static __always_inline __u16 file_reply(struct skep_flow *flow, struct skep_conn
   if (!packet->has_ports || packet->protocol == IPPROTO_SCTP)
     return 0;
   if (reply->other_port_be == 0) {
-    reply->other_address_be = client_be;
+    reply->other_address = *client;
     reply->other_port_be = own_be;
   }
   /* The middle of a connection nobody knows any more: its end is all that can follow. */
@@ -200,9 +213,9 @@ static __always_inline __u16 file_reply(struct skep_flow *flow, struct skep_conn
 /* True if the reply entry answers the flow this packet belongs to: same front, same client port. */
 static __always_inline int answers(struct skep_connection *reply, struct packet *packet)
 {
-  return reply->address_be == packet->destination_be &&
+  return same_address(&reply->address, &packet->destination) &&
          reply->port_be == packet->destination_port_be &&
-         (!reply->other_port_be || (reply->other_address_be == packet->source_be &&
+         (!reply->other_port_be || (same_address(&reply->other_address, &packet->source) &&
                                     reply->other_port_be == packet->source_port_be));
 }
 
@@ -226,10 +239,10 @@ static __always_inline enum reply_entry track_reply(struct skep_connection *conn
                 (packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
   if (!matters && !settled && connection->last == now_coarse())
     return REPLY_THERE;
-  back->destination_be = packet->source_be;
+  back->destination = packet->source;
   back->destination_port_be = packet->source_port_be;
-  if (connection->other_address_be) {
-    back->destination_be = connection->other_address_be;
+  if (is_given(&connection->other_address)) {
+    back->destination = connection->other_address;
     back->destination_port_be = connection->other_port_be;
   }
   back->protocol = packet->protocol;

@@ -3,10 +3,13 @@
 
 /* Changes whenever rows of a map come to mean something else, and nothing a map's sizes show says so. Fields
  * added at the end of a value need no change: in rows of before they are zero. */
-#define SKEP_LAYOUT 1
+#define SKEP_LAYOUT 2
 
 /* Bytes of a tunnel key's source address, of either family: a power of two. */
 #define SKEP_TUNNEL_SOURCE_BYTES 16
+
+/* Numbers below this one stand for tunnel addresses of IPv6: 0.0.0.0/8 is no host's. */
+#define SKEP_UNDERLAY6_END (1 << 24)
 
 /* VNI of published-port traffic between nodes; networks start at 4096. */
 #define SKEP_MESH_VNI 1
@@ -76,7 +79,13 @@
 #define SKEP_CALL_REFUSED 2
 #define SKEP_CALL_FILE_PUBLISHED 3
 #define SKEP_CALL_REFUSE_CLIENT 4
-#define SKEP_CALLS 5
+#define SKEP_CALL_ANSWER_NEIGHBOUR 5
+#define SKEP_CALL_ANSWER_TOO_LONG 6
+#define SKEP_CALL_TUNNEL6 7
+#define SKEP_CALLS 8
+
+/* Words of sw_scratch. */
+#define SKEP_SCRATCH_WORDS 88
 
 /* Rows of the trace ring. */
 #define SKEP_TRACE_ROWS 8192

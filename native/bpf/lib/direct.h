@@ -7,7 +7,6 @@
 #pragma once
 
 #include "forward.h"
-#include "pending.h"
 
 #define SKEP_AF_INET 2
 
@@ -31,7 +30,7 @@ static __always_inline __u64 is_zero(__u64 bits)
 static __always_inline __u64 wishes_direct(struct skep_config *config, struct packet *packet,
                                            struct skep_service *service, struct entry *entry)
 {
-  return is_zero((packet->destination_be ^ config->tunnel_address_be) |
+  return is_zero((packet->destination.word_be[3] ^ config->tunnel_address_be) | packet->is_v6 |
                  (entry->route ^ SKEP_ROUTE_UPLINK) | (~service->flags & SKEP_SERVICE_DIRECT));
 }
 
@@ -75,16 +74,15 @@ static __always_inline __u8 backend_mac(struct skep_config *config, struct packe
 static __always_inline void count_withheld(struct __sk_buff *skb, struct skep_config *config,
                                            struct packet *packet, struct skep_service *service,
                                            struct entry *entry,
-                                           struct skep_connection *connection)
+                                           struct skep_endpoint_key *chosen, __u8 direct)
 {
   if (!(service->flags & SKEP_SERVICE_DIRECT) ||
       !wishes_direct(config, packet, service, entry))
     return;
-  struct skep_endpoint_key key = { connection->vni, connection->address_be };
-  struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, &key);
+  struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, chosen);
   if (!backend || !backend->tunnel)
     return;
-  if (connection->direct == SKEP_DIRECT_GIVEN_UP || !may_answer(backend->tunnel))
+  if (direct == SKEP_DIRECT_GIVEN_UP || !may_answer(backend->tunnel))
     count(skb, SKEP_DIRECT_WITHHELD);
 }
 
@@ -94,7 +92,7 @@ static __always_inline void note_wish(struct __sk_buff *skb, struct skep_config 
                                       struct packet *packet, struct skep_connection *reply,
                                       __u32 tunnel, __u8 wishes)
 {
-  if (reply->direct == wishes)
+  if (reply->direct == wishes || packet->is_v6)
     return;
   if (wishes) {
     if (!config->uplink_ifindex || !is_direct_proven(tunnel, SKEP_DIRECT_BACKEND))
@@ -102,8 +100,8 @@ static __always_inline void note_wish(struct __sk_buff *skb, struct skep_config 
     struct bpf_fib_lookup route = {};
     route.family = SKEP_AF_INET;
     route.ifindex = config->uplink_ifindex;
-    route.ipv4_src = packet->destination_be;
-    route.ipv4_dst = packet->source_be;
+    route.ipv4_src = packet->destination.word_be[3];
+    route.ipv4_dst = packet->source.word_be[3];
     int found = bpf_fib_lookup(skb, &route, sizeof(route), 0);
     if ((found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH) ||
         route.ifindex != config->uplink_ifindex)
@@ -121,6 +119,12 @@ static __always_inline int return_directly(struct __sk_buff *skb, struct skep_co
     return 0;
   count(skb, SKEP_DIRECT_RETURNED);
   return to_uplink(skb, config->uplink_ifindex);
+}
+
+/* True for a packet that says it is from this node's tunnel address, which is of IPv4. */
+static __always_inline int is_own_tunnel(struct skep_config *config, struct packet *packet)
+{
+  return !packet->is_v6 && packet->source.word_be[3] == config->tunnel_address_be;
 }
 
 /* Entry node: a packet on the tunnel's port that came from outside under our own address. It is a

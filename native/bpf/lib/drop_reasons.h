@@ -4,7 +4,7 @@
 #pragma once
 
 #define SKEP_REASONS(SKEP_REASON)                                       \
-  SKEP_REASON(1, NOT_IPV4, "drop-not-ipv4")                             \
+  SKEP_REASON(1, NOT_IP, "drop-not-ip")                                 \
   SKEP_REASON(2, MALFORMED, "drop-malformed")                           \
   SKEP_REASON(3, SPOOFED_MAC, "drop-spoofed-mac")                       \
   SKEP_REASON(4, SPOOFED_ADDRESS, "drop-spoofed-address")               \
@@ -30,6 +30,8 @@
   SKEP_REASON(24, CONNECTION_TABLE, "drop-connection-table")            \
   SKEP_REASON(25, CONTAINER_TUNNEL, "drop-tunnel-from-container")       \
   SKEP_REASON(26, ARP_UNANSWERED, "drop-arp-unanswered")                \
+  SKEP_REASON(27, NEIGHBOUR, "drop-neighbour-discovery")                \
+  SKEP_REASON(28, TOO_LONG, "drop-too-long")                            \
   SKEP_REASON(30, NOT_ALLOWED, "drop-not-allowed")                      \
   SKEP_REASON(31, MESH_REFUSAL, "drop-mesh-refusal")                    \
   SKEP_REASON(32, CLEAR_SEND, "drop-clear-send")                        \
@@ -53,6 +55,8 @@
   SKEP_REASON(51, REFUSED, "refused-by-host")                           \
   SKEP_REASON(52, RESET_SENT, "reset-sent")                             \
   SKEP_REASON(53, ICMP_ERROR, "icmp-error-rewritten")                   \
+  SKEP_REASON(54, NEIGHBOUR_ANSWERED, "neighbour-answered")             \
+  SKEP_REASON(55, TOO_LONG_ANSWERED, "too-long-answered")               \
   SKEP_REASON(56, ENCRYPTED_SENT, "encrypted-sent")                     \
   SKEP_REASON(57, UNREACHABLE_SENT, "unreachable-sent")                 \
   SKEP_REASON(58, MESH_REFUSED, "mesh-refused")                         \

@@ -17,6 +17,19 @@ static __always_inline int to_container(struct __sk_buff *skb, struct skep_endpo
   return bpf_redirect_peer(endpoint->ifindex, 0);
 }
 
+#define LOOPBACK_IFINDEX 1
+
+/* Into the host's stack for a socket bound to ::1: on lo, since the kernel hears that address on no
+ * other device. */
+static __always_inline int to_loopback(struct __sk_buff *skb)
+{
+  __u8 none[6] = {};
+  if (bpf_skb_store_bytes(skb, 0, none, sizeof(none), 0) < 0)
+    return DROP(SKEP_REWRITE);
+  count(skb, SKEP_TO_HOST);
+  return bpf_redirect(LOOPBACK_IFINDEX, BPF_F_INGRESS);
+}
+
 /* Into the host's stack, as if it had come in on sw-h0. */
 static __always_inline int to_host(struct __sk_buff *skb, struct skep_config *config)
 {
@@ -26,6 +39,13 @@ static __always_inline int to_host(struct __sk_buff *skb, struct skep_config *co
     return DROP(SKEP_REWRITE);
   count(skb, SKEP_TO_HOST);
   return bpf_redirect(config->host_ifindex, BPF_F_INGRESS);
+}
+
+/* To the socket of this host that has `address`. */
+static __always_inline int to_host_socket(struct __sk_buff *skb, struct skep_config *config,
+                                          const struct skep_address *address)
+{
+  return is_loopback6(address) ? to_loopback(skb) : to_host(skb, config);
 }
 
 static __always_inline int to_uplink(struct __sk_buff *skb, __u32 ifindex)

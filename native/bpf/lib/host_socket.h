@@ -29,9 +29,7 @@ static __always_inline struct skep_address given6(struct bpf_sock_addr *context)
 /* True if `address` is one of this host that published ports answer on: own or loopback. */
 static __always_inline int is_own(const struct skep_address *address)
 {
-  if (is_loopback(address))
-    return 1;
-  return is_v4(address) && bpf_map_lookup_elem(&sw_local, &address->word_be[3]) != NULL;
+  return is_loopback(address) || bpf_map_lookup_elem(&sw_local, address) != NULL;
 }
 
 /* Who answers on `port_be` of an own address: a service, or NULL if the port is the host's. */
@@ -40,8 +38,8 @@ static __always_inline struct skep_service *service_at(const struct skep_address
 {
   struct skep_service *service = find_published(protocol, port_be);
   if (service && (service->flags & SKEP_SERVICE_ADDRESSED)) {
-    __u32 address_be = is_loopback(address) ? bpf_htonl(0x7f000001) : address->word_be[3];
-    service = addressed_service(service, 0, address_be, protocol, port_be);
+    struct skep_address asked = is_loopback(address) ? from_v4(bpf_htonl(0x7f000001)) : *address;
+    service = addressed_service(service, 0, &asked, protocol, port_be);
   }
   return service && !yields(service) ? service : NULL;
 }

@@ -8,6 +8,9 @@ SKEP_MAP(sw_layout, ARRAY, __u32, __u32, 1, 0)
 SKEP_MAP(sw_config, ARRAY, __u32, struct skep_config, 1, 0)
 /* Members of the cluster by tunnel address; VXLAN from anybody else is dropped. */
 SKEP_MAP(sw_node, HASH, __u32, struct skep_node, 16384, 0)
+/* Numbers that stand for tunnel addresses of IPv6, and back. */
+SKEP_MAP(sw_underlay6, HASH, __u32, struct skep_address, 16384, BPF_F_NO_PREALLOC)
+SKEP_MAP(sw_underlay6_number, HASH, struct skep_address, __u32, 16384, BPF_F_NO_PREALLOC)
 /* Overlay networks by VNI. */
 SKEP_MAP(sw_network, HASH, __u32, struct skep_network, 4096, BPF_F_NO_PREALLOC)
 /* Ways through WireGuard by the peer's tunnel address: two a node while its key changes. */
@@ -36,7 +39,7 @@ SKEP_MAP(sw_range, LPM_TRIE, struct skep_range_key, __u16, 16384, BPF_F_NO_PREAL
 /* Published ports that were put into the kernel's list of reserved ones: a bit each. */
 SKEP_MAP(sw_reserved, ARRAY, __u32, __u64, SKEP_PORT_WORDS, 0)
 /* Own addresses published ports answer on. */
-SKEP_MAP(sw_local, HASH, __u32, struct skep_local, 1024, BPF_F_NO_PREALLOC)
+SKEP_MAP(sw_local, HASH, struct skep_address, struct skep_local, 1024, BPF_F_NO_PREALLOC)
 /* Flows of which one packet was seen: a flood of those cannot touch the ones below. */
 SKEP_MAP(sw_opening, LRU_HASH, struct skep_flow, struct skep_connection, 65536, 0)
 /* Flows that go through a service, both directions. */
@@ -45,9 +48,10 @@ SKEP_MAP(sw_connection, LRU_HASH, struct skep_flow, struct skep_connection, 2621
 SKEP_MAP(sw_fragment, LRU_HASH, struct skep_fragment_key, struct skep_ports, 8192, 0)
 /* Where a host socket meant to go before its published address was replaced. */
 SKEP_MAP(sw_socket, LRU_HASH, struct skep_socket_key, struct skep_address, 16384, 0)
-/* Programs the others go on in (SKEP_CALL_*), and what they are handed over (lib/pending.h). */
+/* Programs the others go on in (SKEP_CALL_*). */
 SKEP_MAP(sw_calls, PROG_ARRAY, __u32, __u32, SKEP_CALLS, 0)
-SKEP_MAP(sw_pending, PERCPU_ARRAY, __u32, struct skep_pending, 1, 0)
+/* What is known of the packet at hand. */
+SKEP_MAP(sw_scratch, PERCPU_ARRAY, __u32, struct skep_scratch, 1, 0)
 /* How many ICMP errors were made lately. */
 SKEP_MAP(sw_budget, ARRAY, __u32, struct skep_budget, 1, 0)
 /* Monotonic nanoseconds of the last echo reply, by tunnel address. */

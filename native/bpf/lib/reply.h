@@ -1,12 +1,12 @@
 /* The way back: a backend's packet gets the address its client knows, and goes where the client is. */
 #pragma once
 
-#include "address.h"
 #include "connection.h"
 #include "direct.h"
 #include "forward.h"
 #include "icmp_error.h"
 #include "rewrite.h"
+#include "service.h"
 
 /* True for what is reached through another node's tunnel. */
 static __always_inline int is_behind_tunnel(struct skep_endpoint *endpoint)
@@ -14,11 +14,11 @@ static __always_inline int is_behind_tunnel(struct skep_endpoint *endpoint)
   return endpoint->kind == SKEP_ENDPOINT_REMOTE || endpoint->kind == SKEP_ENDPOINT_PEER;
 }
 
-/* Sends a packet to an address of network `vni` without looking at services or replies any more. */
+/* Sends a packet to a member of network `vni` without looking at services or replies any more. */
 static __always_inline int to_endpoint(struct __sk_buff *skb, struct skep_config *config,
-                                       __u32 vni, __u32 address_be)
+                                       __u32 vni, __u32 member_be)
 {
-  struct skep_endpoint_key key = { vni, address_be };
+  struct skep_endpoint_key key = { vni, member_be };
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
   if (!endpoint)
     return DROP(SKEP_UNKNOWN_DESTINATION);
@@ -34,17 +34,19 @@ static __always_inline int to_endpoint(struct __sk_buff *skb, struct skep_config
 /* Applies a reply entry and sends the packet on. Ports must have been read. `quote` is not NULL for
  * an ICMP error about the flow. */
 static __always_inline int send_reply(struct __sk_buff *skb, struct skep_config *config,
-                                      struct packet *packet, struct skep_connection *reply,
+                                      struct packet *packet, struct skep_connection *entry,
                                       struct quote *quote)
 {
+  /* A copy: the row may be given to another flow while it is being used. */
+  struct skep_connection *reply = &scratch_of(packet)->reply;
+  *reply = *entry;
   __u8 route = reply->route;
   __u8 direct = reply->direct;
   __u32 target = reply->target;
   __u32 vni = reply->vni;
-  __u32 front_be = reply->address_be;
   __u16 front_port_be = reply->port_be;
-  __u32 client_be = reply->other_address_be;
   __u16 client_port_be = reply->other_port_be;
+  int has_client = is_given(&reply->other_address);
   if (route == SKEP_ROUTE_UPLINK || route == SKEP_ROUTE_MESH) {
     int late = decrement_ttl(skb, packet);
     if (late)
@@ -52,18 +54,18 @@ static __always_inline int send_reply(struct __sk_buff *skb, struct skep_config 
   }
   int bad;
   if (quote) {
-    bad = rewrite_quoted_destination(skb, packet, quote, front_be, front_port_be);
-    if (!bad && client_be)
-      bad = rewrite_quoted_source(skb, packet, quote, client_be, client_port_be);
+    bad = rewrite_quote(skb, packet, quote, 0, &reply->address, front_port_be);
+    if (!bad && has_client)
+      bad = rewrite_quote(skb, packet, quote, 1, &reply->other_address, client_port_be);
     if (bad)
       return bad;
     count(skb, SKEP_ICMP_ERROR);
   }
-  bad = rewrite_source(skb, packet, front_be, front_port_be);
+  bad = rewrite_source(skb, packet, &reply->address, front_port_be);
   if (bad)
     return bad;
-  if (client_be) {
-    bad = rewrite_destination(skb, packet, client_be, client_port_be);
+  if (has_client) {
+    bad = rewrite_destination(skb, packet, &reply->other_address, client_port_be);
     if (bad)
       return bad;
   }
@@ -78,9 +80,10 @@ static __always_inline int send_reply(struct __sk_buff *skb, struct skep_config 
     count(skb, SKEP_MESH_RETURNED);
     return to_mesh(skb, config, SKEP_MAC_RETURN, config->node_id_be, target);
   case SKEP_ROUTE_HOST:
-    return to_host(skb, config);
+    return to_host_socket(skb, config, &packet->destination);
   default:
-    return to_endpoint(skb, config, vni, packet->destination_be);
+    return to_endpoint(skb, config, vni,
+                       find_member(vni, &packet->destination, packet->is_v6));
   }
 }
 
@@ -103,19 +106,22 @@ static __always_inline int try_reply(struct __sk_buff *skb, struct skep_config *
   int bad = read_ports(skb, packet, vni);
   if (bad)
     return bad == DROP(SKEP_FRAGMENT) ? 0 : bad;
-  struct quote quote = {};
-  int is_error = read_quote(skb, packet, &quote) == 0;
-  struct skep_flow flow = is_error ? quoted_flow(&quote, vni, SKEP_FLOW_REPLY, 1)
-                                   : flow_of(packet, vni, SKEP_FLOW_REPLY);
-  struct skep_connection *reply = find_flow(&flow);
+  struct quote *quote = &scratch_of(packet)->quote;
+  struct skep_flow *flow = &scratch_of(packet)->flow;
+  int is_error = read_quote(skb, packet, quote) == 0;
+  if (is_error)
+    quoted_flow(quote, vni, SKEP_FLOW_REPLY, 1, flow);
+  else
+    flow_of(packet, vni, SKEP_FLOW_REPLY, flow);
+  struct skep_connection *reply = find_flow(flow);
   if (!reply)
     return 0;
   if (is_error) {
     /* Routers on the way may complain too: only the quote tells whose flow it is. */
-    return send_reply(skb, config, packet, reply, &quote);
+    return send_reply(skb, config, packet, reply, quote);
   }
   if (answers_direct(reply, packet)) {
-    forget_flow(&flow);
+    forget_flow(flow);
     return 0;
   }
   track(reply, packet, SKEP_END_BACKEND);
@@ -139,7 +145,7 @@ static __always_inline int deliver(struct __sk_buff *skb, struct skep_config *co
     return to_container(skb, endpoint);
   if (endpoint->kind == SKEP_ENDPOINT_NODE && endpoint->ifindex) {
     /* sw-h0 lets replies to 127.0.0.1 through, and would let this pass for one of its own. */
-    if (is_loopback4(packet->source_be))
+    if (is_loopback(&packet->source))
       return DROP(SKEP_LOOPBACK);
     return to_host(skb, config);
   }
@@ -147,9 +153,9 @@ static __always_inline int deliver(struct __sk_buff *skb, struct skep_config *co
 }
 
 /* From now on, packets to this address are looked up as replies. */
-static __always_inline void expect_replies_to(__u32 vni, __u32 address_be)
+static __always_inline void expect_replies_to(__u32 vni, __u32 member_be)
 {
-  struct skep_endpoint_key key = { vni, address_be };
+  struct skep_endpoint_key key = { vni, member_be };
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
   if (endpoint && !endpoint->replies)
     endpoint->replies = 1;

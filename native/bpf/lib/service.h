@@ -8,7 +8,7 @@
 static __always_inline struct skep_backend *keep_backend(struct skep_connection *connection,
                                                          struct packet *packet)
 {
-  struct skep_endpoint_key key = { connection->vni, connection->address_be };
+  struct skep_endpoint_key key = { connection->vni, connection->backend_be };
   struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, &key);
   if (!backend)
     return NULL;
@@ -20,14 +20,18 @@ static __always_inline struct skep_backend *keep_backend(struct skep_connection 
 }
 
 /* True if the client may open a connection to the service. */
-static __always_inline int is_allowed(struct skep_service *service, __u32 client_be)
+static __always_inline int is_allowed(struct skep_service *service,
+                                      const struct skep_address *client)
 {
-  struct skep_allow_key key = {
-    .prefix_length = 64 + 32,
-    .list = service->allow,
-    .family = SKEP_FAMILY_IPV4,
-    .address_be = { client_be },
-  };
+  int v4 = is_v4(client);
+  struct skep_allow_key key;
+  key.prefix_length = v4 ? 64 + 32 : 64 + 128;
+  key.list = service->allow;
+  key.family = v4 ? SKEP_FAMILY_IPV4 : SKEP_FAMILY_IPV6;
+  key.address_be[0] = v4 ? client->word_be[3] : client->word_be[0];
+  key.address_be[1] = v4 ? 0 : client->word_be[1];
+  key.address_be[2] = v4 ? 0 : client->word_be[2];
+  key.address_be[3] = v4 ? 0 : client->word_be[3];
   return bpf_map_lookup_elem(&sw_allow, &key) != NULL;
 }
 
@@ -53,12 +57,12 @@ static __always_inline struct skep_service *find_published(__u8 protocol, __u16 
  * network 0 the address is the one asked; on the ingress network it is a backend here, and the row
  * says what a published port of another node means for it. */
 static __always_inline struct skep_service *
-addressed_service(struct skep_service *all, __u32 vni, __u32 address_be, __u8 protocol,
-                  __u16 port_be)
+addressed_service(struct skep_service *all, __u32 vni, const struct skep_address *address,
+                  __u8 protocol, __u16 port_be)
 {
   struct skep_service_key key = {
     .vni = vni,
-    .address_be = address_be,
+    .address = *address,
     .port_be = port_be,
     .protocol = protocol,
   };
@@ -66,13 +70,16 @@ addressed_service(struct skep_service *all, __u32 vni, __u32 address_be, __u8 pr
   return one ? one : all;
 }
 
-static __always_inline struct skep_service *published_service(struct packet *packet)
+static __always_inline struct skep_service *published_service(struct skep_config *config,
+                                                              struct packet *packet)
 {
   struct skep_service *all = find_published(packet->protocol, packet->destination_port_be);
   if (!all || !(all->flags & SKEP_SERVICE_ADDRESSED))
     return all;
-  return addressed_service(all, 0, packet->destination_be, packet->protocol,
-                           packet->destination_port_be);
+  struct skep_address asked = packet->destination;
+  if (is_front6(config, &asked))
+    asked = from_v4(asked.word_be[3]);
+  return addressed_service(all, 0, &asked, packet->protocol, packet->destination_port_be);
 }
 
 /* What a published port of another node means for a backend here. */
@@ -83,7 +90,17 @@ static __always_inline struct skep_service *landing_service(struct skep_config *
   struct skep_service *all = find_published(protocol, port_be);
   if (all && !(all->flags & SKEP_SERVICE_ADDRESSED))
     return all;
-  return addressed_service(all, config->ingress_vni, backend_be, protocol, port_be);
+  struct skep_address backend = from_v4(backend_be);
+  return addressed_service(all, config->ingress_vni, &backend, protocol, port_be);
+}
+
+/* What network `vni` knows the owner of an address by; 0 if it is nobody's. */
+static __always_inline __u32 find_member(__u32 vni, const struct skep_address *address, int is_v6)
+{
+  if (!is_v6)
+    return address->word_be[3];
+  struct skep_network *network = bpf_map_lookup_elem(&sw_network, &vni);
+  return network ? member_of(&network->subnets, address, is_v6) : 0;
 }
 
 /* True if new flows are not this service's any more, and the host may have the port itself: its row

@@ -1,11 +1,19 @@
 /* Keys and values of the maps, shared by the BPF programs and the C++ side. Every struct has
  * explicit padding that must be zero. Names ending in _be hold network byte order. Tunnel addresses
- * are in host byte order, because that is what bpf_tunnel_key wants. */
+ * are in host byte order, because that is what bpf_tunnel_key wants; a number out of 0.0.0.0/8 stands
+ * for an IPv6 address of sw_underlay6.
+ *
+ * Two kinds of address. What stands in packets is a skep_address, of either family. What a network
+ * knows its members by (endpoints, backends, virtual addresses, node ids) is the member's IPv4
+ * address alone: its IPv6 address is derived from that one (skep_subnets), so that both families
+ * share one row each. */
 #pragma once
 
 #include <linux/types.h>
 
-/* An IPv6 address, or an IPv4 address in the form ::ffff:a.b.c.d. */
+#include "consts.h"
+
+/* An IPv6 address, or an IPv4 address in the form ::ffff:a.b.c.d. All zero: none. */
 struct skep_address {
   __u32 word_be[4];
 };
@@ -27,20 +35,32 @@ struct skep_config {
   __u32 fronts_be; /* first of the SKEP_FRONTS addresses behind skep_service.front_be */
   __u32 encrypted_networks; /* how many rows of sw_network are encrypted */
   __u32 tunnel_source_bytes; /* SKEP_TUNNEL_SOURCE_BYTES where the kernel takes tunnel sources, else 0 */
+  struct skep_address tunnel_address6; /* instead of tunnel_address_be where the underlay is IPv6 */
+  /* Fronts of IPv6: these three words, and an IPv4 front as the last one. All zero while the ingress
+   * network has no IPv6 subnet. */
+  struct skep_address fronts6;
 };
 
 struct skep_node {
   __u32 node_id_be;
 };
 
+/* How the two addresses of a network's member belong together: the IPv6 address is the IPv6 subnet
+ * with the host part of the IPv4 address in its last bits. */
+struct skep_subnets {
+  __u32 subnet_be;
+  __u32 mask_be;
+  struct skep_address subnet6; /* all zero if the network has none */
+};
+
 #define SKEP_NETWORK_INTERNAL 1
 #define SKEP_NETWORK_ENCRYPTED 2
 struct skep_network {
-  __u32 subnet_be;
-  __u32 mask_be;
+  struct skep_subnets subnets;
   __u32 gateway_be;
   __u32 node_address_be; /* own address there, 0 if none */
   __u32 flags;
+  __u32 prefix6_length;
 };
 
 /* The way to one tunnel address of a peer through WireGuard. */
@@ -50,13 +70,14 @@ struct skep_wireguard_peer {
 };
 
 struct skep_subnet_key {
-  __u32 prefix_length;
-  __u32 address_be;
+  __u32 prefix_length; /* IPv4: 96 more than its own */
+  struct skep_address address;
 };
 
 struct skep_link {
   __u32 vni;
   __u32 address_be;
+  struct skep_subnets subnets; /* of its network */
   __u8 mac[6];
   __u16 pad;
   __u32 replies; /* 1 once a published flow ends here: look for its replies */
@@ -102,8 +123,8 @@ struct skep_backend {
 /* A virtual address (port 0), a published port (vni 0), or a landing: what a published port means
  * for one backend here, whatever address of which node was asked. */
 struct skep_service_key {
-  __u32 vni;        /* 0: published port */
-  __u32 address_be; /* 0: any own address */
+  __u32 vni; /* 0: published port */
+  struct skep_address address; /* all zero: any own address */
   __u16 port_be;    /* 0: any */
   __u8 protocol;    /* 0: any */
   __u8 pad;
@@ -161,9 +182,9 @@ struct skep_range_key {
   __u16 port_be;
 };
 
-/* What one program hands over to the next; only programs look inside. */
-struct skep_pending {
-  __u64 words[24];
+/* Room for what a program finds out about a packet (lib/scratch.h); only programs look inside. */
+struct skep_scratch {
+  __u64 words[SKEP_SCRATCH_WORDS];
 };
 
 struct skep_budget {
@@ -187,8 +208,8 @@ enum skep_flow_kind {
 };
 
 struct skep_flow {
-  __u32 source_be;
-  __u32 destination_be;
+  struct skep_address source;
+  struct skep_address destination;
   __u32 vni;
   __u16 source_port_be;
   __u16 destination_port_be;
@@ -223,16 +244,17 @@ struct skep_connection {
   __u8 state;
   __u8 route;
   __u16 port_be;
-  __u32 address_be;      /* service flow: backend; reply flow: the front */
-  __u32 vni;             /* of the backend, or of the client for SKEP_ROUTE_ENDPOINT */
-  __u32 target;          /* see skep_route */
-  __u32 other_address_be; /* service flow: source to borrow; reply flow: the real client */
-  __u16 other_port_be;    /* the same; 0: the other end is left as it is */
-  __u8 replied;           /* 1 once the other direction has been seen */
-  __u8 ends;              /* reply flow: SKEP_END_*, which sides have sent FIN */
-  __u8 counted;           /* service flow: 1 while it counts in sw_load */
-  __u8 refusals;          /* service flow: nodes that did not have the backend */
-  __u8 direct;            /* SKEP_DIRECT_WISHED or SKEP_DIRECT_GIVEN_UP */
+  struct skep_address address; /* service flow: backend; reply flow: the front */
+  __u32 vni;        /* of the backend, or of the client for SKEP_ROUTE_ENDPOINT */
+  __u32 backend_be; /* service flow: what the network knows the backend by */
+  __u32 target;     /* see skep_route */
+  struct skep_address other_address; /* service flow: source to borrow; reply flow: real client */
+  __u16 other_port_be; /* the same; 0: the other end is left as it is */
+  __u8 replied;        /* 1 once the other direction has been seen */
+  __u8 ends;           /* reply flow: SKEP_END_*, which sides have sent FIN */
+  __u8 counted;        /* service flow: 1 while it counts in sw_load */
+  __u8 refusals;       /* service flow: nodes that did not have the backend */
+  __u8 direct;         /* SKEP_DIRECT_WISHED or SKEP_DIRECT_GIVEN_UP */
   __u8 pad;
 };
 
@@ -253,12 +275,12 @@ struct skep_direct_probe {
 };
 
 struct skep_fragment_key {
-  __u32 source_be;
-  __u32 destination_be;
+  struct skep_address source;
+  struct skep_address destination;
   __u32 vni;
-  __u16 id;
+  __u32 id;
   __u8 protocol;
-  __u8 pad;
+  __u8 pad[3];
 };
 
 struct skep_ports {

@@ -58,7 +58,7 @@ static __always_inline void trace_step(struct __sk_buff *skb, __u32 reason)
   WRITE_SCRATCH(skb, 0, last << 8 | (reason & 0xff));
 }
 
-static __always_inline int same_address(const __u32 *left, const __u32 *right)
+static __always_inline int trace_same(const __u32 *left, const __u32 *right)
 {
   return left[0] == right[0] && left[1] == right[1] && left[2] == right[2] && left[3] == right[3];
 }
@@ -117,8 +117,8 @@ static __always_inline int trace_read(struct __sk_buff *skb, __u32 at, struct sk
 static __always_inline int trace_matches(struct skep_trace_filter *filter,
                                          struct skep_trace_row *row)
 {
-  if (!same_address(filter->address_be, row->source_be) &&
-      !same_address(filter->address_be, row->destination_be))
+  if (!trace_same(filter->address_be, row->source_be) &&
+      !trace_same(filter->address_be, row->destination_be))
     return 0;
   if (filter->protocol && filter->protocol != row->protocol)
     return 0;

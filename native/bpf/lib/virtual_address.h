@@ -8,31 +8,24 @@
 #include "service.h"
 
 /* What replies are turned back into; the client's own end is filled in if it is replaced. */
-static __always_inline struct skep_connection virtual_reply(struct packet *packet, __u32 vni)
+static __always_inline void virtual_reply(struct packet *packet, __u32 vni,
+                                          struct skep_connection *reply)
 {
-  struct skep_connection reply = {
-    .last = now_coarse(),
-    .state = first_state(packet),
-    .route = SKEP_ROUTE_ENDPOINT,
-    .address_be = packet->destination_be,
-    .port_be = packet->destination_port_be,
-    .vni = vni,
-  };
-  return reply;
+  __builtin_memset(reply, 0, sizeof(*reply));
+  reply->last = now_coarse();
+  reply->state = first_state(packet);
+  reply->route = SKEP_ROUTE_ENDPOINT;
+  reply->address = packet->destination;
+  reply->port_be = packet->destination_port_be;
+  reply->vni = vni;
 }
 
 /* The flow of the replies, the client's end left open. */
-static __always_inline struct skep_flow virtual_way_back(struct skep_connection *connection,
-                                                         struct packet *packet)
+static __always_inline void virtual_way_back(struct skep_connection *connection,
+                                             struct packet *packet, struct skep_flow *back)
 {
-  struct skep_flow back = {
-    .source_be = connection->address_be,
-    .vni = connection->vni,
-    .source_port_be = packet->destination_port_be,
-    .protocol = packet->protocol,
-    .kind = SKEP_FLOW_REPLY,
-  };
-  return back;
+  flow_from(&connection->address, packet->destination_port_be, packet, connection->vni,
+            SKEP_FLOW_REPLY, back);
 }
 
 /* Tells the reply entry what the client does, and makes it anew if it was pushed out in the middle
@@ -40,17 +33,19 @@ static __always_inline struct skep_flow virtual_way_back(struct skep_connection 
 static __always_inline int track_virtual(struct skep_connection *connection, struct packet *packet,
                                          __u32 vni, int settled)
 {
-  struct skep_flow back = virtual_way_back(connection, packet);
-  enum reply_entry found = track_reply(connection, packet, settled, &back);
+  struct skep_flow *back = &scratch_of(packet)->back;
+  virtual_way_back(connection, packet, back);
+  enum reply_entry found = track_reply(connection, packet, settled, back);
   if (found == REPLY_THERE || is_opening(packet))
     return found == REPLY_THERE;
   if (found == REPLY_MISSING) {
-    struct skep_connection reply = virtual_reply(packet, vni);
-    if (connection->other_address_be) {
-      reply.other_address_be = packet->source_be;
-      reply.other_port_be = packet->source_port_be;
+    struct skep_connection *reply = &scratch_of(packet)->reply;
+    virtual_reply(packet, vni, reply);
+    if (is_given(&connection->other_address)) {
+      reply->other_address = packet->source;
+      reply->other_port_be = packet->source_port_be;
     }
-    file_new_flow(&back, &reply);
+    file_new_flow(back, reply);
   }
   return 1;
 }
@@ -74,23 +69,21 @@ static __always_inline struct skep_connection *tracked_virtual(struct skep_flow 
   return NULL;
 }
 
-/* Sends a packet where its flow goes. */
+/* Sends a packet where its flow goes: to what the scratch's connection says. */
 static __always_inline int forward_virtual(struct __sk_buff *skb, struct skep_config *config,
-                                           struct packet *packet,
-                                           struct skep_connection *connection)
+                                           struct packet *packet)
 {
-  struct skep_endpoint_key key = { connection->vni, connection->address_be };
-  __u32 source_be = connection->other_address_be;
-  __u16 source_port_be = connection->other_port_be;
+  struct skep_connection *connection = &scratch_of(packet)->connection;
+  struct skep_endpoint_key key = { connection->vni, connection->backend_be };
   struct skep_backend *backend = bpf_map_lookup_elem(&sw_backend, &key);
   if (!backend)
     return DROP(SKEP_BACKEND_GONE);
   __u32 tunnel = backend->tunnel;
-  int bad = rewrite_destination(skb, packet, key.address_be, packet->destination_port_be);
+  int bad = rewrite_destination(skb, packet, &connection->address, packet->destination_port_be);
   if (bad)
     return bad;
-  if (source_be) {
-    bad = rewrite_source(skb, packet, source_be, source_port_be);
+  if (is_given(&connection->other_address)) {
+    bad = rewrite_source(skb, packet, &connection->other_address, connection->other_port_be);
     if (bad)
       return bad;
   }
@@ -100,23 +93,24 @@ static __always_inline int forward_virtual(struct __sk_buff *skb, struct skep_co
 }
 
 /* Sends a packet for a virtual address on network `vni` to a backend. `route` is where its sender is:
- * SKEP_ROUTE_ENDPOINT or SKEP_ROUTE_HOST. */
+ * SKEP_ROUTE_ENDPOINT or SKEP_ROUTE_HOST; `virtual_be` is what the network knows the address by. */
 static __always_inline int to_virtual(struct __sk_buff *skb, struct skep_config *config,
-                                      struct packet *packet, __u32 vni, __u8 route)
+                                      struct packet *packet, __u32 vni, __u32 virtual_be,
+                                      __u8 route)
 {
   int bad = read_ports(skb, packet, vni);
   if (bad)
     return bad;
-  struct skep_flow flow = flow_of(packet, vni, SKEP_FLOW_SERVICE);
-  struct skep_connection *connection = tracked_virtual(&flow, packet, vni, &bad);
+  struct scratch *scratch = scratch_of(packet);
+  flow_of(packet, vni, SKEP_FLOW_SERVICE, &scratch->flow);
+  struct skep_connection *connection = tracked_virtual(&scratch->flow, packet, vni, &bad);
   if (connection) {
     track(connection, packet, SKEP_END_CLIENT);
-    return forward_virtual(skb, config, packet, connection);
+    scratch->connection = *connection;
+    return forward_virtual(skb, config, packet);
   }
-  struct pending *pending = get_pending();
-  if (!pending)
-    return DROP(SKEP_NOT_CONFIGURED);
   struct entry entry = { .route = route, .vni = vni };
-  put_down(pending, packet, &entry, bad);
+  put_down(scratch, &entry, bad);
+  scratch->virtual_be = virtual_be;
   return go_on(skb, SKEP_CALL_OPEN_VIRTUAL);
 }

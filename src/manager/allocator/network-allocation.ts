@@ -3,6 +3,7 @@
  * agents make it from (libnetwork cnmallocator, overlay manager).
  */
 import { create } from '@bufbuild/protobuf';
+import { deriveIpv6, hasRoom, sameIpv6, tooSmall } from '../../model/derived-addresses.js';
 import { SkepError } from '../../model/errors.js';
 import type { Network } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
@@ -81,20 +82,41 @@ export function allocateNetwork(resources: Resources, network: Network): Network
 
 function allocateConfigs(resources: Resources, network: Network): IPAMConfig[] {
   const given = network.spec?.ipam?.configs ?? [];
-  const wanted =
-    given.length > 0 ? given : [create(IPAMConfigSchema, { family: AddressFamily.IPV4 })];
+  // Members have IPv4 addresses, and IPv6 ones derived from them: an IPv4 subnet there must be.
+  const automatic = create(IPAMConfigSchema, { family: AddressFamily.IPV4 });
+  const wanted = given.some((config) => !config.subnet.includes(':'))
+    ? given
+    : [automatic, ...given];
   const own: IpPrefix[] = [];
-  return wanted.map((config) => {
+  const configs = wanted.map((config) => {
     const prefix = chooseSubnet(resources, network, config);
     if (own.some((other) => overlaps(other, prefix))) {
       throw new SkepError('invalid_argument', POOL_OVERLAP);
     }
     own.push(prefix);
-    // IPv6 subnets are passed on as they are: cluster addresses are IPv4.
     if (prefix.version === 6) return config;
     const subnet = config.subnet === '' ? formatSubnet(prefix) : config.subnet;
     const gateway = config.gateway === '' ? firstGateway(prefix, config) : config.gateway;
     return { ...config, subnet, gateway };
+  });
+  return withGateways6(configs);
+}
+
+/** IPv6 gateways are derived, as all addresses of the network are: the first from the first. */
+function withGateways6(configs: readonly IPAMConfig[]): IPAMConfig[] {
+  const v4 = configs.filter(({ subnet }) => !subnet.includes(':'));
+  const v6 = configs.filter(({ subnet }) => subnet.includes(':'));
+  return configs.map((config) => {
+    const partner = v4[v6.indexOf(config)];
+    if (partner === undefined || !v6.includes(config)) return config;
+    const subnets = { subnet: partner.subnet, subnet6: config.subnet };
+    if (!hasRoom(subnets)) throw new SkepError('invalid_argument', tooSmall(subnets));
+    const gateway = deriveIpv6(subnets, partner.gateway);
+    if (config.gateway !== '' && !sameIpv6(config.gateway, gateway)) {
+      const text = `the IPv6 gateway beside ${partner.gateway} is ${gateway}`;
+      throw new SkepError('invalid_argument', text);
+    }
+    return { ...config, gateway };
   });
 }
 

@@ -4,6 +4,7 @@
  */
 import { clone, create } from '@bufbuild/protobuf';
 import { PREDEFINED_NETWORK_LABEL } from '../../model/defaults.js';
+import { deriveIpv6, hasRoom, sameIpv6, tooSmall } from '../../model/derived-addresses.js';
 import type { Environment } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import { type Network, NetworkSchema } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -91,7 +92,29 @@ export function checkNetworkSpec(spec: NetworkSpec): void {
   checkDriver(spec.driverConfig, ['overlay']);
   refuseEncryptedIngress(spec);
   checkDriver(spec.ipam?.driver, ['default', '']);
-  for (const config of spec.ipam?.configs ?? []) checkIpam(config);
+  const configs = spec.ipam?.configs ?? [];
+  for (const config of configs) checkIpam(config);
+  checkDualStack(configs);
+}
+
+/** Members' IPv6 addresses are derived from their IPv4 ones, subnet by subnet. */
+function checkDualStack(configs: readonly IPAMConfig[]): void {
+  const v4 = configs.filter(({ subnet }) => !subnet.includes(':'));
+  const v6 = configs.filter(({ subnet }) => subnet.includes(':'));
+  if (v6.length > Math.max(1, v4.length)) {
+    throw invalid('ipam configuration: each IPv6 subnet needs an IPv4 subnet beside it');
+  }
+  for (const [index, { subnet: subnet6, gateway, range }] of v6.entries()) {
+    if (range !== '') throw invalid(`ipam configuration: ${subnet6} cannot have an address range`);
+    const partner = v4[index];
+    if (partner === undefined) continue;
+    const subnets = { subnet: partner.subnet, subnet6 };
+    if (!hasRoom(subnets)) throw invalid(`ipam configuration: ${tooSmall(subnets)}`);
+    if (gateway === '' || partner.gateway === '') continue;
+    const derived = deriveIpv6(subnets, partner.gateway);
+    if (!sameIpv6(derived, gateway))
+      throw invalid(`ipam configuration: the IPv6 gateway of ${partner.gateway} is ${derived}`);
+  }
 }
 
 /** Packets of the routing mesh are not encrypted, so the network they belong to must not claim to be. */

@@ -14,6 +14,7 @@ const OPCODE_MASK = 0x7800;
 /** Type, class, time to live, length of one answer without name and data. */
 const ANSWER_FIXED_BYTES = 10;
 const IPV4_BYTES = 4;
+const IPV6_BYTES = 16;
 const LABEL_LENGTH_MAX = 63;
 /** An OPT record: root name, type 41, the size we take, no extended code, version 0, no options. */
 const OPT: OptAnswer = {
@@ -124,16 +125,17 @@ function failure(message: Buffer, end: number | undefined, code: number): Buffer
   return answer;
 }
 
-/** A records; as many as fit `bytesMax`, marked truncated if not all did. */
+/** A or AAAA records; as many as fit `bytesMax`, marked truncated if not all did. */
 export function addressAnswer(
   question: DnsQuestion,
+  type: 'A' | 'AAAA',
   addresses: readonly string[],
   ttlSeconds: number,
   bytesMax: number,
 ): Buffer {
   const { name } = question;
   const nameBytes = name === '.' ? 1 : Buffer.byteLength(name) + 2;
-  const each = nameBytes + ANSWER_FIXED_BYTES + IPV4_BYTES;
+  const each = nameBytes + ANSWER_FIXED_BYTES + (type === 'A' ? IPV4_BYTES : IPV6_BYTES);
   const used = question.raw.length + (question.edns ? OPT_BYTES.length : 0);
   const room = Math.max(0, Math.floor((bytesMax - used) / each));
   const fitting = addresses.slice(0, room);
@@ -143,7 +145,7 @@ export function addressAnswer(
     id: question.id,
     flags: responseFlags(question) | truncated,
     questions: [{ name, type: question.type }],
-    answers: fitting.map((data) => ({ name, type: 'A', ttl: ttlSeconds, data })),
+    answers: fitting.map((data) => ({ name, type, ttl: ttlSeconds, data })),
     additionals: ednsOf(question),
   });
 }

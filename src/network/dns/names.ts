@@ -3,14 +3,17 @@
  * is on. Pure; rules as in stock Swarm (services, `tasks.`, aliases, container names, network
  * suffixes).
  */
+import { ipv6Of, type NetworkInfo, subnetOf } from '../network-info.js';
 import type { EndpointView, NetworkView } from '../view.js';
 
 /** Names of one network. */
 export interface NameTable {
   readonly networkName: string;
   readonly internal: boolean;
-  /** Lower-case name to addresses. */
+  /** Lower-case name to IPv4 addresses. */
   readonly addresses: ReadonlyMap<string, ReadonlySet<string>>;
+  /** The IPv6 address that belongs to an IPv4 address of this network, if it has any. */
+  readonly ipv6Of: (address: string) => string | undefined;
   /** Container address to container name. */
   readonly containers: ReadonlyMap<string, string>;
 }
@@ -22,7 +25,7 @@ export function buildNameTables(
 ): ReadonlyMap<string, NameTable> {
   const tables = new Map<string, MutableTable>();
   for (const { info } of networks) {
-    if (!info.ingress) tables.set(info.id, new MutableTable(info.name, info.internal));
+    if (!info.ingress) tables.set(info.id, new MutableTable(info));
   }
   for (const endpoint of endpoints) {
     // Draining and unhealthy endpoints have no names.
@@ -37,9 +40,15 @@ class MutableTable implements NameTable {
   readonly addresses = new Map<string, Set<string>>();
   readonly containers = new Map<string, string>();
 
-  constructor(networkName: string, internal: boolean) {
-    this.networkName = networkName;
-    this.internal = internal;
+  readonly ipv6Of: (address: string) => string | undefined;
+
+  constructor(info: NetworkInfo) {
+    this.networkName = info.name;
+    this.internal = info.internal;
+    this.ipv6Of = (address) => {
+      const subnet = subnetOf(info, address);
+      return subnet && ipv6Of(subnet, address);
+    };
   }
 
   add(endpoint: EndpointView): void {
@@ -65,11 +74,13 @@ class MutableTable implements NameTable {
 
 /**
  * Addresses of `name` for a container on `tables`, in the order of its networks: `a.b.c` is tried
- * as it is, then as `a.b` on network `c`, then as `a` on network `b.c`. Undefined: not a name here.
+ * as it is, then as `a.b` on network `c`, then as `a` on network `b.c`. IPv6 ones are those of the
+ * members the IPv4 ones mean; none if their network has no IPv6. Undefined: not a name here.
  */
 export function lookUp(
   tables: readonly NameTable[],
   name: string,
+  family: 4 | 6 = 4,
 ): ReadonlySet<string> | undefined {
   const wanted = name.toLowerCase().replace(/\.$/, '');
   const labels = wanted.split('.');
@@ -79,7 +90,10 @@ export function lookUp(
     for (const table of tables) {
       if (network !== '' && table.networkName.toLowerCase() !== network) continue;
       const addresses = table.addresses.get(local);
-      if (addresses !== undefined) return addresses;
+      if (addresses === undefined) continue;
+      return family === 4
+        ? addresses
+        : new Set([...addresses].flatMap((a) => table.ipv6Of(a) ?? []));
     }
   }
   return undefined;

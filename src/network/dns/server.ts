@@ -192,12 +192,14 @@ export class DnsServer {
       if (target === undefined) return undefined;
       return pointerAnswer(question, target, this.options.ttlSeconds());
     }
-    const addresses = lookUp(tables, question.name);
+    const { type } = question;
+    const addresses = lookUp(tables, question.name, type === 'AAAA' ? 6 : 4);
     if (addresses === undefined) return undefined;
-    // Known here, so never asked outside; only IPv4 exists.
-    if (question.type !== 'A') return emptyAnswer(question, RESPONSE_CODES.noError);
+    // Known here, so never asked outside, whatever the type.
+    if ((type !== 'A' && type !== 'AAAA') || addresses.size === 0)
+      return emptyAnswer(question, RESPONSE_CODES.noError);
     const shuffled = shuffle([...addresses], this.options.random).slice(0, DNS_ANSWERS_MAX);
-    return addressAnswer(question, shuffled, this.options.ttlSeconds(), bytesMax);
+    return addressAnswer(question, type, shuffled, this.options.ttlSeconds(), bytesMax);
   }
 
   private async forward(

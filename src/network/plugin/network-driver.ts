@@ -8,7 +8,13 @@ import type { Logger } from '../../observe/logger.js';
 import { isMac, macOf, parseAddressWithPrefix } from '../addresses.js';
 import { WIREGUARD_OVERHEAD_BYTES } from '../limits.js';
 import { type LocalEndpoint, type LocalState, type LocalTask, placeKey } from '../local-state.js';
-import { NETWORK_ID_LABEL, type NetworkInfo, subnetOf } from '../network-info.js';
+import {
+  ipv6Of,
+  NETWORK_ID_LABEL,
+  type NetworkInfo,
+  type SubnetInfo,
+  subnetOf,
+} from '../network-info.js';
 import { object, type PluginHandler, type PluginRequest, requiredText, text } from './messages.js';
 
 /** Where libnetwork puts driver options. */
@@ -17,8 +23,6 @@ const GENERIC_OPTIONS = 'com.docker.network.generic';
 const HOST_SIDE_PREFIX = 'skv';
 const CONTAINER_SIDE_PREFIX = 'skp';
 const ID_LENGTH_IN_NAME = 10;
-/** VXLAN over IPv4. */
-const TUNNEL_OVERHEAD_BYTES = 50;
 
 /** What the driver works with. */
 export interface NetworkDriverParts {
@@ -28,6 +32,8 @@ export interface NetworkDriverParts {
   /** Of the name server, for containers that have no default route. */
   readonly dnsAddress: string;
   readonly logger: Logger;
+  /** Bytes a packet grows by on the underlay. */
+  readonly tunnelOverheadBytes: number;
   /** An endpoint joined or left its container. */
   readonly onChange: (endpoint: LocalEndpoint) => void;
 }
@@ -155,7 +161,11 @@ export class NetworkDriver {
     });
     await state.save();
     // A field the engine has set must not be answered.
-    return askedMac === '' ? { Interface: { MacAddress: mac } } : {};
+    const own = {
+      ...(askedMac === '' ? { MacAddress: mac } : {}),
+      ...(text(asked, 'AddressIPv6') === '' ? addressIpv6(subnet, parsed.address) : {}),
+    };
+    return Object.keys(own).length === 0 ? {} : { Interface: own };
   }
 
   private async join(request: PluginRequest): Promise<Record<string, unknown>> {
@@ -166,7 +176,7 @@ export class NetworkDriver {
     const sandbox = requiredText(request, 'SandboxKey');
     const { hostSide, containerSide } = deviceNames(endpoint.id);
     netlink.deleteLink(hostSide);
-    const mtu = containerMtu(info, datapath.containerMtu);
+    const mtu = containerMtu(info, datapath.containerMtu, this.parts.tunnelOverheadBytes);
     netlink.createVethPair({ name: hostSide, peer: containerSide, peerMac: endpoint.mac, mtu });
     const joined: LocalEndpoint = {
       ...endpoint,
@@ -189,7 +199,7 @@ export class NetworkDriver {
     onChange(joined);
     return {
       InterfaceName: { SrcName: containerSide, DstPrefix: 'eth' },
-      ...(joined.defaultRoute ? { Gateway: subnet?.gateway ?? '' } : {}),
+      ...(joined.defaultRoute && subnet !== undefined ? gatewaysOf(subnet) : {}),
       ...(joined.nameRoute ? { StaticRoutes: [nameRoute(this.parts.dnsAddress)] } : {}),
       // The engine would otherwise add a leg on docker_gwbridge.
       DisableGatewayService: true,
@@ -271,6 +281,18 @@ export class NetworkDriver {
   }
 }
 
+/** The derived address with its prefix length, as the protocol names it. */
+function addressIpv6(subnet: SubnetInfo, address: string): Record<string, unknown> {
+  const own = ipv6Of(subnet, address);
+  return own === undefined ? {} : { AddressIPv6: `${own}/${subnet.subnet6?.split('/')[1] ?? ''}` };
+}
+
+/** Where the default routes of both families go. */
+function gatewaysOf(subnet: SubnetInfo): Record<string, unknown> {
+  const GatewayIPv6 = ipv6Of(subnet, subnet.gateway);
+  return { Gateway: subnet.gateway, ...(GatewayIPv6 === undefined ? {} : { GatewayIPv6 }) };
+}
+
 function hasPlace(task: LocalTask, place: string): boolean {
   return task.attachments.some((each) => placeKey(each.networkId, each.address) === place);
 }
@@ -297,10 +319,8 @@ function deviceNames(id: string): { readonly hostSide: string; readonly containe
 }
 
 /** `com.docker.network.driver.mtu` speaks of the underlay, as in stock Swarm; it can only lower ours. */
-function containerMtu(info: NetworkInfo, datapathMtu: number): number {
+function containerMtu(info: NetworkInfo, datapathMtu: number, overheadBytes: number): number {
   const wireguard = info.encrypted ? WIREGUARD_OVERHEAD_BYTES : 0;
   const most = datapathMtu - wireguard;
-  return info.mtu === undefined
-    ? most
-    : Math.min(most, info.mtu - TUNNEL_OVERHEAD_BYTES - wireguard);
+  return info.mtu === undefined ? most : Math.min(most, info.mtu - overheadBytes - wireguard);
 }

@@ -95,6 +95,28 @@ void t.test('subnet, gateway and range can be chosen; overlap is refused', async
   t.throws(() => assertSubnetsFree(wish, world.all('network')), { message: overlap });
 });
 
+void t.test('an IPv6 subnet stands beside an IPv4 one, and follows its gateway', async (t) => {
+  const world = await startWorld(t);
+  const dual = {
+    configs: [{ subnet: '10.9.0.0/24', gateway: '10.9.0.7' }, { subnet: 'fd00:9::/64' }],
+  };
+  await world.put('network', makeNetwork('dual', { ipam: dual }));
+  await world.put(
+    'network',
+    makeNetwork('six', { ipam: { configs: [{ subnet: 'fd00:6::/64' }] } }),
+  );
+  const off = { configs: [{ subnet: 'fd00:7::/64', gateway: 'fd00:7::99' }] };
+  await world.put('network', makeNetwork('off', { ipam: off }));
+  await world.put('service', makeService('web', { task: { networks: [{ target: 'dual' }] } }));
+  await world.run(0);
+  const gateways = (id: string) =>
+    world.get('network', id)?.ipam?.configs.map(({ subnet, gateway }) => `${subnet} ${gateway}`);
+  t.same(gateways('dual'), ['10.9.0.0/24 10.9.0.7', 'fd00:9::/64 fd00:9::7']);
+  t.same(gateways('six'), ['10.0.1.0/24 10.0.1.1', 'fd00:6::/64 fd00:6::1']);
+  t.equal(world.get('network', 'off')?.driverState, undefined, 'another gateway is refused');
+  t.match(world.service('web').endpoint?.virtualIps[0]?.addr, /^10\.9\.0\./);
+});
+
 void t.test('a service keeps its port and address when its spec changes', async (t) => {
   const world = await startWorld(t);
   await world.put('network', makeNetwork('net'));

@@ -55,6 +55,30 @@ void t.test('networks are refused with SwarmKit texts', async (t) => {
       'invalid_argument: error during lookup of plugin macvlan',
     ],
     [
+      { ipam: { configs: [{ subnet: '10.1.0.0/16' }, { subnet: 'fd00::/113' }] } },
+      'invalid_argument: ipam configuration: IPv6 subnet fd00::/113 has fewer addresses than ' +
+        '10.1.0.0/16',
+    ],
+    [
+      { ipam: { configs: [{ subnet: 'fd00::/64' }, { subnet: 'fd01::/64' }] } },
+      'invalid_argument: ipam configuration: each IPv6 subnet needs an IPv4 subnet beside it',
+    ],
+    [
+      ipam({ subnet: 'fd00::/64', range: 'fd00::/80' }),
+      'invalid_argument: ipam configuration: fd00::/64 cannot have an address range',
+    ],
+    [
+      {
+        ipam: {
+          configs: [
+            { subnet: '10.1.0.0/24', gateway: '10.1.0.9' },
+            { subnet: 'fd00::/64', gateway: 'fd00::1' },
+          ],
+        },
+      },
+      'invalid_argument: ipam configuration: the IPv6 gateway of 10.1.0.9 is fd00::9',
+    ],
+    [
       { annotations: { name: 'n', labels: { 'com.docker.swarm.predefined': 'true' } } },
       'permission_denied: label com.docker.swarm.predefined is for internally created ' +
         'predefined networks and cannot be applied by users',

@@ -56,10 +56,21 @@ let underlay: UnderlayAgent | undefined;
 let direct: DirectAgent | undefined;
 let stream: { socket: net.Socket; answered: number; failure: string | undefined } | undefined;
 
+/** The family a datagram socket needs for a target: IPv6 also for IPv4-mapped addresses. */
+function familyOf(host: string): 'udp4' | 'udp6' {
+  return net.isIPv6(host) ? 'udp6' : 'udp4';
+}
+
+/** The address that means all of the host's own, in the family of `host`. */
+function anyOf(host: string): string {
+  return net.isIPv6(host) ? '::' : '0.0.0.0';
+}
+
 async function listening(server: net.Server, port: number, host: string): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, host, resolve);
+    // IPv6 sockets alone: an IPv4 client would else show up in its IPv6 form.
+    server.listen({ port, host, ipv6Only: net.isIPv6(host) }, resolve);
   });
 }
 
@@ -89,7 +100,7 @@ async function serveFarewell(port: number): Promise<void> {
 
 /** Answers each datagram with what it saw of its peer, padded to the datagram's length. */
 async function serveUdp(port: number, host = '0.0.0.0'): Promise<void> {
-  const socket = dgram.createSocket('udp4');
+  const socket = dgram.createSocket({ type: familyOf(host), ipv6Only: net.isIPv6(host) });
   socket.on('message', (message, peer) => {
     const seen: Seen = { name, address: peer.address, port: peer.port };
     socket.send(JSON.stringify(seen).padEnd(message.length), peer.port, peer.address);
@@ -144,13 +155,8 @@ async function askTcp(target: Target): Promise<Seen & { readonly peer: string }>
   });
 }
 
-/** The family a datagram socket needs for a target: IPv6 also for IPv4-mapped addresses. */
-function typeOf({ host }: Target): dgram.SocketType {
-  return host.includes(':') ? 'udp6' : 'udp4';
-}
-
 async function askUdp(target: Target): Promise<Seen & { readonly peer: string; bytes: number }> {
-  const socket = dgram.createSocket(typeOf(target));
+  const socket = dgram.createSocket(familyOf(target.host));
   try {
     return await new Promise((resolve, reject) => {
       const timer = setTimeout(
@@ -166,7 +172,7 @@ async function askUdp(target: Target): Promise<Seen & { readonly peer: string; b
         const seen = JSON.parse(message.toString()) as Seen;
         resolve({ ...seen, peer: `${from.address}:${from.port}`, bytes: message.length });
       });
-      socket.bind(target.localPort ?? 0, target.localAddress, () => {
+      socket.bind(target.localPort ?? 0, target.localAddress ?? anyOf(target.host), () => {
         const payload = Buffer.alloc(target.payloadBytes ?? 100, 0x20);
         const sent = (error: Error | null) => error !== null && reject(error);
         if (target.connected !== true) socket.send(payload, target.port, target.host, sent);
@@ -178,9 +184,9 @@ async function askUdp(target: Target): Promise<Seen & { readonly peer: string; b
   }
 }
 
-/** Sends a datagram from a connected socket and waits for an error; its code, or `silence`. */
+/** Sends datagrams from a connected socket until an error comes back; its code, or `silence`. */
 async function probeUdp(host: string, port: number, localAddress?: string): Promise<string> {
-  const socket = dgram.createSocket('udp4');
+  const socket = dgram.createSocket(familyOf(host));
   try {
     await new Promise<void>((resolve) => socket.bind(0, localAddress, resolve));
     await new Promise<void>((resolve) => socket.connect(port, host, resolve));
@@ -291,7 +297,7 @@ async function visitInTurn(
 
 /** Sends one datagram with raw bytes, given as hex. */
 async function sendUdp(host: string, port: number, hex: string): Promise<void> {
-  const socket = dgram.createSocket('udp4');
+  const socket = dgram.createSocket(familyOf(host));
   await new Promise<void>((resolve, reject) => {
     socket.send(Buffer.from(hex, 'hex'), port, host, (error) => {
       if (error === null) resolve();

@@ -8,6 +8,7 @@ import {
   inside,
   macOf,
   type NodeOptions,
+  UNDERLAY6,
   type World,
   type WorldNode,
 } from './world.js';
@@ -18,6 +19,10 @@ export const CLIENT_ADDRESS = '192.168.77.1';
 export const PUBLISHED_PORT = 8080;
 export const TARGET_PORT = 80;
 export const VIP = '10.0.1.100';
+export const CLIENT_ADDRESS6 = `${UNDERLAY6}1`;
+export const INGRESS6 = 'fd00:10:0:1::/64';
+export const OVERLAY6 = 'fd00:10:0:2::/64';
+export const VIP6 = 'fd00:10:0:2::64';
 
 /** Everything a test talks to. */
 export interface Cluster {
@@ -35,16 +40,21 @@ export interface Cluster {
 }
 
 const NODES = [
-  { nodeId: '10.0.0.2', tunnelAddress: '192.168.77.11' },
-  { nodeId: '10.0.0.3', tunnelAddress: '192.168.77.12' },
+  { nodeId: '10.0.0.2', address: '192.168.77.11' },
+  { nodeId: '10.0.0.3', address: '192.168.77.12' },
 ] as const;
 
-async function configure(node: WorldNode, index: 0 | 1): Promise<void> {
-  await node.datapath('putNodes', NODES);
+async function configure(nodes: readonly WorldNode[], index: 0 | 1): Promise<void> {
+  const node = nodes[index] as WorldNode;
+  await node.datapath(
+    'putNodes',
+    NODES.map(({ nodeId }, each) => ({ nodeId, tunnelAddress: nodes[each]?.tunnelAddress })),
+  );
   await node.datapath('putNetworks', [
     {
       vni: INGRESS,
       subnet: '10.0.0.0/24',
+      subnet6: INGRESS6,
       gateway: '10.0.0.1',
       internal: false,
       nodeAddress: NODES[index].nodeId,
@@ -52,13 +62,14 @@ async function configure(node: WorldNode, index: 0 | 1): Promise<void> {
     {
       vni: OVERLAY,
       subnet: '10.0.1.0/24',
+      subnet6: OVERLAY6,
       gateway: '10.0.1.1',
       internal: false,
       nodeAddress: `10.0.1.${2 + index}`,
     },
   ]);
   await node.datapath('setNodeId', NODES[index].nodeId);
-  await node.datapath('setLocalAddresses', [NODES[index].tunnelAddress]);
+  await node.datapath('setLocalAddresses', [node.address, address6Of(node)]);
 }
 
 /** Rows of what runs on the other node. */
@@ -109,29 +120,35 @@ export async function startCluster(world: World, options: NodeOptions = {}): Pro
   inside(client, 'ip', 'link', 'add', 'br0', 'type', 'bridge');
   inside(client, 'ip', 'link', 'set', 'br0', 'up');
   inside(client, 'ip', 'addr', 'add', `${CLIENT_ADDRESS}/24`, 'dev', 'br0');
-  const a = await world.node(client, NODES[0].tunnelAddress, options);
-  const b = await world.node(client, NODES[1].tunnelAddress, options);
-  await configure(a, 0);
-  await configure(b, 1);
+  inside(client, 'ip', '-6', 'addr', 'add', `${CLIENT_ADDRESS6}/64`, 'dev', 'br0', 'nodad');
+  const a = await world.node(client, NODES[0].address, options);
+  const b = await world.node(client, NODES[1].address, options);
+  await configure([a, b], 0);
+  await configure([a, b], 1);
   const [webA, webB, plainA] = await Promise.all([
     world.container(a, 'web-a', [
-      { vni: INGRESS, address: '10.0.0.11' },
-      { vni: OVERLAY, address: '10.0.1.11' },
+      { vni: INGRESS, address: '10.0.0.11', subnet6: INGRESS6 },
+      { vni: OVERLAY, address: '10.0.1.11', subnet6: OVERLAY6 },
     ]),
     world.container(b, 'web-b', [
-      { vni: INGRESS, address: '10.0.0.12' },
-      { vni: OVERLAY, address: '10.0.1.12' },
+      { vni: INGRESS, address: '10.0.0.12', subnet6: INGRESS6 },
+      { vni: OVERLAY, address: '10.0.1.12', subnet6: OVERLAY6 },
     ]),
-    world.container(a, 'plain-a', [{ vni: OVERLAY, address: '10.0.1.21' }]),
+    world.container(a, 'plain-a', [{ vni: OVERLAY, address: '10.0.1.21', subnet6: OVERLAY6 }]),
   ]);
-  await putRemote(a, ['10.0.0.12', '10.0.1.12', '10.0.1.3'], NODES[1].tunnelAddress);
-  await putRemote(b, ['10.0.0.11', '10.0.1.11', '10.0.1.21', '10.0.1.2'], NODES[0].tunnelAddress);
-  await a.datapath('putBackends', backendRows(11, NODES[1].tunnelAddress));
-  await b.datapath('putBackends', backendRows(12, NODES[0].tunnelAddress));
+  await putRemote(a, ['10.0.0.12', '10.0.1.12', '10.0.1.3'], b.tunnelAddress);
+  await putRemote(b, ['10.0.0.11', '10.0.1.11', '10.0.1.21', '10.0.1.2'], a.tunnelAddress);
+  await a.datapath('putBackends', backendRows(11, b.tunnelAddress));
+  await b.datapath('putBackends', backendRows(12, a.tunnelAddress));
   for (const node of [a, b]) await node.datapath('putServices', serviceRows([11, 12]));
-  await webA.serve(TARGET_PORT);
-  await webB.serve(TARGET_PORT);
+  for (const web of [webA, webB])
+    for (const host of ['0.0.0.0', '::']) await web.serve(TARGET_PORT, host);
   return { world, client, a, b, webA, webB, plainA };
+}
+
+/** A node's IPv6 address on the underlay. */
+export function address6Of(node: WorldNode): string {
+  return `${UNDERLAY6}${node.address.split('.').at(-1)}`;
 }
 
 /** Which task answers is up to a hash of the client's port: this many tries find both. */

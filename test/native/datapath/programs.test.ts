@@ -142,10 +142,16 @@ const CONTAINER_CASES: readonly Case[] = [
     reason: 'drop-malformed',
   },
   {
-    name: 'IPv6',
+    name: 'neither IPv4 nor IPv6',
+    packet: [...broken(12, 0x88).with(13, 0xcc), ...frame],
+    verdict: SHOT,
+    reason: 'drop-not-ip',
+  },
+  {
+    name: 'version 4 in an IPv6 frame',
     packet: [...broken(12, 0x86).with(13, 0xdd), ...frame],
     verdict: SHOT,
-    reason: 'drop-not-ipv4',
+    reason: 'drop-malformed',
   },
   {
     name: 'ARP: who has the gateway',

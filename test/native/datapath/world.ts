@@ -9,12 +9,15 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Seen, Tally, Target } from './actor.js';
+import { deriveIpv6 } from '../../../src/model/derived-addresses.js';
 import type { DatapathLimits, DatapathState, LinkRow } from '../../../src/native/datapath-types.js';
 
 const ACTOR = path.join(path.dirname(fileURLToPath(import.meta.url)), 'actor.js');
 /** Address of the service DNS in these tests. */
 export const DNS_ADDRESS = '169.254.75.2';
 export const TUNNEL_PORT = 4789;
+/** Start of IPv6 addresses on the underlay; the last part of the IPv4 address follows. */
+export const UNDERLAY6 = 'fd00:77::';
 const LIMITS = {
   services: 256,
   backends: 1024,
@@ -78,9 +81,9 @@ export class Actor {
     });
   }
 
-  async serve(port: number): Promise<void> {
-    await this.call('serveTcp', port);
-    await this.call('serveUdp', port);
+  async serve(port: number, host = '0.0.0.0'): Promise<void> {
+    await this.call('serveTcp', port, host);
+    await this.call('serveUdp', port, host);
   }
 
   async askTcp(target: Target): Promise<Seen & { readonly peer: string }> {
@@ -114,8 +117,13 @@ export class WorldNode {
     readonly directory: string,
     readonly address: string,
     public agent: Actor,
+    /** Outer address of its tunnel: `address`, or its IPv6 one. */
+    readonly tunnelAddress: string,
     readonly ownProcesses = false,
   ) {}
+
+  /** MTU of the containers' interfaces, as its data path says. */
+  containerMtu = 0;
 
   /** Calls a method of the data path. */
   async datapath(method: string, ...args: readonly unknown[]): Promise<unknown> {
@@ -145,12 +153,21 @@ export class WorldNode {
   }
 }
 
+/** A container's interface on one network; with `subnet6` it has the derived IPv6 address too. */
+export interface Attachment {
+  readonly vni: number;
+  readonly address: string;
+  readonly subnet6?: string;
+}
+
 /** Options of a node's data path beyond the address. */
 export interface NodeOptions {
   /** The node's processes are in a namespace of their own and end with it; it has its own /run. */
   readonly ownProcesses?: boolean;
   readonly forceClsact?: boolean;
   readonly forceTunnelDevice?: boolean;
+  /** The nodes' tunnels use their IPv6 addresses. */
+  readonly tunnelOverIpv6?: boolean;
   readonly limits?: Partial<DatapathLimits>;
   /** {@link TUNNEL_PORT} if absent. */
   readonly tunnelPort?: number;
@@ -186,7 +203,10 @@ export class World {
     ]);
     const directory = mkdtempSync(path.join(tmpdir(), 'skep-datapath-'));
     this.#directories.push(directory);
-    const node = new WorldNode(holder, directory, address, holder, options.ownProcesses === true);
+    const address6 = `${UNDERLAY6}${address.split('.').at(-1)}`;
+    const tunnelAddress = options.tunnelOverIpv6 === true ? address6 : address;
+    const own = options.ownProcesses === true;
+    const node = new WorldNode(holder, directory, address, holder, tunnelAddress, own);
     if (node.ownProcesses) node.run('mount', '-t', 'tmpfs', 'tmpfs', '/run');
     node.run('mount', '-t', 'bpf', 'bpf', directory);
     node.run('ip', 'link', 'set', 'lo', 'up');
@@ -194,6 +214,7 @@ export class World {
     node.run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', port);
     node.run('ip', 'link', 'set', port, 'netns', String(outside.pid));
     node.run('ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0');
+    node.run('ip', '-6', 'addr', 'add', `${address6}/64`, 'dev', 'eth0', 'nodad');
     node.run('ip', 'link', 'set', 'eth0', 'up');
     inside(outside, 'ip', 'link', 'set', port, 'master', 'br0', 'up');
     await this.openAgent(node, options);
@@ -207,23 +228,24 @@ export class World {
     command: readonly string[] = [],
   ): Promise<void> {
     node.agent = await this.actor([...node.enter(), ...command]);
-    await node.agent.call('open', {
+    const mtu = await node.agent.call('open', {
       pinDirectory: `${node.directory}/skep`,
       underlayInterfaces: ['eth0'],
-      tunnelAddress: node.address,
+      tunnelAddress: node.tunnelAddress,
       tunnelPort: TUNNEL_PORT,
       dnsAddress: DNS_ADDRESS,
       ...options,
       limits: { ...LIMITS, ...options.limits },
     });
+    node.containerMtu = mtu as number;
   }
 
   /** A container on a node, with one interface per attachment; the first is the default route. */
   async container(
     node: WorldNode,
     name: string,
-    attachments: readonly { readonly vni: number; readonly address: string }[],
-    mtu = 1450,
+    attachments: readonly Attachment[],
+    mtu = node.containerMtu,
   ): Promise<Actor> {
     const actor = await this.actor(['unshare', '--net']);
     await actor.call('setName', name);
@@ -243,8 +265,18 @@ export class World {
       if (index === 0) {
         inside(actor, 'ip', 'route', 'add', 'default', 'via', gatewayOf(attachment.address));
       }
-      const row: LinkRow = { interfaceName, mac, ...attachment };
+      const { vni, address, subnet6 } = attachment;
+      const row: LinkRow = { interfaceName, mac, vni, address };
       await node.datapath('attachLink', row);
+      if (subnet6 !== undefined) {
+        const subnets = { subnet: `${address}/24`, subnet6 };
+        const own = `${deriveIpv6(subnets, address)}/64`;
+        inside(actor, 'ip', '-6', 'addr', 'add', own, 'dev', device, 'nodad');
+        if (index === 0) {
+          const gateway = deriveIpv6(subnets, gatewayOf(address));
+          inside(actor, 'ip', '-6', 'route', 'add', 'default', 'via', gateway);
+        }
+      }
     }
     return actor;
   }

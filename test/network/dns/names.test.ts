@@ -66,6 +66,22 @@ const CASES: readonly (readonly [string, string, readonly string[] | undefined])
   ['empty', '.', undefined],
 ];
 
+void t.test('IPv6 addresses are those of the same members', async (t) => {
+  const subnets = [
+    { vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1', subnet6: 'fd00:1::/64' },
+  ];
+  const dual = network('1', 'front');
+  const [table] = buildNameTables(
+    [{ ...dual, info: { ...dual.info, subnets } }],
+    [endpoint('1', '10.0.1.5', { ...web, name: 'web.1.abc' }), endpoint('1', '10.0.1.6', web)],
+  ).values();
+  if (table === undefined) throw new Error('no table');
+  t.same([...(lookUp([table], 'web', 6) ?? [])], ['fd00:1::9']);
+  t.same([...(lookUp([table], 'tasks.web', 6) ?? [])], ['fd00:1::5', 'fd00:1::6']);
+  t.same([...(lookUp(front, 'web', 6) ?? ['none'])], [], 'known, but without IPv6');
+  t.equal(lookUp([table], 'example.com', 6), undefined);
+});
+
 void t.test('names on one network', async (t) => {
   for (const [name, question, answer] of CASES) {
     const found = lookUp(front, question);

@@ -43,7 +43,11 @@ void t.test('an endpoint whose device is gone is let go', async (t) => {
   const changed: string[] = [];
   const driver = new NetworkDriver({
     ...{ state, datapath, netlink: hostWith('lo', 'skvbbbbbbbbbb'), logger: silentLogger },
-    ...{ dnsAddress: '169.254.77.53', onChange: ({ id }) => changed.push(id) },
+    ...{
+      dnsAddress: '169.254.77.53',
+      tunnelOverheadBytes: 50,
+      onChange: ({ id }) => changed.push(id),
+    },
   });
   driver.releaseVanished();
   t.same(changed, ['aaaaaaaaaa']);

@@ -1,0 +1,50 @@
+/**
+ * A swarm whose nodes reach each other's data paths over IPv6 (`--data-path-addr`).
+ */
+import t from 'tap';
+import { waitFor } from '../testbed/commands.js';
+import { CLIENT_ADDRESS, CLIENT_ADDRESS6, WEB_IMAGE } from '../testbed/layout.js';
+import { containerOn, formSwarm, managerOf, socketOf, waitForReplicas } from '../testbed/swarm.js';
+import { askWho, down, mustDocker, up } from '../testbed/testbed.js';
+
+const WAIT_MS = 30_000;
+const PORT = 8000;
+const UNDERLAY_MTU = 1500;
+const OVERHEAD_BYTES = 70;
+
+void t.test('tunnels over IPv6', async (t) => {
+  const hosts = await up(2);
+  try {
+    const socket = socketOf(managerOf(hosts), 'skep');
+    await formSwarm(hosts, 'skep', (host) => host.address6);
+    await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'front']);
+    await mustDocker(socket, [
+      ...['service', 'create', '--detach', '--name', 'web', '--mode', 'global'],
+      ...['--network', 'front', '--publish', `published=${PORT},target=80`, WEB_IMAGE],
+    ]);
+    await waitForReplicas(socket, 'web', 2, WAIT_MS);
+    for (const host of hosts)
+      for (const [address, client] of [
+        [host.address, CLIENT_ADDRESS],
+        [host.address6, CLIENT_ADDRESS6],
+      ] as const) {
+        const seen = new Set<string>();
+        await waitFor(`both tasks to answer on ${address}`, WAIT_MS, async () => {
+          const answer = await askWho(address, PORT);
+          if (answer === undefined) return undefined;
+          t.equal(answer.clientAddress, client);
+          return seen.add(answer.hostname).size === 2 ? true : undefined;
+        });
+      }
+    const [h1, h2] = hosts;
+    if (h1 === undefined || h2 === undefined) throw new Error('two hosts are needed');
+    const { id } = await containerOn(h1, 'web');
+    const peer = (await containerOn(h2, 'web')).addresses['front'] ?? '';
+    const inside = (...line: readonly string[]) =>
+      mustDocker(h1.dockerSocket, ['exec', id, ...line]);
+    t.match(await inside('wget', '-qO-', `http://${peer}/`), /skep-test/);
+    t.match(await inside('ip', 'link'), new RegExp(`mtu ${UNDERLAY_MTU - OVERHEAD_BYTES}`));
+  } finally {
+    await down();
+  }
+});
