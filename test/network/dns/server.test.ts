@@ -177,7 +177,7 @@ void t.test('EDNS is answered with EDNS, and the time to live is short', async (
   const { server } = await setUp(t);
   for (const [name, type, answers] of [
     ['rr', 'A', 3],
-    ['rr', 'AAAA', 0],
+    ['rr', 'AAAA', 3],
     ['2.1.0.10.in-addr.arpa', 'PTR', 1],
   ] as const) {
     for (const payload of [0, 1232]) {
