@@ -16,6 +16,8 @@
 #define ICMP6_PORT_UNREACHABLE 4
 #define ICMP6_PACKET_TOO_BIG 2
 #define ANSWER_HOPS 64
+/* Bytes of a quoted segment, and zeros behind them: more than the longest quoted, a multiple of four. */
+#define SEGMENT_QUOTED_MAX 40
 /* Any number does: what matters is whether the kernel replaces it. */
 #define PROBE 1
 
@@ -83,22 +85,41 @@ static __always_inline struct complaint *begin_complaint(struct packet *packet, 
   return complaint;
 }
 
-/* Makes the packet the scratch's error, which quotes its IP header and eight bytes more. 0 if done.
- *
- * The device that finishes a half done checksum would put it into the error, where the packet's own one
- * was. It adds up what stands there with the rest, which without the pseudo header is the complement of
- * what shall be there: so it comes out right if the pseudo header's sum takes its place meanwhile. */
+/* The quoted layer-4 checksum, where a device may still finish it: it adds up the quoted segment, and
+ * puts the complement there. The error's own checksum must be right before and after, so the value has
+ * to be the one the device finds: half of the complement of the rest (modulo 65535). */
+static __always_inline __u16 steady_check(__u8 *segment)
+{
+  __u32 value = 65535 - fold(bpf_csum_diff(NULL, 0, (__be32 *)segment, SEGMENT_QUOTED_MAX, 0));
+  return (__u16)((value & 1 ? value + 65535 : value) / 2);
+}
+
+/* Prepares the quote for a device that finishes the packet's checksum: it knows where layer 4 began, so
+ * there the quoted one has to be. 0 if done. */
+static __always_inline int steady_quote(struct packet *packet, __u32 check_at)
+{
+  __u8 *quote = scratch_of(packet)->complaint.quote;
+  __u8 *segment = packet->is_v6 ? quote + IP6_BYTES : quote + IP_BYTES;
+  if (packet->l4_at != ETH_BYTES + answer_header_bytes(packet))
+    return -1;
+  __u16 *check = (__u16 *)(check_at == TCP_CHECK_AT ? segment + TCP_CHECK_AT : segment + UDP_CHECK_AT);
+  *check = 0;
+  *check = steady_check(segment);
+  return 0;
+}
+
+/* Makes the packet the scratch's error, which quotes its headers. New headers are pushed in before layer
+ * 4, so that the quoted segment stays where it was. 0 if done. */
 static __always_inline int send_complaint(struct __sk_buff *skb, struct packet *packet)
 {
   struct complaint *complaint = &scratch_of(packet)->complaint;
-  __u32 quoted = packet->l4_at - ETH_BYTES + 8;
-  if (quoted < IP_BYTES + 8 || quoted > COMPLAINT_QUOTE_BYTES ||
+  __u32 check_at = own_check_at(packet);
+  __u32 quoted = packet->l4_at - ETH_BYTES + (check_at == TCP_CHECK_AT ? TCP_BYTES : 8);
+  int half = check_at ? is_half_summed(skb, packet->l4_at + check_at) : 0;
+  if (half < 0 || quoted < IP_BYTES + 8 || quoted > COMPLAINT_QUOTE_BYTES ||
       bpf_skb_load_bytes(skb, ETH_BYTES, complaint->quote, quoted) < 0)
     return -1;
-  __u32 check_at = own_check_at(packet);
-  int half = check_at ? is_half_summed(skb, packet->l4_at + check_at) : 0;
-  /* The device knows where layer 4 began: there it has to stay. */
-  if (half < 0 || (half && packet->l4_at != ETH_BYTES + answer_header_bytes(packet)))
+  if (half && steady_quote(packet, check_at) < 0)
     return -1;
   __u32 bytes = ICMP_HEADER_BYTES + quoted;
   __u8 protocol = icmp_of(packet);
@@ -106,12 +127,10 @@ static __always_inline int send_complaint(struct __sk_buff *skb, struct packet *
   /* The rest of the quote is zero and adds nothing. */
   complaint->check = (__u16)~fold(
     bpf_csum_diff(NULL, 0, (__be32 *)complaint, sizeof(*complaint), (__u32)pseudo));
-  if (half && check_at == TCP_CHECK_AT)
-    *(__u16 *)((__u8 *)complaint + TCP_CHECK_AT) = (__u16)fold(pseudo);
-  else if (half)
-    *(__u16 *)((__u8 *)complaint + UDP_CHECK_AT) = (__u16)fold(pseudo);
-  __u32 at = ETH_BYTES + answer_header_bytes(packet);
-  if (bpf_skb_change_tail(skb, at + bytes, 0) < 0 ||
+  __u32 header_bytes = answer_header_bytes(packet);
+  if (bpf_skb_change_tail(skb, ETH_BYTES + quoted, 0) < 0 ||
+      bpf_skb_adjust_room(skb, header_bytes + ICMP_HEADER_BYTES, BPF_ADJ_ROOM_NET,
+                          BPF_F_ADJ_ROOM_FIXED_GSO) < 0 ||
       store_answer_header(skb, packet, protocol, bytes, ANSWER_HOPS) < 0)
     return -1;
   /* The verifier of Linux 6.1 forgets the bounds of a number that was put aside: it is told again
@@ -122,7 +141,10 @@ static __always_inline int send_complaint(struct __sk_buff *skb, struct packet *
   asm volatile("" : "+r"(bytes));
   if (bytes < ICMP_HEADER_BYTES)
     return -1;
-  return bpf_skb_store_bytes(skb, at, complaint, bytes, BPF_F_RECOMPUTE_CSUM) < 0 ? -1 : 0;
+  return bpf_skb_store_bytes(skb, ETH_BYTES + header_bytes, complaint, bytes,
+                             BPF_F_RECOMPUTE_CSUM) < 0
+           ? -1
+           : 0;
 }
 
 /* Makes the packet an ICMP error to its sender: port unreachable where there are ports, else host

@@ -16,7 +16,7 @@ import {
   TARGET_PORT,
   VIP6,
 } from './cluster.js';
-import { inside, type NodeOptions, World } from './world.js';
+import { type Actor, inside, type NodeOptions, World } from './world.js';
 
 // Far above what it takes: the machine may be busy with other things.
 t.setTimeout(300_000);
@@ -174,12 +174,14 @@ for (const [variant, options] of VARIANTS)
       inside(far, 'ip', '-6', ...way);
       for (const node of [a, b])
         node.run('ip', '-6', 'route', 'add', 'fd00:99::/64', 'via', CLIENT_ADDRESS6);
-      for (let i = 0; i < 2; i++) {
+      const heard = (task: Actor) =>
+        inside(task, 'ip', '-6', 'route', 'get', 'fd00:99::2').includes('mtu 1300');
+      // Which task answers is up to a hash of the client's port.
+      for (let i = 0; i < 32 && !(heard(webA) && heard(webB)); i++) {
         const length = await far.call('fetchTcp', address6Of(a), PUBLISHED_PORT, 200_000);
         t.equal(length, 200_000);
       }
-      for (const task of [webA, webB])
-        t.match(inside(task, 'ip', '-6', 'route', 'get', 'fd00:99::2'), /mtu 1300/);
+      for (const task of [webA, webB]) t.ok(heard(task));
     });
 
     await t.test('one client port, two fronts, one backend', async (t) => {
