@@ -2,9 +2,9 @@
  * destination becomes a front on sw-h0, where from_host picks them up, and what they are told about
  * their peer is turned back. A socket bound to a loopback address goes the same way: sw-h0, and no
  * other device, lets such a source leave (route_localnet), and from_host lends it the node's own
- * address. Who means an IPv6 address gets a front of IPv6, or where the ingress network has none the
- * IPv4-mapped one, if the kernel takes that. Attached to the root cgroup beside others' hooks; sockets
- * of other network namespaces are left alone. */
+ * address. A socket that means an IPv6 address gets the IPv4-mapped front where the kernel takes that: many
+ * tasks listen on IPv4 only. The others get one of IPv6, if the ingress network has any. Attached to the
+ * root cgroup beside others' hooks; sockets of other network namespaces are left alone. */
 #include "lib/host_socket.h"
 
 static __always_inline struct skep_socket_key socket_key(struct bpf_sock_addr *context)
@@ -155,8 +155,8 @@ static __always_inline int send6(struct bpf_sock_addr *context, struct skep_addr
   struct skep_address asked = given6(context);
   if (is_stray(&asked, bound))
     return REFUSE;
-  int v6 = !is_v4(&asked) && is_given(&config->fronts6);
-  if (!v6 && !mapped && !is_v4(&asked))
+  int v6 = !mapped && !is_v4(&asked);
+  if (v6 && !is_given(&config->fronts6))
     return ACCEPT;
   __u32 front_be = front_for(context, config, &asked);
   if (!front_be)

@@ -7,6 +7,7 @@
  * A probe goes to who asked and nowhere else, under the address its node announced; probes and
  * questions are limited per peer, and every table by the peers there are.
  */
+import { isIpv4 } from '../addresses.js';
 import type { Clock, RandomSource } from '../../model/environment.js';
 import type { Datapath } from '../../native/datapath-types.js';
 import type { Logger } from '../../observe/logger.js';
@@ -76,13 +77,17 @@ export class DirectReturn {
     this.parts = parts;
   }
 
-  /** Own node id (undefined before it is known), the others, and the tunnels of those that are wanted. */
+  /**
+   * Own node id (undefined before it is known), the others, and the tunnels of those that are wanted.
+   * Probes are of IPv4, so nodes with a tunnel address of IPv6 are left out.
+   */
   configure(
     ownId: string | undefined,
-    peers: readonly PathPeer[],
+    nodes: readonly PathPeer[],
     wanted: ReadonlySet<string>,
   ): void {
     this.ownId = ownId;
+    const peers = nodes.filter(({ tunnelAddress }) => isIpv4(tunnelAddress));
     const ids = new Set(peers.map(({ nodeId }) => nodeId));
     for (const nodeId of this.watches.keys()) if (!ids.has(nodeId)) this.watches.delete(nodeId);
     for (const peer of peers) {

@@ -81,8 +81,9 @@ for (const [variant, options] of VARIANTS)
         t.same(await names(async () => await a.holder.askTcp(target)), BOTH);
         t.same(await names(async () => await a.holder.askUdp(target)), BOTH);
         const seen = await a.holder.askTcp(target);
-        t.match(seen, { address: 'fd00:10:0:1::2', peer: `${host}:${PUBLISHED_PORT}` });
-        t.equal((await a.holder.askUdp(target)).peer, `${host}:${PUBLISHED_PORT}`);
+        t.match(seen, { address: '10.0.0.2', peer: `${host}:${PUBLISHED_PORT}` });
+        const udp = await a.holder.askUdp(target);
+        t.match(udp, { address: 'fd00:10:0:1::2', peer: `${host}:${PUBLISHED_PORT}` });
       }
       for (const localAddress of ['::1', address6Of(a)]) {
         const bound = { host: '::1', port: PUBLISHED_PORT, localAddress };
@@ -208,7 +209,9 @@ for (const [variant, options] of VARIANTS)
     await t.test('large datagrams in fragments', async (t) => {
       // Fragments that do not fit the tunnel are refused until the client knows its size.
       const learning = { host: address6Of(a), port: PUBLISHED_PORT, payloadBytes: 4000 };
-      for (let i = 0; i < 2; i++) {
+      const known = () =>
+        inside(client, 'ip', '-6', 'route', 'get', learning.host).includes(`mtu ${a.containerMtu}`);
+      for (let i = 0; i < 32 && !known(); i++) {
         await client.askUdp({ ...learning, timeoutMs: 300 }).catch(() => undefined);
       }
       for (const [asker, host, port] of [
