@@ -59,8 +59,8 @@ struct skep_network {
   struct skep_subnets subnets;
   __u32 gateway_be;
   __u32 node_address_be; /* own address there, 0 if none */
-  __u32 flags;
   __u32 prefix6_length;
+  __u32 flags;
 };
 
 /* The way to one tunnel address of a peer through WireGuard. */

@@ -97,7 +97,7 @@ await t.test('rows of a former version', async (t) => {
   await t.test('whose values were shorter are kept', async (t) => {
     const streams = await load(cluster);
     // The last field of sw_network holds flags, which none of these networks has.
-    shorten(a, `${maps}/sw_network`, 20, 16);
+    shorten(a, `${maps}/sw_network`, 40, 36);
     await world.openAgent(a);
     t.same(await a.agent.call('renewedMaps'), []);
     t.same(byNetwork(await a.dump()), byNetwork(before));
