@@ -101,7 +101,7 @@ await t.test('rows of a former version', async (t) => {
     await world.openAgent(a);
     t.same(await a.agent.call('renewedMaps'), []);
     t.same(byNetwork(await a.dump()), byNetwork(before));
-    t.match(a.run('bpftool', 'map', 'show', 'pinned', `${maps}/sw_network`), /value 20B/);
+    t.match(a.run('bpftool', 'map', 'show', 'pinned', `${maps}/sw_network`), /value 40B/);
     await works(cluster, streams);
     for (const stream of streams) await stream.call('stopStream');
   });
