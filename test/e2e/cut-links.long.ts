@@ -109,6 +109,7 @@ void t.test('links cut apart', async (t) => {
       await waitFor('four tasks', LIMIT_MS, async () =>
         (await backendsOf(manager, WEB_PORT)).length === 4 ? true : undefined,
       );
+      await waitFor('a new task there', LIMIT_MS, async () => containerOn(victim, 'anchor'));
       await agreement(hosts, 15_000);
       t.not((await containerOn(victim, 'anchor')).id, id, 'what was given up was replaced');
       for (const host of hosts)
