@@ -116,7 +116,10 @@ async function bindOnce(protocol: 'tcp' | 'udp', port: number, host: string): Pr
   try {
     if (protocol === 'tcp') {
       const server = net.createServer();
-      await listening(server, port, host);
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(port, host, resolve);
+      });
       await new Promise((resolve) => server.close(resolve));
     } else {
       const socket = dgram.createSocket(host.includes(':') ? 'udp6' : 'udp4');
