@@ -41,6 +41,11 @@ export interface ManagerAccess {
   readonly control: Control;
   readonly store: Store;
   readonly logs: LogSource;
+  /**
+   * Resolves when what is read here is what the managers agreed upon, through an election if need
+   * be. @throws SkepError unknown `The swarm does not have a leader. …` after `timeoutMs`
+   */
+  readonly agreed: (timeoutMs?: number) => Promise<void>;
 }
 
 /** Facts for `/info` and `/_ping`. */

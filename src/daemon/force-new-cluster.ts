@@ -3,6 +3,7 @@
  * services, tasks and workers stay; the other managers are workers from then on, should they come
  * back.
  */
+import { rmSync } from 'node:fs';
 import { clone, create } from '@bufbuild/protobuf';
 import type { InitRequest } from '../api/types.js';
 import { unlockKeysFor } from '../manager/ca/unlock-keys.js';
@@ -17,7 +18,7 @@ import { foundingNode } from './new-cluster.js';
 import type { NodeRecord } from './node-state.js';
 import { statePaths } from './options.js';
 import type { NodeContext, RunningNode } from './running-node.js';
-import { startManagerNode } from './start-node.js';
+import { nodeParts, startManagerNode } from './start-node.js';
 import { dataKeys, openStore } from './store-runtime.js';
 
 /** In the objects of a cluster that has one manager from now on: nobody else is one. */
@@ -62,9 +63,12 @@ export async function forceNewCluster(
       change: (write, raftId) => onlyManager(write, { nodeId, address, raftId: BigInt(raftId) }),
     },
   );
-  const runtime = await openStore(context, identity);
-  const node = await startManagerNode(context, record, identity, runtime);
-  await runtime.store.update((write) => {
+  // The managers of before are none of this cluster's any more.
+  rmSync(statePaths(options.stateDir).knownManagers, { force: true });
+  const parts = nodeParts(context, record, identity);
+  const runtime = await openStore(parts);
+  const node = await startManagerNode(parts, runtime);
+  await runtime.raft.store.update((write) => {
     const old = theCluster(write);
     const cluster = clone(ClusterSchema, request.applySpec(old));
     const forced = old.spec?.caConfig?.forceRotate ?? 0n;

@@ -48,6 +48,7 @@ export const DAEMON_DEFAULTS: DaemonOptions = {
 export function statePaths(stateDir: string): {
   readonly swarm: string;
   readonly nodeState: string;
+  readonly knownManagers: string;
   readonly certificates: string;
   readonly raft: string;
   readonly worker: string;
@@ -58,6 +59,7 @@ export function statePaths(stateDir: string): {
   return {
     swarm,
     nodeState: path.join(swarm, 'docker-state.json'),
+    knownManagers: path.join(swarm, 'state.json'),
     certificates: path.join(swarm, 'certificates'),
     raft: path.join(swarm, 'raft'),
     worker: path.join(swarm, 'worker'),

@@ -1,45 +1,59 @@
 /**
- * The manager part of a node: the replicated store, the RPC server for agents, and the leader's
- * work while this manager leads.
+ * The manager part of a node: the replicated store, the RPC server for agents and other managers,
+ * and the leader's work while this manager leads.
  */
+import { createClient } from '@connectrpc/connect';
+import type { ManagerAccess } from '../api/types.js';
 import { AgentServices } from '../manager/agent-services.js';
 import { CfsslAuthority } from '../manager/ca/external-ca.js';
-import type { ManagerGroup } from '../manager/control/node-control.js';
+import { GroupControl } from '../manager/control/group-control.js';
 import { StoreControl } from '../manager/control/store-control.js';
+import { registerWrites } from '../manager/control/write-routes.js';
+import { registerMembership } from '../manager/group/membership-routes.js';
+import { RaftGroup } from '../manager/group/raft-group.js';
+import { RoleManager } from '../manager/group/role-manager.js';
 import { LeaderLoops } from '../manager/leader-loops.js';
-import type { ManagerAccess } from '../api/types.js';
+import { GroupLogs, registerLogs } from '../manager/logs/group-logs.js';
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
+import {
+  NodeRole,
+  RaftMemberStatus_Reachability as Reachability,
+} from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { Membership } from '../model/gen/skep/manager/v1/manager_pb.js';
 import type { Logger } from '../observe/logger.js';
+import { authorize } from '../rpc/authorization.js';
+import { fromRpcError } from '../rpc/errors.js';
+import type { Leadership } from '../rpc/forwarding.js';
 import type { NodeIdentity } from '../rpc/identity/node-identity.js';
+import { LeaderLink } from '../rpc/leader-link.js';
+import { MANAGER_ROLE, type PeerIdentity } from '../rpc/peer.js';
+import { RAFT_PROTOCOL } from '../rpc/raft/limits.js';
 import { RpcServer } from '../rpc/server.js';
+import type { RpcRoutes } from '../rpc/types.js';
 import type { KnownState } from '../store/sole-member.js';
-import type { Store } from '../store/types.js';
-import type { DataKey } from '../store/wal/record.js';
 import type { HostPort } from './addresses.js';
 import { KeyRotation } from './key-rotation.js';
 import { checkManagerPort } from './preflight.js';
+import type { StoreRuntime } from './store-runtime.js';
+import type { ManagerCounts } from './swarm-errors.js';
 
 /** Pause before the leader's work is tried again after it could not be taken up. */
 const LEADING_RETRY_MS = 1000;
-/** A manager that does not lead by then has a problem worth an error. */
+/** A manager that is not ready by then has a problem worth an error. */
 const READY_TIMEOUT_MS = 20_000;
 const READY_POLL_MS = 10;
+/** Longer than the leader waits for a new member to catch up. */
+const JOIN_CALL_TIMEOUT_MS = 70_000;
 
-/** The replicated store as the daemon runs it. */
-export interface StoreRuntime {
-  readonly store: Store;
-  /** This member's raft id. */
-  readonly raftId: bigint;
-  /** Calls at once with the present state, then at each change; returns the unsubscriber. */
-  onLeadership(listener: (isLeader: boolean) => void): () => void;
-  /** A copy of the store, up to date if there is a leader. */
-  knownState(): Promise<KnownState>;
-  /** Encrypts all of the log with another key; see `RaftNode.rotateDataKey`. */
-  rotateDataKey(key: DataKey): Promise<void>;
-  /** Ends after what was acknowledged is durable. */
-  close(): Promise<void>;
-}
+/** What only the leader answers; other managers pass it on. */
+const LEADERS_SERVICES = [
+  '/docker.swarmkit.v1.NodeCA/',
+  '/docker.swarmkit.v1.Dispatcher/',
+  '/docker.swarmkit.v1.LogBroker/',
+  '/docker.swarmkit.v1.ResourceAllocator/',
+  `/${Membership.typeName}/`,
+];
 
 /** Parts of a manager; the store is open already. */
 export interface ManagerParts {
@@ -56,23 +70,28 @@ export interface ManagerParts {
 /** A manager from start to stop. */
 export class RunningManager {
   readonly access: ManagerAccess;
+  readonly group: RaftGroup;
   private readonly parts: ManagerParts;
   private readonly services: AgentServices;
   private readonly server: RpcServer;
+  private readonly link: LeaderLink;
   private readonly keyRotation: KeyRotation;
-  private loops: LeaderLoops | undefined;
+  private leading: { readonly loops: LeaderLoops; readonly roles: RoleManager } | undefined;
   private wantsToLead = false;
   private stopped = false;
-  private ready = false;
+  private hasLed = false;
   /** Taking up and laying down the leader's work never overlap. */
   private transition: Promise<void> = Promise.resolve();
   private unsubscribe: (() => void) | undefined;
 
   constructor(parts: ManagerParts) {
-    const { runtime, identity, environment: env, logger, advertise } = parts;
-    const { store } = runtime;
+    const { runtime, identity, environment: env, logger } = parts;
+    const { raft, transport } = runtime;
+    const { store } = raft;
     const { nodeId, clusterId } = identity.facts();
     this.parts = parts;
+    this.group = new RaftGroup({ raft, transport, environment: env, logger });
+    this.link = new LeaderLink({ identity, env });
     const external = new CfsslAuthority(() => identity.current());
     this.services = new AgentServices({
       store,
@@ -80,49 +99,83 @@ export class RunningManager {
       logger,
       clusterId,
       external,
-      self: { nodeId, addr: `${advertise.host}:${advertise.port}` },
+      self: { nodeId, addr: this.address },
       disconnectNode: (id) => {
         this.server.disconnectNode(id);
       },
-      // Managers cannot form a quorum yet: one that joined would be a node without a use.
-      admitsManagers: false,
       silenceMs: parts.silenceMs,
     });
-    this.server = new RpcServer({ identity, routes: this.services.routes, env, logger });
+    const { group, link } = this;
+    const local = new StoreControl({ store, environment: env, managers: group, external });
+    this.access = {
+      control: new GroupControl({ local, group, link, environment: env }),
+      store,
+      logs: new GroupLogs({ local: this.services.logs, group, link }),
+      agreed: (timeoutMs) => group.agreed(timeoutMs),
+    };
+    this.server = new RpcServer({
+      identity,
+      routes: this.routes(local),
+      leadership: this.leadership(),
+      protocols: new Map([[RAFT_PROTOCOL, transport.accept]]),
+      env,
+      logger,
+    });
+    transport.bind(raft, (peer) => this.isManager(peer));
     this.keyRotation = new KeyRotation({
       store,
       identity,
-      rotateLog: async (key) => runtime.rotateDataKey(key),
+      rotateLog: async (key) => raft.rotateDataKey(key),
       environment: env,
       logger,
     });
-    // One manager: it is the whole group, and nothing of the group can be removed.
-    const managers: ManagerGroup = { isMember: (id) => id === nodeId, canRemove: () => false };
-    this.access = {
-      control: new StoreControl({ store, environment: env, managers, external }),
-      store,
-      logs: this.services.logs,
-    };
   }
 
-  /** Listens for agents and follows leadership. @throws SkepError when the port is taken */
+  /** Listens for agents and managers, and follows leadership. @throws SkepError when the port is taken */
   async start(): Promise<void> {
     const { listen, runtime } = this.parts;
     checkManagerPort(listen.port);
     this.services.start();
     await this.server.listen(listen.host, listen.port);
     this.keyRotation.start();
-    this.unsubscribe = runtime.onLeadership((isLeader) => {
+    this.unsubscribe = runtime.raft.onLeadership((isLeader) => {
       this.wantsToLead = isLeader;
       this.follow();
     });
   }
 
-  /** Resolves once this manager leads and answers. @throws SkepError deadline_exceeded */
+  /** Whether this manager's log says that it is a member; if not, it has to `join`. */
+  get isMember(): boolean {
+    return this.parts.runtime.raft.isMember;
+  }
+
+  /** Whether this is the swarm's only manager. */
+  get isAlone(): boolean {
+    const { raft } = this.parts.runtime;
+    return raft.isMember && raft.members().length === 1;
+  }
+
+  /**
+   * Asks the managers at `addr` to make this one a member, and waits until it has their state.
+   * @throws SkepError failed_precondition when they refuse; unavailable; deadline_exceeded
+   */
+  async join(addr: string): Promise<void> {
+    const { raft } = this.parts.runtime;
+    const client = createClient(Membership, await this.link.to(addr));
+    try {
+      const request = { raftId: BigInt(raft.status().id), address: this.address };
+      await client.join(request, { timeoutMs: JOIN_CALL_TIMEOUT_MS });
+    } catch (error) {
+      throw fromRpcError(error);
+    }
+    await this.whenReady();
+  }
+
+  /** Resolves once this manager answers. @throws SkepError deadline_exceeded */
   async whenReady(): Promise<void> {
     const { clock } = this.parts.environment;
     const deadlineMs = clock.monotonicMs() + READY_TIMEOUT_MS;
-    while (!this.ready) {
+    while (!this.isReady()) {
       if (this.stopped || clock.monotonicMs() > deadlineMs)
         throw new SkepError('deadline_exceeded', 'the manager did not become ready in time');
       await new Promise<void>((resolve) => {
@@ -131,46 +184,113 @@ export class RunningManager {
     }
   }
 
-  /** True while this manager leads and answers. */
+  /** True while this manager has the cluster's state, leads or not; with its work begun if it leads alone. */
   isReady(): boolean {
-    return this.ready;
+    const { raft } = this.parts.runtime;
+    if (this.stopped || !raft.isMember) return false;
+    if (this.isAlone) return this.hasLed;
+    const { clusterId } = this.parts.identity.facts();
+    return raft.store.view((read) => read.get('cluster', clusterId)) !== undefined;
   }
 
-  /** A copy of the store, for a backup. */
+  /** A copy of the store, for a backup; up to date if there is a leader. */
   async knownState(): Promise<KnownState> {
-    return this.parts.runtime.knownState();
+    const { raft } = this.parts.runtime;
+    try {
+      await raft.readBarrier();
+    } catch (error) {
+      const { message } = SkepError.from(error);
+      const text = 'without a leader: a backup holds what this manager knows';
+      this.parts.logger.warn({ error: message }, text);
+    }
+    return raft.knownState();
   }
 
-  /** Stops leading, serving and writing, in this order. Idempotent. */
+  /** The managers as the leader last saw them. */
+  counts(): ManagerCounts {
+    const { raft } = this.parts.runtime;
+    const nodes = raft.store.view((read) => read.find('node', { by: 'all' }));
+    const states = nodes.flatMap(({ managerStatus }) => managerStatus?.reachability ?? []);
+    const reachable = states.filter((state) => state === Reachability.REACHABLE).length;
+    return { isActive: this.isReady(), reachable, unreachable: states.length - reachable };
+  }
+
+  /** Stops leading, serving and writing, in this order; another manager leads at once. Idempotent. */
   async stop(): Promise<void> {
     if (this.stopped) return;
     this.stopped = true;
     this.unsubscribe?.();
     await this.keyRotation.stop();
     this.wantsToLead = false;
+    this.group.stop();
+    this.parts.runtime.raft.transferLeadership();
     this.follow();
     await this.transition;
     await this.services.stop();
+    this.link.close();
     await this.server.stop();
-    await this.parts.runtime.close();
+    await this.parts.runtime.raft.close();
+    this.parts.runtime.transport.stop();
+  }
+
+  private get address(): string {
+    const { host, port } = this.parts.advertise;
+    return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  }
+
+  private routes(control: StoreControl): RpcRoutes {
+    const { services, group } = this;
+    const { store } = this.parts.runtime.raft;
+    const { access, logs } = services;
+    return (router) => {
+      services.routes(router);
+      registerLogs(router, { logs, access });
+      registerMembership(router, { group, store, access });
+      registerWrites(router, { control, access, isLeading: () => group.leader() === 'here' });
+    };
+  }
+
+  private leadership(): Leadership {
+    return {
+      leader: () => this.group.leader(),
+      isLeadersCall: (path) => LEADERS_SERVICES.some((service) => path.startsWith(service)),
+      isManager: (peer) => this.isManager(peer),
+    };
+  }
+
+  /** Whether the peer's certificate, and the store as far as it is known here, say that it is a manager. */
+  private isManager(peer: PeerIdentity): boolean {
+    try {
+      const nodeId = authorize(peer, this.services.access, [MANAGER_ROLE]);
+      const { store } = this.parts.runtime.raft;
+      const node = store.view((read) => read.get('node', nodeId));
+      // Certificates outlive a demotion; a manager that joins knows nobody yet.
+      return node === undefined || node.role === NodeRole.MANAGER;
+    } catch {
+      return false;
+    }
   }
 
   /** Brings the leader's work in line with leadership, one transition after the other. */
   private follow(): void {
     this.transition = this.transition.then(async () => {
-      if (this.wantsToLead && this.loops === undefined) await this.lead();
-      else if (!this.wantsToLead && this.loops !== undefined) await this.layDown();
+      if (this.wantsToLead && this.leading === undefined) await this.lead();
+      else if (!this.wantsToLead && this.leading !== undefined) await this.layDown();
     });
   }
 
   private async lead(): Promise<void> {
-    const { environment, logger, runtime } = this.parts;
-    const loops = new LeaderLoops({ store: runtime.store, environment, logger });
-    this.loops = loops;
+    const { environment, logger, runtime, identity } = this.parts;
+    const { store } = runtime.raft;
+    const loops = new LeaderLoops({ store, environment, logger });
+    const { nodeId } = identity.facts();
+    const roles = new RoleManager({ store, group: this.group, nodeId, environment, logger });
+    this.leading = { loops, roles };
     try {
       loops.start();
+      roles.start();
       await this.services.startLeading();
-      this.ready = true;
+      this.hasLed = true;
       logger.info({}, 'this manager leads');
     } catch (error) {
       logger.error({ error: SkepError.from(error).message }, 'the leader’s work could not start');
@@ -182,9 +302,9 @@ export class RunningManager {
   }
 
   private async layDown(): Promise<void> {
-    this.ready = false;
     await this.services.stopLeading();
-    await this.loops?.stop();
-    this.loops = undefined;
+    await this.leading?.roles.stop();
+    await this.leading?.loops.stop();
+    this.leading = undefined;
   }
 }

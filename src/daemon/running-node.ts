@@ -10,6 +10,7 @@ import { SkepError } from '../model/errors.js';
 import type { SessionMessage } from '../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
 import {
   IssuanceStatus_State,
+  NodeRole as Role,
   type NodeTLSInfo,
   NodeTLSInfoSchema,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
@@ -23,7 +24,9 @@ import { ManagerConnector } from '../rpc/manager-connector.js';
 import { Remotes } from '../rpc/remotes.js';
 import type { ManagerPeer } from '../rpc/types.js';
 import { SKEP_VERSION } from '../model/version.js';
+import { KnownManagers } from './known-managers.js';
 import type { LateAttachments } from './late-attachments.js';
+import { NodeRole } from './node-role.js';
 import { type DaemonOptions, socketBinds, statePaths } from './options.js';
 import type { RunningManager } from './running-manager.js';
 import { ensureSecretsDirectory } from './secrets-directory.js';
@@ -38,13 +41,16 @@ export interface NodeContext {
   readonly logger: Logger;
 }
 
-/** Parts of one node; the manager, if any, is started already. */
+/** Parts of one node. */
 export interface NodeParts {
   readonly context: NodeContext;
   readonly identity: NodeIdentity;
   readonly network: WatchfulNetwork;
   /** Managers to begin with; sessions tell the rest. */
   readonly managers: readonly ManagerPeer[];
+  /** Opens this node's store as a manager's and makes the manager; not started. */
+  readonly openManager: () => Promise<RunningManager>;
+  /** A manager that is made already, on a store that is open; not started. */
   readonly manager?: RunningManager;
 }
 
@@ -52,13 +58,16 @@ export interface NodeParts {
 export class RunningNode {
   readonly nodeId: string;
   readonly network: WatchfulNetwork;
-  readonly manager: RunningManager | undefined;
   readonly identity: NodeIdentity;
+  readonly role: NodeRole;
   private readonly parts: NodeParts;
   private readonly remotes: Remotes;
   private readonly agent: Agent;
   private readonly executor: DockerExecutor;
   private readonly renewer: CertificateRenewer;
+  private readonly knownManagers: KnownManagers;
+  private readonly firstMessage = settleable();
+  private wantedRole: 'manager' | 'worker' | undefined;
   private wasRegistered = false;
   private unsubscribeIdentity: (() => void) | undefined;
 
@@ -67,10 +76,23 @@ export class RunningNode {
     const { environment, logger, options } = context;
     this.parts = parts;
     this.network = parts.network;
-    this.manager = parts.manager;
     this.identity = identity;
     this.nodeId = identity.facts().nodeId;
-    this.remotes = new Remotes(environment.random, parts.managers);
+    const paths = statePaths(options.stateDir);
+    this.knownManagers = new KnownManagers(paths.knownManagers, logger);
+    this.remotes = new Remotes(environment.random, [
+      ...parts.managers,
+      ...this.knownManagers.read(),
+    ]);
+    this.role = new NodeRole({
+      identity,
+      open: parts.openManager,
+      managers: () => this.remoteManagers(),
+      raftDirectory: paths.raft,
+      environment,
+      logger,
+    });
+    if (parts.manager !== undefined) this.role.adopt(parts.manager);
     const connector = new ManagerConnector({ remotes: this.remotes, identity, env: environment });
     const connect = async () => connector.connect();
     this.executor = new DockerExecutor({
@@ -87,7 +109,7 @@ export class RunningNode {
     });
     this.agent = new Agent({
       nodeId: this.nodeId,
-      stateDirectory: statePaths(options.stateDir).swarm,
+      stateDirectory: paths.swarm,
       executor: this.executor,
       network: parts.network,
       environment,
@@ -99,11 +121,16 @@ export class RunningNode {
     this.renewer = new CertificateRenewer({ identity, connect, env: environment, logger });
   }
 
-  /** Starts networking, executor and agent; does not wait for a manager. */
-  async start(): Promise<void> {
+  /**
+   * Starts networking, executor, agent and, on one that was a manager before, its manager; does not
+   * wait for others.
+   */
+  async start(options: { readonly withManager: boolean }): Promise<void> {
     const { context, network } = this.parts;
     await ensureSecretsDirectory(context.options.secretsDir);
+    // Opening the packet side holds everything up for a while, which no raft member may be.
     await network.start();
+    if (options.withManager) await this.role.open();
     context.attachments.bind(this.agent.attachments);
     this.executor.start();
     await this.agent.start();
@@ -121,6 +148,11 @@ export class RunningNode {
     };
   }
 
+  /** This node's manager, while it has one. */
+  get manager(): RunningManager | undefined {
+    return this.role.manager;
+  }
+
   /** True once a manager has registered this node since the start. */
   isRegistered(): boolean {
     return this.wasRegistered;
@@ -129,6 +161,11 @@ export class RunningNode {
   /** Resolves once a manager has registered this node. */
   async registered(): Promise<void> {
     await this.agent.ready();
+  }
+
+  /** Resolves once networking knows what a manager told about the cluster. */
+  async configured(): Promise<void> {
+    await this.firstMessage.promise;
   }
 
   /** Managers known to this node. */
@@ -144,7 +181,8 @@ export class RunningNode {
     await this.agent.stop();
     await this.executor.stop();
     await this.network.stop();
-    await this.manager?.stop();
+    await this.role.stop();
+    await this.knownManagers.idle();
   }
 
   /** Leaves the swarm: removes tasks and networking; the caller wipes the state directory. */
@@ -153,7 +191,8 @@ export class RunningNode {
     this.unsubscribeIdentity?.();
     await this.renewer.stop();
     // A manager goes with its agent: it would only see its own node fall silent.
-    await Promise.all([this.agent.leave(), this.manager?.stop()]);
+    await Promise.all([this.agent.leave(), this.role.stop()]);
+    await this.knownManagers.idle();
     await this.executor.stop();
     await this.network.leave();
   }
@@ -182,9 +221,14 @@ export class RunningNode {
     const managers = message.managers.flatMap(({ peer }) =>
       peer === undefined ? [] : [{ nodeId: peer.nodeId, addr: peer.addr }],
     );
-    if (managers.length > 0) this.remotes.replace(managers);
+    if (managers.length > 0) {
+      this.remotes.replace(managers);
+      this.knownManagers.note(managers);
+    }
+    this.firstMessage.resolve();
     const state = message.node?.certificate?.status?.state;
     if (state === IssuanceStatus_State.ROTATE) this.renewNow();
+    if (message.node !== undefined) this.followRole(message.node.role);
     if (message.RootCA.length === 0) return;
     identity.replaceRoot(Buffer.from(message.RootCA).toString()).catch((error: unknown) => {
       context.logger.error(
@@ -193,6 +237,34 @@ export class RunningNode {
       );
     });
   }
+
+  /** Another role than the certificate's: the next certificate has it. */
+  private followRole(wanted: Role): void {
+    const role = wanted === Role.MANAGER ? 'manager' : 'worker';
+    const { identity, context } = this.parts;
+    this.wantedRole = role;
+    if (role === identity.facts().role) return;
+    context.logger.info({ role }, 'this node gets another role');
+    this.renewer.renewNow().then(
+      () => {
+        // A renewal that was under way may have asked before the role changed.
+        const isOld = identity.facts().role !== role && this.wantedRole === role;
+        if (isOld) this.followRole(wanted);
+      },
+      (error: unknown) => {
+        const text = SkepError.from(error).message;
+        context.logger.warn({ error: text }, 'no certificate for the new role yet');
+      },
+    );
+  }
+}
+
+function settleable(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve: () => void = () => undefined;
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
 }
 
 /** The node's trust root as managers see it (`Description.TLSInfo`). */

@@ -15,14 +15,17 @@ import { joinCluster } from '../rpc/identity/join.js';
 import { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { RAFT_DATA_KEY_BYTES } from '../rpc/identity/raft-keys.js';
 import type { ManagerPeer, TlsIdentity } from '../rpc/types.js';
+import { raftStateExists } from '../store/raft-cluster.js';
 import { type HostPort, MANAGER_PORT_DEFAULT, splitHostPort } from './addresses.js';
+import type { DeferredNetwork } from './deferred-network.js';
+import { KnownManagers } from './known-managers.js';
 import { foundingNode, newClusterObject } from './new-cluster.js';
 import { makeNetwork, portsFree } from './make-network.js';
 import type { NodeRecord, NodeState } from './node-state.js';
 import { statePaths } from './options.js';
-import { RunningManager, type StoreRuntime } from './running-manager.js';
+import { RunningManager } from './running-manager.js';
 import { type NodeContext, RunningNode } from './running-node.js';
-import { bootstrapStore, openStore } from './store-runtime.js';
+import { bootstrapStore, openStore, type StoreRuntime } from './store-runtime.js';
 
 const AVAILABILITY = {
   active: NodeSpec_Availability.ACTIVE,
@@ -48,13 +51,14 @@ export async function foundNode(
     raftDataKey: environment.random.bytes(RAFT_DATA_KEY_BYTES),
     unlockKey: managerUnlockKey(object),
   });
-  const runtime = await bootstrapStore(context, identity, record);
+  const parts = nodeParts(context, record, identity);
+  const runtime = await bootstrapStore(parts);
   try {
     await createFirstObjects(runtime, object, cluster, record.value);
     signal.throwIfAborted();
-    return await startManagerNode(context, record, identity, runtime);
+    return await startManagerNode(parts, runtime);
   } catch (error) {
-    await runtime.close();
+    await runtime.raft.close();
     throw error;
   }
 }
@@ -79,18 +83,19 @@ function firstCluster(
 }
 
 async function createFirstObjects(
-  runtime: StoreRuntime,
+  { raft }: StoreRuntime,
   object: Cluster,
   cluster: NewCluster,
   recorded: NodeState,
 ): Promise<void> {
-  await runtime.store.update((write) => {
+  const raftId = BigInt(raft.status().id);
+  await raft.store.update((write) => {
     write.create('cluster', object);
-    write.create('node', foundingNode(cluster.node, runtime.raftId, recorded.AdvertiseAddr));
+    write.create('node', foundingNode(cluster.node, raftId, recorded.AdvertiseAddr));
   });
 }
 
-/** Joins the cluster behind the request's first address. */
+/** Joins the cluster behind the request's first address, in the role that the token gives. */
 export async function joinNode(
   context: NodeContext,
   record: NodeRecord,
@@ -110,9 +115,27 @@ export async function joinNode(
     signal,
   });
   const identity = await NodeIdentity.create(prepareDirectory(options.stateDir), tls);
-  const managers = [{ nodeId: '', addr: remote }];
-  const network = makeNetwork(context, record, identity);
-  return await started(new RunningNode({ context, identity, network, managers }));
+  const node = makeNode(nodeParts(context, record, identity), [{ nodeId: '', addr: remote }]);
+  try {
+    await node.start({ withManager: false });
+    if (identity.facts().role === 'manager') {
+      await Promise.race([node.configured(), aborted(signal)]);
+      await node.role.become(signal);
+    }
+    node.role.follow();
+    return node;
+  } catch (error) {
+    await node.leave();
+    throw error;
+  }
+}
+
+async function aborted(signal: AbortSignal): Promise<never> {
+  return await new Promise((_, reject) => {
+    const fail = (): void => reject(new SkepError('canceled', 'context canceled'));
+    if (signal.aborted) fail();
+    signal.addEventListener('abort', fail, { once: true });
+  });
 }
 
 /** Takes up the recorded membership after a restart; `unlockKey` opens a locked manager. */
@@ -128,66 +151,106 @@ export async function resumeNode(
       'data_loss',
       'the node certificate is missing: restore the state directory from a backup, or leave with --force and join again',
     );
-  if (identity.facts().role === 'manager') return await resumeManager(context, record, identity);
+  const parts = nodeParts(context, record, identity);
+  if (identity.facts().role === 'manager') return await resumeManager(parts);
   if (isExpired(identity, context.environment)) throw certificatesExpired();
-  const managers = [{ nodeId: '', addr: withDefaultPort(record.value.RemoteAddr) }];
-  const network = makeNetwork(context, record, identity);
-  return await started(new RunningNode({ context, identity, network, managers }));
+  const node = makeNode(parts, recordedRemote(record));
+  return await started(node, async () => node.start({ withManager: false }));
 }
 
-async function resumeManager(
-  context: NodeContext,
-  record: NodeRecord,
-  identity: NodeIdentity,
-): Promise<RunningNode> {
-  const runtime = await openStore(context, identity);
+async function resumeManager(parts: Parts): Promise<RunningNode> {
+  checkRaftState(parts);
+  const runtime = await openStore(parts);
   try {
-    await renewIfExpired(identity, runtime.store, context.environment);
-    return await startManagerNode(context, record, identity, runtime);
+    await renewIfExpired(parts.identity, runtime.raft.store, parts.context.environment);
+    return await startManagerNode(parts, runtime);
   } catch (error) {
-    await runtime.close();
+    await runtime.raft.close();
     throw error;
   }
 }
 
-/** Starts a manager with its node on a store that is open; closes neither when it fails. */
-export async function startManagerNode(
-  context: NodeContext,
-  record: NodeRecord,
-  identity: NodeIdentity,
-  runtime: StoreRuntime,
-): Promise<RunningNode> {
-  const { environment, logger } = context;
-  const recorded = record.value;
-  const advertise = hostPort(recorded.AdvertiseAddr);
+/** Starts a manager with its node on a store that is open. */
+export async function startManagerNode(parts: Parts, runtime: StoreRuntime): Promise<RunningNode> {
+  const { record, identity, address } = parts;
+  // A manager talks to its own agent over the wire like to any other.
+  const self: ManagerPeer = { nodeId: identity.facts().nodeId, addr: address };
+  const manager = makeManager(parts, runtime);
+  const node = makeNode(parts, [self, ...recordedRemote(record)], manager);
+  return await started(node, async () => {
+    await node.start({ withManager: true });
+    // Others may be away, and then this one cannot be of use yet; alone, it has no excuse.
+    if (manager.isAlone) await manager.whenReady();
+  });
+}
+
+/** A manager that lost its log can only ask others. @throws SkepError data_loss without others */
+function checkRaftState({ context, record, identity }: Parts): void {
+  const paths = statePaths(context.options.stateDir);
+  if (raftStateExists(paths.raft) || record.value.RemoteAddr !== '') return;
+  const { nodeId } = identity.facts();
+  const known = new KnownManagers(paths.knownManagers, context.logger).read();
+  if (known.some((peer) => peer.nodeId !== nodeId)) return;
+  throw new SkepError(
+    'data_loss',
+    'the raft log of the only known manager is missing: restore the state directory from a backup',
+  );
+}
+
+/** What a node of this host and its manager are made from. */
+export interface Parts {
+  readonly context: NodeContext;
+  readonly record: NodeRecord;
+  readonly identity: NodeIdentity;
+  readonly network: DeferredNetwork;
+  readonly address: string;
+}
+
+/** The parts of this host's node; nothing is started. */
+export function nodeParts(context: NodeContext, record: NodeRecord, identity: NodeIdentity): Parts {
   const network = makeNetwork(context, record, identity);
-  const manager = new RunningManager({
+  return { context, record, identity, network, address: record.value.AdvertiseAddr };
+}
+
+function makeNode(
+  parts: Parts,
+  managers: readonly ManagerPeer[],
+  manager?: RunningManager,
+): RunningNode {
+  const { context, identity, network } = parts;
+  return new RunningNode({
+    context,
+    identity,
+    network,
+    managers,
+    openManager: async () => makeManager(parts, await openStore(parts)),
+    ...(manager === undefined ? {} : { manager }),
+  });
+}
+
+function makeManager(parts: Parts, runtime: StoreRuntime): RunningManager {
+  const { context, record, identity, network } = parts;
+  return new RunningManager({
     runtime,
     identity,
-    listen: hostPort(recorded.ListenAddr),
-    advertise,
-    environment,
-    logger: logger.child({ room: 'manager' }),
+    listen: hostPort(record.value.ListenAddr),
+    advertise: hostPort(record.value.AdvertiseAddr),
+    environment: context.environment,
+    logger: context.logger.child({ room: 'manager' }),
     silenceMs: (nodeId) => network.silenceMs(nodeId),
   });
-  await manager.start();
-  try {
-    // A manager talks to its own agent over the wire like to any other.
-    const self: ManagerPeer = { nodeId: identity.facts().nodeId, addr: recorded.AdvertiseAddr };
-    const node = await started(
-      new RunningNode({ context, identity, network, managers: [self], manager }),
-    );
-    await manager.whenReady();
-    return node;
-  } catch (error) {
-    await manager.stop();
-    throw error;
-  }
 }
 
-async function started(node: RunningNode): Promise<RunningNode> {
+function recordedRemote(record: NodeRecord): readonly ManagerPeer[] {
+  const { RemoteAddr } = record.value;
+  return RemoteAddr === '' ? [] : [{ nodeId: '', addr: withDefaultPort(RemoteAddr) }];
+}
+
+/** The node once `start` has brought it up; follows its role from then on. */
+async function started(node: RunningNode, start: () => Promise<void>): Promise<RunningNode> {
   try {
-    await node.start();
+    await start();
+    node.role.follow();
     return node;
   } catch (error) {
     await node.stop();

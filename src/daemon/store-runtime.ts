@@ -4,37 +4,55 @@
  */
 import { SkepError } from '../model/errors.js';
 import type { NodeIdentity } from '../rpc/identity/node-identity.js';
-import { bootstrapRaft, openRaft } from '../store/raft-cluster.js';
+import { RAFT_DATA_KEY_BYTES } from '../rpc/identity/raft-keys.js';
+import { ManagerTransport } from '../rpc/raft/raft-transport.js';
+import {
+  bootstrapRaft,
+  newRaftId,
+  openRaft,
+  prepareRaftMember,
+  raftStateExists,
+} from '../store/raft-cluster.js';
+import type { RaftNode } from '../store/raft-node.js';
 import type { DataKey } from '../store/wal/record.js';
-import type { NodeRecord } from './node-state.js';
 import { statePaths } from './options.js';
-import type { StoreRuntime } from './running-manager.js';
 import type { NodeContext } from './running-node.js';
 
+/** A raft member on disk, open, and what carries its messages. */
+export interface StoreRuntime {
+  readonly raft: RaftNode;
+  readonly transport: ManagerTransport;
+}
+
+/** What a member is opened with. */
+export interface StoreContext {
+  readonly context: NodeContext;
+  readonly identity: NodeIdentity;
+  /** `host:port` at which other managers reach this one. */
+  readonly address: string;
+}
+
 /** Founds the store of a new cluster with this node as its only voter, and opens it. */
-export async function bootstrapStore(
-  context: NodeContext,
-  identity: NodeIdentity,
-  record: NodeRecord,
-): Promise<StoreRuntime> {
+export async function bootstrapStore(options: StoreContext): Promise<StoreRuntime> {
+  const { context, identity, address } = options;
   await bootstrapRaft({
     directory: statePaths(context.options.stateDir).raft,
     keys: dataKeys(identity),
     environment: context.environment,
     nodeId: identity.facts().nodeId,
-    address: record.value.AdvertiseAddr,
+    address,
   });
-  const runtime = await openStore(context, identity);
-  await leadership(runtime);
+  const runtime = await openStore(options);
+  await leadership(runtime.raft);
   return runtime;
 }
 
 /** A lone voter leads as soon as its first entry is on disk. */
-async function leadership(runtime: StoreRuntime): Promise<void> {
+async function leadership(raft: RaftNode): Promise<void> {
   await new Promise<void>((resolve) => {
     let unsubscribe: (() => void) | undefined;
     let isLeading = false;
-    unsubscribe = runtime.onLeadership((isLeader) => {
+    unsubscribe = raft.onLeadership((isLeader) => {
       if (!isLeader) return;
       isLeading = true;
       unsubscribe?.();
@@ -45,41 +63,42 @@ async function leadership(runtime: StoreRuntime): Promise<void> {
 }
 
 /**
- * Opens the store of a manager that was here before, with everything it acknowledged.
+ * Opens the store of a manager: the one that was here before, with everything it acknowledged, or
+ * an empty one under a new raft id, for which the leader has to be asked.
  * @throws SkepError data_loss, permission_denied, failed_precondition with advice
  */
-export async function openStore(
-  context: NodeContext,
-  identity: NodeIdentity,
-): Promise<StoreRuntime> {
-  const { logger, options, environment } = context;
-  const node = await openRaft({
-    directory: statePaths(options.stateDir).raft,
-    keys: dataKeys(identity),
+export async function openStore(options: StoreContext): Promise<StoreRuntime> {
+  const { context, identity, address } = options;
+  const { logger, environment } = context;
+  const directory = statePaths(context.options.stateDir).raft;
+  const isNew = !raftStateExists(directory);
+  if (isNew && identity.raftKeys() === undefined) {
+    await identity.setRaftDataKey(environment.random.bytes(RAFT_DATA_KEY_BYTES));
+  }
+  const keys = dataKeys(identity);
+  if (isNew) await prepareRaftMember({ directory, keys }, newRaftId(environment));
+  const { nodeId } = identity.facts();
+  const self = { raftId: 0, nodeId, address };
+  const transport = new ManagerTransport({
+    identity,
+    environment,
+    logger: logger.child({ room: 'rpc' }),
+    self,
+  });
+  const raft = await openRaft({
+    directory,
+    keys,
     environment,
     logger: logger.child({ room: 'store' }),
+    transport,
     onFatal: (error) => {
       // Nothing may be acknowledged any more; the next start reads what the disk really holds.
       logger.fatal({ error: error.message }, 'the raft log cannot be written');
       process.exit(74);
     },
   });
-  return {
-    store: node.store,
-    raftId: BigInt(node.status().id),
-    onLeadership: (listener) => node.onLeadership((isLeader) => listener(isLeader)),
-    knownState: async () => {
-      try {
-        await node.readBarrier();
-      } catch (error) {
-        const { message } = SkepError.from(error);
-        logger.warn({ error: message }, 'without a leader: a backup holds what this manager knows');
-      }
-      return node.knownState();
-    },
-    rotateDataKey: async (key) => node.rotateDataKey(key),
-    close: async () => node.close(),
-  };
+  self.raftId = raft.status().id;
+  return { raft, transport };
 }
 
 /** The keys of this manager's log, the one to write with first. @throws SkepError data_loss */

@@ -19,12 +19,39 @@ export function joinTimeout(): SkepError {
   );
 }
 
-/** Leave without --force on the only manager. */
-export function lastManagerLeaves(): SkepError {
+/** The managers of a swarm as one of them sees them. */
+export interface ManagerCounts {
+  /** Whether the manager that asks takes part itself. */
+  readonly isActive: boolean;
+  readonly reachable: number;
+  readonly unreachable: number;
+}
+
+/** Leave without --force on a manager; what it would cost is in the text. */
+export function managerLeaves({ isActive, reachable, unreachable }: ManagerCounts): SkepError {
+  const text =
+    'You are attempting to leave the swarm on a node that is participating as a manager. ';
+  if (isActive && reachable === 1 && unreachable === 0) {
+    return new SkepError(
+      'unavailable',
+      `${text}Removing the last manager erases all current state of the swarm. ` +
+        'Use `--force` to ignore this message. ',
+    );
+  }
   return new SkepError(
     'unavailable',
-    'You are attempting to leave the swarm on a node that is participating as a manager. ' +
-      'Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. ',
+    `${text}${lossText(isActive, reachable, unreachable)}` +
+      'The only way to restore a swarm that has lost consensus is to reinitialize it with ' +
+      '`--force-new-cluster`. Use `--force` to suppress this message.',
+  );
+}
+
+function lossText(isActive: boolean, reachable: number, unreachable: number): string {
+  if (!isActive) return 'Doing so may lose the consensus of your cluster. ';
+  if (reachable - 2 > unreachable) return '';
+  return (
+    `Removing this node leaves ${reachable - 1} managers out of ${reachable + unreachable}. ` +
+    'Without a Raft quorum your swarm will be inaccessible. '
   );
 }
 

@@ -38,8 +38,8 @@ import { foundNode, joinNode, resumeNode } from './start-node.js';
 import {
   invalidUnlockKey,
   joinTimeout,
-  lastManagerLeaves,
   lockedManagerLeaves,
+  managerLeaves,
   notAManager,
   notInSwarm,
 } from './swarm-errors.js';
@@ -264,7 +264,8 @@ export class SwarmNode implements SwarmMembership {
         state.abort.abort();
         return;
       case 'active':
-        if (state.node.manager !== undefined && !options.force) throw lastManagerLeaves();
+        if (state.node.manager !== undefined && !options.force)
+          throw managerLeaves(state.node.manager.counts());
         await state.node.leave();
         break;
       case 'locked':

@@ -32,8 +32,6 @@ export interface AgentServicesOptions {
   readonly disconnectNode: (nodeId: string) => void;
   /** Signs in place of the cluster's key where one is set. */
   readonly external?: ExternalAuthority;
-  /** False: the manager token admits nobody; default true. */
-  readonly admitsManagers?: boolean;
   /** Whether a node's data path answered lately; without it a silent agent means a dead node. */
   readonly silenceMs?: (nodeId: string) => number;
 }
@@ -52,12 +50,12 @@ export class AgentServices {
   #leading = false;
 
   constructor(options: AgentServicesOptions) {
-    const { store, env, logger, clusterId, admitsManagers = true } = options;
+    const { store, env, logger, clusterId } = options;
     this.#options = options;
     this.access = new ClusterAccess({ store, clusterId, onRemoved: options.disconnectNode });
     const { external = NO_EXTERNAL_AUTHORITY } = options;
     const ca = { store, clusterId, env, logger };
-    this.authority = new CertificateAuthority({ ...ca, admitsManagers, external });
+    this.authority = new CertificateAuthority({ ...ca, external });
     this.rotation = new RootRotation(ca);
     this.dispatcher = new Dispatcher(options);
     this.keys = new KeyManager({ store, clusterId, env, logger });

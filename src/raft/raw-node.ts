@@ -243,6 +243,11 @@ export class RawNode {
     for (const message of own) step(core, message);
   }
 
+  /** Who leads, as far as this node knows; {@link NO_NODE} if nobody. */
+  get leader(): NodeId {
+    return this.#core.leader;
+  }
+
   status(): RaftStatus {
     const core = this.#core;
     const progress = new Map<NodeId, MemberProgress>();

@@ -49,6 +49,10 @@ export const DRAIN_TIMEOUT_MS = 2_000;
 /** How long the rest of a request is read away after its answer was sent. */
 export const DISCARD_TIMEOUT_MS = 1_000;
 
+/** How long a leader's call waits at a manager for a leader; agents give up after 5 s. */
+export const LEADER_WAIT_MS = 3_000;
+export const LEADER_POLL_MS = 50;
+
 /** Opening a connection to a manager, TLS included. */
 export const CLIENT_CONNECT_TIMEOUT_MS = 5_000;
 

@@ -28,9 +28,12 @@ import { errorInterceptor } from './errors.js';
 import {
   CALL_TIMEOUT_MS_MAX,
   DISCARD_TIMEOUT_MS,
+  LEADER_POLL_MS,
+  LEADER_WAIT_MS,
   REQUEST_BYTES_MAX,
   RESPONSE_BYTES_MAX,
 } from './limits.js';
+import { type CallForwarder, callerOf, type Leadership, refuseCall } from './forwarding.js';
 import { callContextKey, type PeerIdentity } from './peer.js';
 import type { RpcRoutes } from './types.js';
 
@@ -49,27 +52,63 @@ export function createRequestListener(options: {
   clock: Clock;
   logger: Logger;
   shutdown: AbortSignal;
+  /** Absent: every call is answered here. */
+  leading?: { readonly leadership: Leadership; readonly forwarder: CallForwarder };
 }): RequestListener {
-  const { routes, clock, logger, shutdown } = options;
+  const { routes, clock, logger, shutdown, leading } = options;
   const handlers = collectHandlers(routes, logger, shutdown);
   return (peer, request, response) => {
     const { stream } = request;
     stream.on('error', (error) => logger.debug({ error: error.message }, 'call stream failed'));
     stream.once('finish', () => discardRest(stream, clock));
-    const handler = handlers.get(request.url.split('?', 1)[0] ?? '');
+    const path = request.url.split('?', 1)[0] ?? '';
+    const handler = handlers.get(path);
     if (handler === undefined) {
       refuseUnknownMethod(stream, request.url);
       return;
     }
     limitTimeout(request.headers);
-    try {
-      serve(handler, request, response, contextValues(peer), logger);
-    } catch (error) {
-      // An `:authority` that is no URL host ends here.
-      logger.debug({ error: String(error), peer: peer.address }, 'malformed request refused');
-      stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
-    }
+    const answer = (caller: PeerIdentity): void => {
+      try {
+        serve(handler, request, response, contextValues(caller), logger);
+      } catch (error) {
+        // An `:authority` that is no URL host ends here.
+        logger.debug({ error: String(error), peer: peer.address }, 'malformed request refused');
+        stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+      }
+    };
+    if (leading === undefined) answer(peer);
+    else passOn({ ...leading, clock, path, peer, request, answer });
   };
+}
+
+interface LeadersCall {
+  readonly leadership: Leadership;
+  readonly forwarder: CallForwarder;
+  readonly clock: Clock;
+  readonly path: string;
+  readonly peer: PeerIdentity;
+  readonly request: Http2ServerRequest;
+  /** Answers the call here. */
+  readonly answer: (caller: PeerIdentity) => void;
+}
+
+/** Has a call answered by whoever leads; a call that comes during an election waits a little. */
+function passOn(call: LeadersCall, waitedMs = 0): void {
+  const { leadership, forwarder, clock, path, peer, request, answer } = call;
+  const { stream, headers } = request;
+  const caller = callerOf(peer, headers, leadership);
+  const leader = leadership.isLeadersCall(path) ? leadership.leader() : 'here';
+  if (leader === 'here') {
+    answer(caller.peer);
+  } else if (leader !== undefined && !caller.isForwarded) {
+    void forwarder.forward(stream, headers, peer, leader);
+  } else if (waitedMs >= LEADER_WAIT_MS || stream.destroyed) {
+    // Passed on once and wrong here as well: leadership has just changed.
+    refuseCall(stream, Code.Unavailable, 'raft: no elected cluster leader');
+  } else {
+    clock.setTimer(LEADER_POLL_MS, () => passOn(call, waitedMs + LEADER_POLL_MS));
+  }
 }
 
 function collectHandlers(

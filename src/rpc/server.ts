@@ -17,6 +17,7 @@ import { Code, ConnectError } from '@connectrpc/connect';
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Logger } from '../observe/logger.js';
+import { CallForwarder, type Leadership } from './forwarding.js';
 import { keepAlive } from './keepalive.js';
 import * as limits from './limits.js';
 import { type PeerIdentity, peerIdentity } from './peer.js';
@@ -32,6 +33,8 @@ export interface RpcServerOptions {
   readonly routes: RpcRoutes;
   readonly env: Environment;
   readonly logger: Logger;
+  /** Who answers the leader's calls; absent: this manager answers all. */
+  readonly leadership?: Leadership;
   /** By ALPN name, for instance `skep-raft/1`. */
   readonly protocols?: ReadonlyMap<string, ProtocolHandler>;
   /** Default 5 s. */
@@ -75,6 +78,11 @@ export class RpcServer {
       clock: options.env.clock,
       logger: options.logger,
       shutdown: this.#shutdown.signal,
+      ...(options.leadership === undefined
+        ? {}
+        : {
+            leading: { leadership: options.leadership, forwarder: new CallForwarder(options) },
+          }),
     });
     const protocols = ['h2', ...(options.protocols?.keys() ?? [])];
     this.#server = createSecureServer(serverOptions(options.identity.current(), protocols));

@@ -27,8 +27,12 @@ export const SNAPSHOT_INTERVAL_BYTES = 64 * 1024 * 1024;
 /** Entries kept behind a snapshot for slow followers (LogEntriesForSlowFollowers). */
 export const KEPT_ENTRIES = 500;
 
-/** Time of one raft tick (SwarmKit: 1 s; heartbeat every tick, election after 10). */
-export const TICK_INTERVAL_MS = 1000;
+/**
+ * Time of one raft tick: a heartbeat every tick, an election after 10 to 20 without (SwarmKit: ticks
+ * of 1 s). So the next leader is there about 2 s after the last was lost, and a manager may be silent
+ * for 1 s, ten heartbeats long, before anybody thinks of an election.
+ */
+export const TICK_INTERVAL_MS = 100;
 
 /** Size of a preallocated segment of the log: some thousand entries of usual size. */
 export const SEGMENT_BYTES = 8 * 1024 * 1024;

@@ -24,10 +24,10 @@ export class PendingReads {
   }
 
   /** A new request: its context for the core, and a promise of its end. */
-  add(): { readonly context: string; readonly done: Promise<void> } {
+  add(timeoutMs = this.#deadlineMs): { readonly context: string; readonly done: Promise<void> } {
     const context = String(this.#next++);
     const { promise, resolve, reject } = deferred<void>();
-    const timer = this.#clock.setTimer(this.#deadlineMs, () => {
+    const timer = this.#clock.setTimer(timeoutMs, () => {
       this.fail(context, new SkepError('deadline_exceeded', 'raft: no leader confirmed the read'));
     });
     this.#pending.set(context, { index: undefined, resolve, reject, timer });

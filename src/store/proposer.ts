@@ -13,6 +13,16 @@ export function lostLeadership(): SkepError {
   return new SkepError('unavailable', LOST_LEADERSHIP);
 }
 
+/** The same for a proposal that was not even made: it may safely be tried on the leader. */
+export function notLeading(): SkepError {
+  return new SkepError('unavailable', LOST_LEADERSHIP, { details: { proposed: false } });
+}
+
+/** Whether the error says that nothing was proposed, so that trying again cannot do it twice. */
+export function wasNotProposed(error: unknown): boolean {
+  return error instanceof SkepError && error.details['proposed'] === false;
+}
+
 /** A change on its way. */
 export interface Proposal {
   /**

@@ -37,14 +37,14 @@ import {
 import { type Deferred, deferred } from './deferred.js';
 import { MemoryStore } from './memory-store.js';
 import { PendingProposals, refusedProposal } from './pending-proposals.js';
-import { lostLeadership, type Proposal, type Proposer } from './proposer.js';
+import { lostLeadership, notLeading, type Proposal, type Proposer } from './proposer.js';
 import { PendingReads } from './pending-reads.js';
 import type { KnownState } from './sole-member.js';
 import { encodeSnapshot } from './store-snapshot.js';
 import type { RaftStorage } from './wal/raft-storage.js';
 import type { DataKey } from './wal/record.js';
 
-/** Carries messages to other members; may lose them, must not block or throw. */
+/** Carries messages to other members; may lose them, must not block, throw, or report back at once. */
 export interface RaftTransport {
   /**
    * `to` is undefined for a member that is not known here yet, as to one who joins everybody is:
@@ -176,14 +176,19 @@ export class RaftNode implements Proposer {
     return [...this.#members.values()].sort((a, b) => a.raftId - b.raftId);
   }
 
+  /** Whether this node is a member as of what is applied here; not before its first log entries. */
+  get isMember(): boolean {
+    return this.#members.has(this.#storage.raftId);
+  }
+
   /** The leading member, as far as known. */
   leader(): RaftMember | undefined {
-    return this.#members.get(this.#raw.status().leader);
+    return this.#members.get(this.#raw.leader);
   }
 
   propose(request: Uint8Array): Proposal {
     const { noSpace } = this.#storage;
-    if (this.#leadingTerm === 0) return refusedProposal(lostLeadership());
+    if (this.#leadingTerm === 0) return refusedProposal(notLeading());
     if (noSpace !== undefined) {
       const text = `raft: no room on the disk for another log segment: ${noSpace}`;
       return refusedProposal(new SkepError('resource_exhausted', text));
@@ -217,11 +222,12 @@ export class RaftNode implements Proposer {
   }
 
   /**
-   * Resolves when everything that was agreed upon before the call is in the store here.
+   * Resolves when everything that was agreed upon before the call is in the store here. A change of
+   * leadership may swallow the request: ask again after `timeoutMs` (default: as proposals).
    * @throws SkepError unavailable without a leader; deadline_exceeded.
    */
-  async readBarrier(): Promise<void> {
-    const read = this.#reads.add();
+  async readBarrier(timeoutMs?: number): Promise<void> {
+    const read = this.#reads.add(timeoutMs);
     if (this.#isStopped || !this.#raw.readIndex(read.context)) {
       this.#reads.fail(read.context, lostLeadership());
     }
@@ -285,9 +291,10 @@ export class RaftNode implements Proposer {
       }
       if (pending) {
         const text = 'raft: another membership change is under way';
-        return refusedProposal(new SkepError('unavailable', text));
+        const details = { proposed: false };
+        return refusedProposal(new SkepError('unavailable', text, { details }));
       }
-      return refusedProposal(lostLeadership());
+      return refusedProposal(notLeading());
     }
     const proposal = this.#proposals.add(result.index, result.term);
     this.#pump();
@@ -295,7 +302,7 @@ export class RaftNode implements Proposer {
   }
 
   async #changeConf(change: ConfChange): Promise<void> {
-    if (this.#leadingTerm === 0) throw lostLeadership();
+    if (this.#leadingTerm === 0) throw notLeading();
     await this.#follow(this.#raw.proposeConfChange(change)).applied;
   }
 
@@ -363,7 +370,10 @@ export class RaftNode implements Proposer {
       this.#persisting = this.#persist(ready).then(
         () => {
           this.#persisting = undefined;
+          // What a message brings about at once must not ask for the next Ready before this one's end.
+          this.#isPumping = true;
           this.#guard(() => this.#finish(ready));
+          this.#isPumping = false;
           this.#pump();
         },
         (error: unknown) => {

@@ -1,5 +1,6 @@
 /** The whole route table: everything this room answers itself. The rest is the engine's. */
 import type { Route } from '../http/router.js';
+import { agreedRoute } from './agreed.js';
 import { backupRoutes } from './backup.js';
 import { containerRoutes } from './containers.js';
 import type { RouteContext } from './context.js';
@@ -17,7 +18,7 @@ import { volumeRoutes } from './volumes.js';
 
 /** All routes. */
 export function allRoutes(context: RouteContext): readonly Route[] {
-  return [
+  const routes = [
     ...systemRoutes(context),
     ...swarmRoutes(context),
     ...nodeRoutes(context),
@@ -33,4 +34,5 @@ export function allRoutes(context: RouteContext): readonly Route[] {
     ...netRoutes(context),
     ...backupRoutes(context),
   ];
+  return routes.map((route) => agreedRoute(route, context.membership));
 }

@@ -50,7 +50,6 @@ import { type ExternalAuthority, externalUrls, NO_EXTERNAL_AUTHORITY } from './e
 export class CertificateAuthority {
   readonly #store: Store;
   readonly #external: ExternalAuthority;
-  readonly #admitsManagers: boolean;
   readonly #clusterId: string;
   readonly #env: Environment;
   readonly #logger: Logger;
@@ -67,10 +66,7 @@ export class CertificateAuthority {
     logger: Logger;
     /** Signs in place of the cluster's key where one is set for the root; default: none can be reached. */
     external?: ExternalAuthority;
-    /** False: the manager token admits nobody; default true. */
-    admitsManagers?: boolean;
   }) {
-    this.#admitsManagers = options.admitsManagers ?? true;
     this.#external = options.external ?? NO_EXTERNAL_AUTHORITY;
     this.#store = options.store;
     this.#clusterId = options.clusterId;
@@ -117,12 +113,6 @@ export class CertificateAuthority {
       throw new SkepError(
         'invalid_argument',
         'A valid join token is necessary to join this cluster',
-      );
-    }
-    if (role === NodeRole.MANAGER && !this.#admitsManagers) {
-      throw new SkepError(
-        'unimplemented',
-        'joining as a further manager is not supported yet: join with the worker token',
       );
     }
     if (NodeSpec_Availability[request.availability] === undefined) {

@@ -3,6 +3,7 @@
  * the list of removed ones (SwarmKit controlapi/node.go).
  */
 import { clone, create } from '@bufbuild/protobuf';
+import { runsSkepd } from '../../model/agent-kind.js';
 import type { Environment } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import {
@@ -54,8 +55,10 @@ export class NodeControl {
       if (demoted) this.checkDemotion(write, node);
       const promoted =
         node.spec?.desiredRole !== NodeRole.MANAGER && spec.desiredRole === NodeRole.MANAGER;
-      if (promoted) {
-        throw new SkepError('unimplemented', 'a swarm of several managers is not supported yet');
+      if (promoted && !runsSkepd(node)) {
+        throw precondition(
+          `node ${id} runs a stock Docker Engine: only nodes that run skepd can be managers`,
+        );
       }
       node.meta ??= create(MetaSchema);
       node.meta.version = create(VersionSchema, { index: version });

@@ -33,7 +33,7 @@ import type {
 import { MemoryStore } from '../../../src/store/memory-store.js';
 import { LocalProposer } from '../../../src/store/proposer.js';
 import { alreadyInSwarm, noManager } from '../../../src/api/swarm-errors.js';
-import { lastManagerLeaves, notInSwarm } from '../../../src/daemon/swarm-errors.js';
+import { managerLeaves, notInSwarm } from '../../../src/daemon/swarm-errors.js';
 import type {
   InitRequest,
   JoinRequest,
@@ -113,6 +113,7 @@ export class TestMembership implements SwarmMembership {
       access: {
         control,
         store,
+        agreed: () => Promise.resolve(),
         get logs() {
           return currentLogs();
         },
@@ -137,7 +138,7 @@ export class TestMembership implements SwarmMembership {
   async leave(options: { readonly force: boolean }): Promise<void> {
     if (this.state === 'inactive') throw notInSwarm();
     if (this.running !== undefined && !options.force) {
-      throw lastManagerLeaves();
+      throw managerLeaves({ isActive: true, reachable: 1, unreachable: 0 });
     }
     await this.close();
   }
