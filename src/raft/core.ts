@@ -93,6 +93,8 @@ export class RaftCore {
       case 'timeoutNow':
       case 'readIndex':
       case 'readIndexResponse':
+      // Promises nothing: a follower whose disk is slow still counts for its leader's quorum.
+      case 'heartbeatResponse':
         invariant(complete.to !== this.id, 'only acknowledgements go to the node itself');
         this.messages.push(complete);
         return;
