@@ -8,7 +8,11 @@ import { clone, create } from '@bufbuild/protobuf';
 import type { InitRequest } from '../api/types.js';
 import { unlockKeysFor } from '../manager/ca/unlock-keys.js';
 import { theCluster } from '../manager/control/cluster-control.js';
-import { ClusterSchema, NodeSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  type Cluster,
+  ClusterSchema,
+  NodeSchema,
+} from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpecSchema } from '../model/gen/docker/swarmkit/v1/specs_pb.js';
 import { NodeRole } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { NodeIdentity } from '../rpc/identity/node-identity.js';
@@ -42,6 +46,20 @@ export function onlyManager(
 }
 
 /**
+ * The cluster object with the request's settings. What has no "unset" in such a request is kept:
+ * taken literally, a zero would rotate the root, and a missing `--autolock` would put the keys of a
+ * manager that locks on its disk in clear.
+ */
+export function forcedCluster(old: Cluster, wanted: Cluster): Cluster {
+  const cluster = clone(ClusterSchema, wanted);
+  const { caConfig, encryptionConfig } = cluster.spec ?? {};
+  if (caConfig !== undefined) caConfig.forceRotate ||= old.spec?.caConfig?.forceRotate ?? 0n;
+  if (encryptionConfig !== undefined)
+    encryptionConfig.autoLockManagers ||= old.spec?.encryptionConfig?.autoLockManagers ?? false;
+  return cluster;
+}
+
+/**
  * Rewrites the raft state of this manager, which must not run, and starts it as a cluster of its
  * own. @throws SkepError as the opening of raft state does
  */
@@ -70,10 +88,7 @@ export async function forceNewCluster(
   const node = await startManagerNode(parts, runtime);
   await runtime.raft.store.update((write) => {
     const old = theCluster(write);
-    const cluster = clone(ClusterSchema, request.applySpec(old));
-    const forced = old.spec?.caConfig?.forceRotate ?? 0n;
-    // Zero in a request of this kind means "not said"; taken literally it would rotate the root.
-    if (cluster.spec?.caConfig !== undefined) cluster.spec.caConfig.forceRotate ||= forced;
+    const cluster = forcedCluster(old, request.applySpec(old));
     cluster.unlockKeys = unlockKeysFor(cluster, false, environment.random);
     write.update('cluster', cluster);
   });
