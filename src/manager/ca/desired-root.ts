@@ -130,7 +130,10 @@ async function checkedRoot(certificatePem: string, key: string, nowMs: number): 
   try {
     bundle = parseBundle(certificatePem);
   } catch {
-    throw invalid('could not parse the desired CA certificate');
+    // As cfssl's library words it.
+    throw invalid(
+      'invalid root certificates: {"code":1003,"message":"Failed to parse certificate"}',
+    );
   }
   const [certificate] = bundle;
   if (certificate === undefined) throw invalid('no valid root CA certificates found');

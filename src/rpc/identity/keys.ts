@@ -38,21 +38,32 @@ const CURVES: Readonly<Record<string, SigningAlgorithm>> = {
   secp384r1: { name: 'ECDSA', namedCurve: 'P-384', hash: 'SHA-384' },
   secp521r1: { name: 'ECDSA', namedCurve: 'P-521', hash: 'SHA-512' },
 };
+/** Shorter RSA keys are refused, as SwarmKit does. */
+const RSA_BITS_MIN = 2048;
+/** As cfssl's library words it. */
+const MALFORMED_KEY =
+  'malformed private key: {"code":2003,"message":"Failed to parse private key"}';
 const RSA: SigningAlgorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
 
 /**
  * The signing key in a PEM (PKCS#8, SEC 1 or PKCS#1): ECDSA on P-256, P-384 or P-521, or RSA.
- * @throws SkepError invalid_argument `malformed private key` | `unsupported key algorithm`
+ * @throws SkepError invalid_argument with SwarmKit's texts; `unsupported key algorithm`
  */
 export async function signingKey(pem: string): Promise<SigningKey> {
   let key: KeyObject;
   try {
     key = createPrivateKey(pem);
   } catch (cause) {
-    throw new SkepError('invalid_argument', 'malformed private key', { cause });
+    throw new SkepError('invalid_argument', MALFORMED_KEY, { cause });
   }
   const curve = key.asymmetricKeyDetails?.namedCurve ?? '';
   const algorithm = key.asymmetricKeyType === 'rsa' ? RSA : CURVES[curve];
+  if (
+    key.asymmetricKeyType === 'rsa' &&
+    (key.asymmetricKeyDetails?.modulusLength ?? 0) < RSA_BITS_MIN
+  ) {
+    throw new SkepError('invalid_argument', 'unsupported RSA key parameters');
+  }
   if (algorithm === undefined) {
     throw new SkepError('invalid_argument', 'unsupported key algorithm');
   }

@@ -280,7 +280,17 @@ void t.test('roots that users give', async (t) => {
   t.match(await give('', key), /the signing CA cert must also be provided/);
   t.equal(await give(soon, soonKey), 'CA certificate expires too soon');
   t.equal(await give(certificate, otherKey), 'certificate key mismatch');
-  t.equal(await give(certificate, 'nonsense'), 'malformed private key');
+  // What a stock engine says.
+  t.equal(
+    await give(certificate, 'nonsense'),
+    'malformed private key: {"code":2003,"message":"Failed to parse private key"}',
+  );
+  t.equal(
+    await give('-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n', key),
+    'invalid root certificates: {"code":1003,"message":"Failed to parse certificate"}',
+  );
+  const short = made(['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024'], 3650);
+  t.equal(await give(...short), 'unsupported RSA key parameters');
   t.match(await give(certificate, ''), /at least one valid, reachable external CA/);
   t.match(await give(certificate + otherCertificate, key), /cannot contain multiple certificates/);
   t.match(await give('nonsense', key), /no valid root CA certificates found/);
