@@ -9,6 +9,7 @@ import type { Datapath } from '../../native/datapath-types.js';
 import type { GossipEvent } from '../../native/gossip-types.js';
 import type { Logger } from '../../observe/logger.js';
 import type { IdentitySource } from '../../rpc/types.js';
+import { isUnicast } from '../addresses.js';
 import type { OwnEntry } from '../announcer.js';
 import {
   DEVICE_POLL_MS,
@@ -133,6 +134,11 @@ export class Encryption {
    * @throws SkepError failed_precondition with one sentence when it cannot
    */
   async require(): Promise<void> {
+    const { underlayAddress } = this.parts;
+    if (!isUnicast(underlayAddress)) {
+      const text = `encrypted networks need a data path address of IPv4, and this node's is ${underlayAddress}`;
+      throw new SkepError('failed_precondition', text);
+    }
     if (this.nodeId === '') {
       throw new SkepError('unavailable', 'the node has not been told its id by a manager yet');
     }

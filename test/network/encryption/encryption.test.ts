@@ -38,6 +38,7 @@ class TestNode {
   devices = new MemoryDevices();
   rows: readonly WireguardPeerRow[] = [];
   encryption: Encryption;
+  underlayAddress = '192.0.2.1';
   private aheadMs = 0;
 
   constructor(directory: string) {
@@ -113,7 +114,7 @@ class TestNode {
       ...{ environment, devices: this.devices, logger: silentLogger },
       identity: fixedIdentity(identity),
       stateDirectory: this.directory,
-      underlayAddress: '192.0.2.1',
+      underlayAddress: this.underlayAddress,
       datapath: { containerMtu: 1450, setWireguard: (rows) => void (this.rows = rows) },
       onChange: () => undefined,
     });
@@ -139,6 +140,16 @@ void t.test('without WireGuard joining fails with a sentence, until there is one
   node.devices.refused.clear();
   await node.encryption.require();
   t.equal(node.record()?.generations.length, 1);
+});
+
+void t.test('a data path address of IPv6 is refused with a sentence', async (t) => {
+  const node = await started(t);
+  node.underlayAddress = 'fd00:77::11';
+  await node.restart();
+  const message =
+    "encrypted networks need a data path address of IPv4, and this node's is fd00:77::11";
+  await t.rejects(node.encryption.require(), { code: 'failed_precondition', message });
+  t.equal(node.record(), undefined, 'nothing is announced');
 });
 
 void t.test('keys are announced once they are stored, and survive a restart', async (t) => {
