@@ -118,7 +118,7 @@ service create -d --name bad --mount type=volume,target=/x --mount type=volume,t
 service create -d --name bad -p 80:80 --endpoint-mode dnsrr ${IMAGE}
 service create -d --name bad -p 8080:80 -p 8080:81 ${IMAGE}
 service create -d --name bad --health-interval 1us ${IMAGE}
-service create -d --name bad --credential-spec file://x --isolation nope ${IMAGE}
+service create -d --name bad --isolation nope ${IMAGE}
 service create -d --name bad --secret source=sec1,target=a --secret source=sec1,target=a ${IMAGE}
 service create -d --name bad --mode global --replicas 2 ${IMAGE}
 service create -d --name bad --mode replicated-job --update-delay 1s ${IMAGE}
