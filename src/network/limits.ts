@@ -56,6 +56,9 @@ export const RETIRED_PORT_MS = 432_000_000;
 /** Rows of such ports kept at once; beyond it the oldest go. */
 export const RETIRED_PORTS_MAX = 1024;
 
+/** Virtual addresses without tasks kept at once; beyond it the oldest go. */
+export const RETIRED_ADDRESSES_MAX = 1024;
+
 /** Own addresses and twin networks are looked at again this often. */
 export const HOST_ADDRESS_PERIOD_MS = 5000;
 

@@ -131,6 +131,8 @@ static __always_inline int read_ports(struct __sk_buff *skb, struct packet *pack
       __builtin_memcpy(&packet->source_port_be, header + 4, 2);
       packet->destination_port_be = packet->source_port_be;
     }
+    if (packet->fragment & IP_MORE_FRAGMENTS)
+      remember_ports(packet, vni);
     return 0;
   } else {
     return 0;

@@ -19,7 +19,14 @@ import {
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { newId } from '../../model/ids.js';
 import { ENCRYPTED_DRIVER_OPTION } from '../../model/labels.js';
-import { containsAddress, type IpPrefix, parseIpPrefix } from '../../model/ip-prefix.js';
+import {
+  containsAddress,
+  firstAddress,
+  formatIpv4,
+  type IpPrefix,
+  overlaps,
+  parseIpPrefix,
+} from '../../model/ip-prefix.js';
 import type { ReadTransaction, Store } from '../../store/types.js';
 import { checkDnsName, checkSkepLabels, invalid, precondition } from './annotations.js';
 import { findIngress, isIngress, needsIngress } from './service-validation.js';
@@ -106,15 +113,34 @@ function checkDualStack(configs: readonly IPAMConfig[]): void {
   }
   for (const [index, { subnet: subnet6, gateway, range }] of v6.entries()) {
     if (range !== '') throw invalid(`ipam configuration: ${subnet6} cannot have an address range`);
+    if (!isForNetworks(subnet6))
+      throw invalid(`ipam configuration: ${subnet6} has addresses that mean something else`);
     const partner = v4[index];
     if (partner === undefined) continue;
     const subnets = { subnet: partner.subnet, subnet6 };
     if (!hasRoom(subnets)) throw invalid(`ipam configuration: ${tooSmall(subnets)}`);
-    if (gateway === '' || partner.gateway === '') continue;
-    const derived = deriveIpv6(subnets, partner.gateway);
+    if (gateway === '') continue;
+    const derived = deriveIpv6(subnets, partner.gateway || firstHost(partner.subnet));
     if (!sameIpv6(derived, gateway))
-      throw invalid(`ipam configuration: the IPv6 gateway of ${partner.gateway} is ${derived}`);
+      throw invalid(`ipam configuration: the IPv6 gateway beside ${partner.subnet} is ${derived}`);
   }
+}
+
+/** What the gateway of an IPv4 subnet is unless it is given. */
+function firstHost(subnet: string): string {
+  const prefix = parseIpPrefix(subnet);
+  return prefix === undefined ? '' : formatIpv4(firstAddress(prefix) + 1n);
+}
+
+/** ::/96 (unspecified, loopback), IPv4-mapped, link-local, multicast. */
+const SPECIAL_PREFIXES = ['::/96', '::ffff:0:0/96', 'fe80::/10', 'ff00::/8'].flatMap(
+  (text) => parseIpPrefix(text) ?? [],
+);
+
+/** False for IPv6 prefixes with unspecified, loopback, IPv4-mapped, link-local or multicast addresses. */
+function isForNetworks(subnet6: string): boolean {
+  const prefix = parseIpPrefix(subnet6);
+  return prefix !== undefined && !SPECIAL_PREFIXES.some((special) => overlaps(prefix, special));
 }
 
 /** Packets of the routing mesh are not encrypted, so the network they belong to must not claim to be. */

@@ -76,8 +76,23 @@ void t.test('networks are refused with SwarmKit texts', async (t) => {
           ],
         },
       },
-      'invalid_argument: ipam configuration: the IPv6 gateway of 10.1.0.9 is fd00::9',
+      'invalid_argument: ipam configuration: the IPv6 gateway beside 10.1.0.0/24 is fd00::9',
     ],
+    [
+      {
+        ipam: {
+          configs: [{ subnet: '10.1.0.0/24' }, { subnet: 'fd00::/64', gateway: 'fd00::99' }],
+        },
+      },
+      'invalid_argument: ipam configuration: the IPv6 gateway beside 10.1.0.0/24 is fd00::1',
+    ],
+    ...['fe80::/64', 'ff02::/64', '::/0', '::ffff:0:0/96'].map(
+      (subnet) =>
+        [
+          ipam({ subnet }),
+          `invalid_argument: ipam configuration: ${subnet} has addresses that mean something else`,
+        ] as const,
+    ),
     [
       { annotations: { name: 'n', labels: { 'com.docker.swarm.predefined': 'true' } } },
       'permission_denied: label com.docker.swarm.predefined is for internally created ' +

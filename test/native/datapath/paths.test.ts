@@ -222,5 +222,10 @@ await t.test('paths', async (t) => {
       };
       t.same(await names(whole), ['web-a', 'web-b']);
     }
+    // Each ping may go to the other task.
+    for (let i = 0; i < 4; i++) {
+      const ping = ['busybox', 'ping', '-c1', '-W2', '-s4000', VIP] as const;
+      t.match(inside(plainA, ...ping), /1 packets received/, 'a ping in fragments');
+    }
   });
 });

@@ -52,6 +52,10 @@ for (const [variant, options] of VARIANTS)
       t.match(seen, { address: 'fd00:10:0:2::15', peer: `${VIP6}:${TARGET_PORT}` });
       t.equal((await plainA.askUdp(target)).peer, `${VIP6}:${TARGET_PORT}`);
       t.match(inside(plainA, 'busybox', 'ping', '-c1', '-W2', VIP6), /1 packets received/);
+      for (let i = 0; i < 4; i++) {
+        const large = ['ping', '-c1', '-W2', '-s4000', VIP6] as const;
+        t.match(inside(plainA, 'busybox', ...large), /1 packets received/, 'in fragments');
+      }
     });
 
     await t.test('virtual address: a task that is its own backend', async (t) => {
