@@ -1,10 +1,9 @@
 // Runs formatter, linter and all tests, and ends with one line `N passed, N failed`.
 //   node scripts/run-tests.mjs [--long] [FOLDER ...]    folders under test/, default: all
-// Test files run in two rows side by side: those that bring up engines, one after the other, since
-// the hosts they make have fixed names; and the rest. Those that look at the whole machine run before,
-// alone. --long runs the simulations with many seeds and the files named *.long.ts instead, all in one row.
+// Test files run one after the other: many of them bring up engines, and timings of one must not
+// disturb another. --long runs the simulations with many seeds and the files named *.long.ts instead.
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 
 const TEST_FILE_TIMEOUT_MS = (process.argv.includes('--long') ? 60 : 10) * 60_000;
@@ -13,8 +12,6 @@ const LONG_RUNS = {
   'raft/simulation.test.js': { RAFT_SEEDS: '600' },
   'manager/simulation/simulation.test.js': { SKEP_SEEDS: '400' },
 };
-/** Compares what is on the machine before and after. */
-const ALONE = /^e2e\/main-job\./;
 const FAILURE_LINES_MAX = 200;
 const args = process.argv.slice(2);
 const long = args.includes('--long');
@@ -130,25 +127,6 @@ const roots =
 const files = roots
   .flatMap((root) => (root.endsWith('.js') ? [root] : testFiles(root)))
   .filter((file) => isLong(file) === long);
-
-function isAlone(file) {
-  return long || ALONE.test(path.relative('dist/test', file));
-}
-
-/** True for a file that makes hosts with engines. */
-function hasEngines(file) {
-  return /from '[./]*testbed\//.test(readFileSync(file, 'utf8')) || file.includes('/api/');
-}
-
-async function row(files) {
-  for (const file of files) await testFile(file);
-}
-
-await row(files.filter(isAlone));
-const others = files.filter((file) => !isAlone(file));
-await Promise.all([
-  row(others.filter(hasEngines)),
-  row(others.filter((file) => !hasEngines(file))),
-]);
+for (const file of files) await testFile(file);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
