@@ -74,13 +74,13 @@ export class NodeRole {
   }
 
   /**
-   * Becomes a manager now, with one attempt at each known manager.
+   * Becomes a manager now, as a node that is new in the swarm, with one attempt at each known manager.
    * @throws SkepError what the last of them said; nothing is left running then
    */
   async become(signal: AbortSignal): Promise<void> {
     try {
       await this.open();
-      await this.#joinOnce(signal);
+      await this.#joinOnce(signal, true);
     } catch (error) {
       await this.#close();
       throw error;
@@ -117,7 +117,7 @@ export class NodeRole {
     await this.open();
     for (let pauseMs = RETRY_MIN_MS; !attempt.signal.aborted; ) {
       try {
-        await this.#joinOnce(attempt.signal);
+        await this.#joinOnce(attempt.signal, false);
         return;
       } catch (error) {
         const text = SkepError.from(error).message;
@@ -137,7 +137,7 @@ export class NodeRole {
     rmSync(this.#options.raftDirectory, { recursive: true, force: true });
   }
 
-  async #joinOnce(signal: AbortSignal): Promise<void> {
+  async #joinOnce(signal: AbortSignal, isNew: boolean): Promise<void> {
     const manager = this.#manager;
     if (manager === undefined || manager.isMember) return;
     let failure = new SkepError('unavailable', 'no other managers are known');
@@ -146,7 +146,7 @@ export class NodeRole {
       if (peer.nodeId === nodeId) continue;
       if (signal.aborted) throw new SkepError('canceled', 'context canceled');
       try {
-        await manager.join(peer.addr);
+        await manager.join(peer.addr, isNew);
         this.#options.logger.info({ through: peer.addr }, 'this node takes part as a manager');
         return;
       } catch (error) {

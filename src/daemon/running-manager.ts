@@ -156,14 +156,15 @@ export class RunningManager {
   }
 
   /**
-   * Asks the managers at `addr` to make this one a member, and waits until it has their state.
+   * Asks the managers at `addr` to make this one a member, and waits until it has their state. A node
+   * that `isNew` in the swarm is forgotten there if they refuse.
    * @throws SkepError failed_precondition when they refuse; unavailable; deadline_exceeded
    */
-  async join(addr: string): Promise<void> {
+  async join(addr: string, isNew: boolean): Promise<void> {
     const { raft } = this.parts.runtime;
     const client = createClient(Membership, await this.link.to(addr));
     try {
-      const request = { raftId: BigInt(raft.status().id), address: this.address };
+      const request = { raftId: BigInt(raft.status().id), address: this.address, isNew };
       await client.join(request, { timeoutMs: JOIN_CALL_TIMEOUT_MS });
     } catch (error) {
       throw fromRpcError(error);
@@ -240,12 +241,14 @@ export class RunningManager {
 
   private routes(control: StoreControl): RpcRoutes {
     const { services, group } = this;
+    const { logger, environment } = this.parts;
+    const { clock } = environment;
     const { store } = this.parts.runtime.raft;
     const { access, logs } = services;
     return (router) => {
       services.routes(router);
       registerLogs(router, { logs, access });
-      registerMembership(router, { group, store, access });
+      registerMembership(router, { group, store, access, control, logger, clock });
       registerWrites(router, { control, access, isLeading: () => group.leader() === 'here' });
     };
   }

@@ -1,9 +1,11 @@
 /** Managers as a group, over real TLS, disks and raft: joining, writing, losing and removing them. */
 import { rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'node:tls';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import t from 'tap';
+import { FORGET_DELAY_MS } from '../../src/manager/group/limits.js';
 import { ConfigSpecSchema } from '../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import { RaftMemberStatus_Reachability as Reachability } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { RAFT_PROTOCOL } from '../../src/rpc/raft/limits.js';
@@ -97,6 +99,29 @@ void t.test('who does not answer, or is not to be a manager, does not get in', a
   t.same(first.raft.members().length, 1);
 });
 
+void t.test(
+  'a newcomer that is refused leaves nothing behind, one that was here stays',
+  async (t) => {
+    const managers = await TestManagers.start(t);
+    const first = await managers.found();
+    const isListed = (nodeId: string): boolean =>
+      first.raft.store.view((read) => read.get('node', nodeId)) !== undefined;
+    for (const [nodeId, isNew] of [
+      ['newcomer', true],
+      ['promoted', false],
+    ] as const) {
+      const silent = await managers.silent(nodeId, first);
+      await t.rejects(silent.running.join(first.address, isNew), {
+        message: /could not connect to prospective new cluster member/,
+      });
+      if (isNew) await until('the newcomer to be forgotten', () => !isListed(nodeId));
+      else await sleep(4 * FORGET_DELAY_MS);
+      t.equal(isListed(nodeId), !isNew, nodeId);
+    }
+    t.same(first.raft.members().length, 1);
+  },
+);
+
 void t.test('a manager that lost its log comes back under another raft id', async (t) => {
   const managers = await TestManagers.start(t);
   const [first, second] = await managers.three();
@@ -106,7 +131,7 @@ void t.test('a manager that lost its log comes back under another raft id', asyn
   const again = await managers.open(second.nodeId, second.address, second.tls);
   await again.running.start();
   t.notOk(again.running.isMember);
-  await again.running.join(first.address);
+  await again.running.join(first.address, false);
   const ids = first.raft.members().map(({ raftId }) => raftId);
   t.equal(ids.length, 3);
   t.notOk(ids.includes(oldId));

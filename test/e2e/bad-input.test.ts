@@ -191,8 +191,10 @@ void t.test('bad commands get the oracle’s answers', async (t) => {
         refused.stderr,
         /could not connect to prospective new cluster member using its advertised address/,
       );
-      const names = await mustDocker(socket, ['node', 'ls', '--format', '{{.Hostname}}']);
-      t.same([...new Set(names.split('\n'))].sort(), ['h1', 'h2', 'h3']);
+      await waitFor('the refused node to be forgotten', 5000, async () => {
+        const names = await mustDocker(socket, ['node', 'ls', '--format', '{{.Hostname}}']);
+        return names.split('\n').sort().join() === 'h1,h2,h3' ? true : undefined;
+      });
       const create = async (name: string, ...args: readonly string[]): Promise<void> => {
         await mustDocker(socket, ['service', 'create', '--detach', '--name', name, ...args]);
       };

@@ -21,5 +21,8 @@ export const CATCH_UP_ENTRIES = 100;
 /** Looks at a learner's progress this often. */
 export const CATCH_UP_POLL_MS = 20;
 
+/** A newcomer that was refused is forgotten this long after: its connections end with it, and the answer must arrive. */
+export const FORGET_DELAY_MS = 250;
+
 /** How often roles, members and their reachability are compared with the store. */
 export const ROLES_PERIOD_MS = 500;

@@ -98,12 +98,16 @@ export class TestManagers {
 
   /** A manager with its certificate, known to the swarm behind `known`, that listens and is no member. */
   async candidate(nodeId: string, known: TestManager): Promise<TestManager> {
-    await this.addNode(nodeId, known);
-    const address = await freeAddress();
-    const tls = await testIdentity(this.founding, nodeId, 'manager');
-    const manager = await this.open(nodeId, address, tls);
+    const manager = await this.silent(nodeId, known);
     await manager.running.start();
     return manager;
+  }
+
+  /** The same before it starts: it does not answer on its address. */
+  async silent(nodeId: string, known: TestManager): Promise<TestManager> {
+    await this.addNode(nodeId, known);
+    const tls = await testIdentity(this.founding, nodeId, 'manager');
+    return await this.open(nodeId, await freeAddress(), tls);
   }
 
   /** Puts a node into the store that is to be a manager. */
@@ -166,10 +170,10 @@ export class TestManagers {
   async three(): Promise<readonly [TestManager, TestManager, TestManager]> {
     const first = await this.found();
     const second = await this.candidate('second', first);
-    await second.running.join(first.address);
+    await second.running.join(first.address, true);
     const third = await this.candidate('third', first);
     // Through a follower, which passes it on.
-    await third.running.join(second.address);
+    await third.running.join(second.address, true);
     return [first, second, third];
   }
 }
