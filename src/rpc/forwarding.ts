@@ -15,7 +15,7 @@ import {
 import { Code, ConnectError } from '@connectrpc/connect';
 import type { Environment } from '../model/environment.js';
 import { ClientSession } from './client-session.js';
-import { MANAGER_ROLE, type PeerIdentity } from './peer.js';
+import { managerTls, type PeerIdentity } from './peer.js';
 import type { IdentitySource, ManagerPeer } from './types.js';
 
 const NODE_HEADER = 'forwarded_cert_cn';
@@ -114,12 +114,7 @@ export class CallForwarder {
     const session = new ClientSession({
       addr: leader.addr,
       clock: this.#env.clock,
-      tls: {
-        ca: identity.rootCaPem,
-        cert: identity.certificatePem,
-        key: identity.privateKeyPem,
-        servername: MANAGER_ROLE,
-      },
+      tls: managerTls(identity),
     });
     this.#sessions.set(downstream, { addr: leader.addr, session });
     downstream.once('close', () => session.destroy(gone));

@@ -8,7 +8,7 @@ import { SkepError } from '../model/errors.js';
 import { ClientSession } from './client-session.js';
 import { fromRpcError } from './errors.js';
 import { grpcTransport } from './manager-connection.js';
-import { MANAGER_ROLE } from './peer.js';
+import { managerTls } from './peer.js';
 import type { IdentitySource } from './types.js';
 
 /** See the file's head. */
@@ -60,12 +60,7 @@ export class LeaderLink {
     return new ClientSession({
       addr,
       clock: this.#env.clock,
-      tls: {
-        ca: identity.rootCaPem,
-        cert: identity.certificatePem,
-        key: identity.privateKeyPem,
-        servername: MANAGER_ROLE,
-      },
+      tls: managerTls(identity),
     });
   }
 }

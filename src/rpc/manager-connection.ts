@@ -13,7 +13,7 @@ import { ClientSession } from './client-session.js';
 import { REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX } from './limits.js';
 import { publishLogs } from './publish-logs.js';
 import type { IdentitySource, ManagerConnection, ManagerPeer, TlsIdentity } from './types.js';
-import { MANAGER_ROLE } from './peer.js';
+import { managerTls } from './peer.js';
 
 /** What a connection needs; the ping times are there for tests. */
 export interface ManagerConnectionOptions {
@@ -105,12 +105,7 @@ class RenewingLink implements ManagerConnection {
     const session = new ClientSession({
       addr: peer.addr,
       clock: env.clock,
-      tls: {
-        ca: identity.rootCaPem,
-        cert: identity.certificatePem,
-        key: identity.privateKeyPem,
-        servername: MANAGER_ROLE,
-      },
+      tls: managerTls(identity),
       ...(pingIntervalMs === undefined ? {} : { pingIntervalMs }),
       ...(pingTimeoutMs === undefined ? {} : { pingTimeoutMs }),
     });

@@ -1,14 +1,30 @@
 /**
- * Who is calling. The identity is read once from the TLS connection and travels with every call in
+ * Who is calling, and how managers are called. The identity is read once from the TLS connection and travels with every call in
  * its context values; each handler asks for the role it needs.
  */
 import type { TLSSocket } from 'node:tls';
 import { createContextKey, type HandlerContext } from '@connectrpc/connect';
+import type { TlsIdentity } from './types.js';
 
 /** OU of a worker's certificate. */
 export const WORKER_ROLE = 'swarm-worker';
 /** OU of a manager's certificate. */
 export const MANAGER_ROLE = 'swarm-manager';
+
+/** What a node shows a manager it dials, and whom it takes for one: a certificate of the cluster with that name. */
+export function managerTls(identity: TlsIdentity): {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+  readonly servername: string;
+} {
+  return {
+    ca: identity.rootCaPem,
+    cert: identity.certificatePem,
+    key: identity.privateKeyPem,
+    servername: MANAGER_ROLE,
+  };
+}
 
 /** The other end of a TLS connection. */
 export interface PeerIdentity {

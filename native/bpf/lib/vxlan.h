@@ -7,7 +7,6 @@
 
 #define VXLAN_FLAGS 0x08000000
 #define TUNNEL_BYTES 50
-#define IP_VERSION_AND_LENGTH 0x45
 #define ECN_MASK 3
 #define ECN_ECT_0 2
 #define ECN_CE 3

@@ -9,7 +9,7 @@ import type { Clock, Timer } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import { type Hello, HelloSchema } from '../../model/gen/skep/manager/v1/raft_pb.js';
 import type { Message } from '../../raft/types.js';
-import { MANAGER_ROLE, peerIdentity } from '../peer.js';
+import { MANAGER_ROLE, managerTls, peerIdentity } from '../peer.js';
 import type { TlsIdentity } from '../types.js';
 import { FRAME, type Frame, frameHead, FrameReader } from './frames.js';
 import * as limits from './limits.js';
@@ -95,10 +95,7 @@ export class RaftLink {
     const socket = connect({
       host: peer.address.slice(0, colon).replace(/^\[(.*)\]$/, '$1'),
       port: Number(peer.address.slice(colon + 1)),
-      ca: identity.rootCaPem,
-      cert: identity.certificatePem,
-      key: identity.privateKeyPem,
-      servername: MANAGER_ROLE,
+      ...managerTls(identity),
       ALPNProtocols: [limits.RAFT_PROTOCOL],
       minVersion: 'TLSv1.2',
     });

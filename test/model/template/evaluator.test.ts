@@ -166,12 +166,15 @@ void t.test('any text yields a text or an error of a template', async (t) => {
   );
   const template = fc.array(words, { maxLength: 30 }).map((parts) => parts.join(''));
   const inAction = fc.array(words, { maxLength: 8 }).map((parts) => `{{${parts.join(' ')}}}`);
-  fc.assert(
-    fc.property(
-      fc.oneof(template, inAction, fc.string({ unit: 'binary', maxLength: 40 })),
-      (text) => typeof run(Buffer.from(text, 'utf8').toString('latin1')) === 'string',
-    ),
-    { numRuns: 3_000 },
+  t.doesNotThrow(
+    () =>
+      fc.assert(
+        fc.property(
+          fc.oneof(template, inAction, fc.string({ unit: 'binary', maxLength: 40 })),
+          (text) => typeof run(Buffer.from(text, 'utf8').toString('latin1')) === 'string',
+        ),
+        { numRuns: 3_000 },
+      ),
+    '3000 templates',
   );
-  t.pass('3000 templates');
 });
