@@ -624,8 +624,8 @@ export class NodeNetwork implements NodeNetworking {
       this.directReturn.configure(desired.nodeId, peers, directTunnels(desired));
       if (this.underlay.follow(desired.nodes)) this.hostAddresses.refresh(true);
       const merged = this.pinned?.merge(desired, (tunnel) => this.keeps(tunnel)) ?? desired;
-      const taken = new Set([...state.endpoints.values()].map(addressKey));
-      const kept = this.retiredAddresses.merge(this.retired.merge(merged), taken);
+      const own = new Set([...state.endpoints.values()].map(addressKey));
+      const kept = this.retiredAddresses.merge(this.retired.merge(merged), own);
       const { written, removed } = this.reconciler.apply(kept);
       if (written + removed > 0) this.parts.logger.debug({ written, removed }, 'data path changed');
       this.taken.look(merged.services);

@@ -15,9 +15,9 @@ export class RetiredAddresses {
 
   /**
    * `desired` with the retired rows: as long as their network is here and nobody else has the
-   * address. `taken` are addresses of containers of this node (see {@link addressKey}).
+   * address. `own` are those of this node's containers (see {@link addressKey}).
    */
-  merge(desired: DesiredDatapath, taken: ReadonlySet<string>): DesiredDatapath {
+  merge(desired: DesiredDatapath, own: ReadonlySet<string>): DesiredDatapath {
     const wanted = new Map<string, ServiceRow>();
     for (const row of desired.services) {
       if (row.key.kind === 'vip') wanted.set(addressKey(row.key), row);
@@ -30,7 +30,7 @@ export class RetiredAddresses {
     const remote = new Set(desired.remoteEndpoints.map(addressKey));
     for (const [key, { key: place }] of this.retired) {
       const isGone = place.kind !== 'vip' || !networks.has(place.vni);
-      const isOthers = wanted.has(key) || remote.has(key) || taken.has(key);
+      const isOthers = wanted.has(key) || remote.has(key) || own.has(key);
       if (isGone || isOthers || this.retired.size > RETIRED_ADDRESSES_MAX) this.retired.delete(key);
     }
     if (this.retired.size === 0) return desired;
