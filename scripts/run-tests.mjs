@@ -1,7 +1,7 @@
 // Runs formatter, linter and all tests, and ends with one line `N passed, N failed`.
 //   node scripts/run-tests.mjs [--long] [FOLDER ...]    folders under test/, default: all
-// Test files run one after the other: many of them bring up engines, and timings of one must not
-// disturb another. --long runs the simulations with many seeds and the files named *.long.ts instead.
+// Files that bring up engines, hosts or a data path run one after the other, so that none disturbs another;
+// those of the pure rooms run two at once. --long runs the simulations with many seeds and the files named *.long.ts instead.
 import { spawn } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -13,6 +13,8 @@ const LONG_RUNS = {
   'manager/simulation/simulation.test.js': { SKEP_SEEDS: '400' },
 };
 const FAILURE_LINES_MAX = 200;
+const PURE_ROOMS = ['manager', 'model', 'raft', 'rpc', 'store', 'support', 'tidy'];
+const PURE_AT_ONCE = 2;
 const args = process.argv.slice(2);
 const long = args.includes('--long');
 const folders = args.filter((argument) => !argument.startsWith('--'));
@@ -127,6 +129,17 @@ const roots =
 const files = roots
   .flatMap((root) => (root.endsWith('.js') ? [root] : testFiles(root)))
   .filter((file) => isLong(file) === long);
-for (const file of files) await testFile(file);
+
+function isPure(file) {
+  return PURE_ROOMS.includes(path.relative('dist/test', file).split(path.sep)[0]);
+}
+
+async function row(queue) {
+  for (let file = queue.shift(); file !== undefined; file = queue.shift()) await testFile(file);
+}
+
+await row(files.filter((file) => !isPure(file)));
+const pure = files.filter(isPure);
+await Promise.all(Array.from({ length: PURE_AT_ONCE }, () => row(pure)));
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 && passed > 0 ? 0 : 1;

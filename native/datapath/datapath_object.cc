@@ -5,6 +5,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
 
 #include "bpf/lib/drop_reasons.h"
 #include "datapath/js_values.h"
@@ -291,6 +295,48 @@ std::vector<ServiceRow> WholeServices(const Tables& tables) {
   return rows;
 }
 
+/// Opens an engine on a thread of the pool and hands it to the object, which it keeps alive meanwhile.
+class EngineOpener : public Napi::AsyncWorker {
+ public:
+  using Taker = std::function<void(std::unique_ptr<Engine>)>;
+
+  EngineOpener(Napi::Env env, EngineOptions options, const Napi::Object& owner, Taker taker)
+      : AsyncWorker(env),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        options_(std::move(options)),
+        owner_(Napi::Persistent(owner)),
+        taker_(std::move(taker)) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override {
+    try {
+      engine_ = std::make_unique<Engine>(options_);
+    } catch (const SystemError& failure) {
+      failure_ = failure;
+      SetError(failure.what());
+    }
+  }
+
+  void OnOK() override {
+    taker_(std::move(engine_));
+    deferred_.Resolve(Env().Undefined());
+  }
+
+  void OnError(const Napi::Error& error) override {
+    deferred_.Reject(failure_ ? ToNapi(Env(), *failure_).Value() : error.Value());
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  EngineOptions options_;
+  Napi::ObjectReference owner_;
+  Taker taker_;
+  std::unique_ptr<Engine> engine_;
+  std::optional<SystemError> failure_;
+};
+
 }  // namespace
 
 Napi::Function DatapathObject::Define(Napi::Env env) {
@@ -298,6 +344,7 @@ Napi::Function DatapathObject::Define(Napi::Env env) {
   return DefineClass(
       env, "NativeDatapath",
       {
+          InstanceMethod<&This::OpenEngine>("open"),
           InstanceMethod<&This::ContainerMtu>("containerMtu"),
           InstanceMethod<&This::UsesTcx>("usesTcx"),
           InstanceMethod<&This::RenewedMaps>("renewedMaps"),
@@ -342,11 +389,20 @@ Napi::Function DatapathObject::Define(Napi::Env env) {
 }
 
 DatapathObject::DatapathObject(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<DatapathObject>(info) {
-  Guarded(info.Env(), [&] {
-    if (!info[0].IsObject()) throw js::Bad(info.Env(), "options", "an object");
-    engine_ = std::make_unique<Engine>(ReadOptions(info[0].As<Napi::Object>()));
-  });
+    : Napi::ObjectWrap<DatapathObject>(info) {}
+
+Napi::Value DatapathObject::OpenEngine(Info info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsObject()) throw js::Bad(env, "options", "an object");
+  if (engine_) throw Napi::Error::New(env, "the data path is open");
+  EngineOptions options =
+      Guarded(env, [&] { return ReadOptions(info[0].As<Napi::Object>()); });
+  auto* worker = new EngineOpener(
+      env, std::move(options), info.This().As<Napi::Object>(),
+      [this](std::unique_ptr<Engine> engine) { engine_ = std::move(engine); });
+  const Napi::Promise promise = worker->promise();
+  worker->Queue();
+  return promise;
 }
 
 Engine& DatapathObject::Open(Napi::Env env) {

@@ -18,6 +18,8 @@ class DatapathObject : public Napi::ObjectWrap<DatapathObject> {
  private:
   using Info = const Napi::CallbackInfo&;
 
+  /// open(options): Promise<void>, on a thread of the pool: the kernel takes seconds to verify the programs.
+  Napi::Value OpenEngine(Info info);
   Napi::Value ContainerMtu(Info info);
   Napi::Value UsesTcx(Info info);
   Napi::Value RenewedMaps(Info info);

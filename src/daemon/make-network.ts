@@ -57,7 +57,7 @@ export function makeNetwork(
     onPort: (dataPathPort) => record.setDataPathPort(dataPathPort),
     open: async (dataPathPort) => {
       await portsFree(context, dataPathPort);
-      const datapath = openDatapath({
+      const datapath = await openDatapath({
         pinDirectory: options.pinDir,
         underlayInterfaces: underlayInterfaces(context, recorded),
         tunnelAddress: recorded.DataPathAddr,

@@ -42,6 +42,7 @@ export interface DatapathTestOptions {
 }
 
 interface NativeDatapath {
+  open(options: DatapathOptions & DatapathTestOptions): Promise<void>;
   containerMtu(): number;
   usesTcx(): boolean;
   renewedMaps(): readonly string[];
@@ -117,9 +118,25 @@ function explain(error: unknown, options: DatapathOptions): unknown {
   return error;
 }
 
-/** Opens the data path of this host, or takes over what a former process has pinned. @throws Node-like errors */
-export function openDatapath(options: DatapathOptions & DatapathTestOptions): KernelDatapath {
-  return new KernelDatapath(options);
+/**
+ * Opens the data path of this host, or takes over what a former process has pinned. The kernel may need
+ * seconds to verify the programs; that happens on a thread of its own.
+ * @throws Node-like errors; SkepError failed_precondition that says what this host lacks
+ */
+export async function openDatapath(
+  options: DatapathOptions & DatapathTestOptions,
+): Promise<KernelDatapath> {
+  invariant(options.pinDirectory.startsWith('/'), 'the pin directory is an absolute path');
+  const { NativeDatapath: Native } = loadAddon() as { NativeDatapath: new () => NativeDatapath };
+  const native = new Native();
+  try {
+    await native.open(options);
+  } catch (error) {
+    throw explain(error, options);
+  }
+  const rules = new NetfilterRules(options.tunnelPort);
+  rules.install();
+  return new KernelDatapath(native, rules);
 }
 
 /** {@link Datapath} in the kernel. */
@@ -127,18 +144,10 @@ export class KernelDatapath implements Datapath {
   readonly #native: NativeDatapath;
   readonly #rules: NetfilterRules;
 
-  constructor(options: DatapathOptions & DatapathTestOptions) {
-    invariant(options.pinDirectory.startsWith('/'), 'the pin directory is an absolute path');
-    const { NativeDatapath: Native } = loadAddon() as {
-      NativeDatapath: new (options: DatapathOptions & DatapathTestOptions) => NativeDatapath;
-    };
-    try {
-      this.#native = new Native(options);
-    } catch (error) {
-      throw explain(error, options);
-    }
-    this.#rules = new NetfilterRules(options.tunnelPort);
-    this.#rules.install();
+  /** Takes what {@link openDatapath} has opened. */
+  constructor(native: NativeDatapath, rules: NetfilterRules) {
+    this.#native = native;
+    this.#rules = rules;
   }
 
   get containerMtu(): number {

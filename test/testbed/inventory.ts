@@ -4,8 +4,12 @@
  * `down`, or something leaks.
  */
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import { run } from './commands.js';
 import { testbedRoot } from './layout.js';
+
+const FREED_MS = 5_000;
+const POLL_MS = 200;
 
 /** Sections of lines, sorted, without anything that changes by itself (counters, kernel threads). */
 export type Inventory = Readonly<Record<string, readonly string[]>>;
@@ -64,16 +68,29 @@ function processes(): readonly string[] {
   return found.sort();
 }
 
-/** Lines that differ, as `section: -gone` and `section: +new`; empty when equal. */
-export function compareInventories(before: Inventory, after: Inventory): readonly string[] {
+/**
+ * What is there now and was not in `before`, as `section: +new`, and what has gone, as `section: -gone`;
+ * empty when nothing was left behind. The kernel frees programs some time after their last user has gone:
+ * it is given that time, and programs of an earlier owner may go meanwhile.
+ */
+export async function leftBehind(before: Inventory): Promise<readonly string[]> {
+  const deadlineMs = performance.now() + FREED_MS;
+  for (;;) {
+    const differences = compare(before, await takeInventory());
+    if (differences.length === 0 || performance.now() > deadlineMs) return differences;
+    await setTimeout(POLL_MS);
+  }
+}
+
+function compare(before: Inventory, after: Inventory): readonly string[] {
   const differences: string[] = [];
   for (const section of Object.keys(before)) {
     const left = before[section] ?? [];
     const right = [...(after[section] ?? [])];
     for (const line of left) {
       const index = right.indexOf(line);
-      if (index === -1) differences.push(`${section}: -${line}`);
-      else right.splice(index, 1);
+      if (index !== -1) right.splice(index, 1);
+      else if (section !== 'programs') differences.push(`${section}: -${line}`);
     }
     for (const line of right) differences.push(`${section}: +${line}`);
   }

@@ -347,8 +347,10 @@ function stopStream(): Tally {
   return result;
 }
 
-function open(options: DatapathOptions & { readonly forceClsact?: boolean }): number {
-  datapath = openDatapath(options);
+async function open(
+  options: DatapathOptions & { readonly forceClsact?: boolean },
+): Promise<number> {
+  datapath = await openDatapath(options);
   return datapath.containerMtu;
 }
 

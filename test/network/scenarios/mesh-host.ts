@@ -36,7 +36,7 @@ const FRONT = overlay('front', 1);
 const BACK = overlay('back', 2, { internal: true });
 const engine = new Docker({ socketPath: path.join(directory, 'docker.sock') });
 const level = process.env['SKEP_TEST_LOG'] === '1' ? 'debug' : 'warn';
-const datapath = openDatapath({
+const datapath = await openDatapath({
   pinDirectory: path.join(bpfDirectory, 'skep'),
   underlayInterfaces: ['eth0'],
   tunnelAddress: address,
