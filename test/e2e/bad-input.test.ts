@@ -200,15 +200,12 @@ void t.test('bad commands get the oracle’s answers', async (t) => {
       };
       await create('nowhere', '--constraint', 'node.labels.zone==moon', WEB_IMAGE);
       await create('unknown', '--restart-condition', 'none', 'skep-test/nosuch:1');
+      // Two nodes are left once the one that left counts as down; until then it is the third.
+      const why = /no suitable node \(.*scheduling constraints not satisfied on [23] nodes/;
       await waitFor('the pending task to say why', WAIT_MS, async () => {
         const [task] = await tasksOf(socket, 'nowhere');
-        return task?.currentState.startsWith('Pending') && task.error !== '' ? true : undefined;
+        return task?.currentState.startsWith('Pending') && why.test(task.error) ? true : undefined;
       });
-      const [pending] = await tasksOf(socket, 'nowhere');
-      t.match(
-        pending?.error,
-        /no suitable node \(.*scheduling constraints not satisfied on 2 nodes/,
-      );
       await waitFor('the task without an image to be rejected', WAIT_MS, async () => {
         const [task] = await tasksOf(socket, 'unknown');
         return task?.currentState.startsWith('Rejected') ? true : undefined;

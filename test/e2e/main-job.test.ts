@@ -246,7 +246,8 @@ void t.test('a service published on every node of a three-host swarm', async (t)
     await t.test('plain containers join an attachable network', async (t) => {
       await mustDocker(socket, ['network', 'create', '-d', 'overlay', '--attachable', 'shared']);
       await mustDocker(socket, [
-        ...['service', 'create', '--detach', '--name', 'inside', '--network', 'shared'],
+        ...['service', 'create', '--detach', '--no-resolve-image', '--name', 'inside'],
+        ...['--network', 'shared'],
         ...['--constraint', 'node.hostname==h3', WEB_IMAGE],
       ]);
       await waitForReplicas(socket, 'inside', 1, WAIT_MS);
@@ -282,6 +283,15 @@ void t.test('a service published on every node of a three-host swarm', async (t)
       await killSkepd(h2);
       t.match(await lookUp('neighbour'), home, 'the engine answers while skepd is away');
       await restartSkepd(h2);
+      await known('inside', /Name:.*\nAddress: 10\./);
+      const virtual = /Name:.*\nAddress: (10\.\S+)/.exec(await lookUp('inside'))?.[1];
+      await mustDocker(socket, ['service', 'scale', '--detach', 'inside=0']);
+      await waitFor('the virtual address without a task to refuse', WAIT_MS, async () => {
+        const ask = ['exec', 'plain', 'wget', '-qO-', `http://${virtual}/`];
+        return /refused/.test((await docker(h2.dockerSocket, ask)).stderr) ? true : undefined;
+      });
+      await mustDocker(socket, ['service', 'scale', '--detach', 'inside=1']);
+      await waitForReplicas(socket, 'inside', 1, WAIT_MS);
       await known('inside', /Name:.*\nAddress: 10\./);
       await mustDocker(plain, ['network', 'disconnect', 'shared', 'plain']);
       t.notMatch(await lookUp('inside'), /Name:/);

@@ -68,8 +68,9 @@ async function ipIn(namespace: string, command: string): Promise<void> {
  */
 export async function startHolder(host: HostLayout): Promise<number> {
   mkdirSync(host.bpfDirectory, { recursive: true, mode: 0o700 });
-  // A name server that refuses at once: nothing outside the testbed is ever asked.
-  writeFileSync(`${host.directory}/resolv.conf`, `nameserver ${CLIENT_ADDRESS}\n`);
+  // A name server that refuses at once: nothing outside the testbed is ever asked. The host itself, since
+  // Linux limits how often it tells others that nobody listens, and each of its silences costs 5 s.
+  writeFileSync(`${host.directory}/resolv.conf`, `nameserver ${host.address}\n`);
   const script = [
     'set -eu',
     `hostname ${host.name}`,
