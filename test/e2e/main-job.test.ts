@@ -338,6 +338,7 @@ void t.test('a service published on every node of a three-host swarm', async (t)
       await mustDocker(socket, [
         ...['service', 'create', '--detach', '--name', 'stubborn', '--mode', 'global'],
         ...['--no-resolve-image', '--stop-grace-period', '1h', '--network', 'shared', WEB_IMAGE],
+        ...['sleep', '10000'],
       ]);
       await waitForReplicas(socket, 'stubborn', 2, WAIT_MS);
       const refused = await docker(socket, ['swarm', 'leave']);

@@ -33,6 +33,12 @@ echo
 echo "$(hostname) $(echo "$REMOTE_ADDR" | sed 's/^\[\(.*\)\]$/\1/; s/^::ffff://')"
 `;
 
+/**
+ * Serves until it is told to stop, and a second longer. httpd alone would not hear of it as process 1,
+ * and every task would be killed only when its stop grace period is over.
+ */
+const SERVE = `httpd -f -h /var/www -p 80 & trap 'sleep 1; exit 0' TERM; wait`;
+
 /** Root file system of the web image as a tar archive. */
 async function webRoot(): Promise<Buffer> {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'skep-image-'));
@@ -67,7 +73,7 @@ export async function importImages(socket: string): Promise<void> {
     '/usr/bin/docker',
     [
       ...['-H', `unix://${socket}`, 'import'],
-      ...['--change', 'CMD ["/bin/httpd","-f","-h","/var/www","-p","80"]'],
+      ...['--change', `CMD ${JSON.stringify(['/bin/sh', '-c', SERVE])}`],
       ...['--change', 'ENV PATH=/bin'],
       ...['--change', 'EXPOSE 80'],
       ...['-', WEB_IMAGE],
