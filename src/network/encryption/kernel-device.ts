@@ -14,6 +14,8 @@ import {
 import type { DeviceChange, DeviceState, WireguardDevice } from './wireguard-device.js';
 
 const PROGRAM = 'wg';
+/** As a file; /dev/stdin is made by udev, which not every host runs. */
+const STANDARD_INPUT = '/proc/self/fd/0';
 /** Peers in one call: about 150 bytes of arguments each. */
 const PEERS_PER_CALL = 200;
 
@@ -42,7 +44,7 @@ export class ToolDevice implements WireguardDevice {
     const { privateKey, port } = change;
     const own: string[] = [];
     if (port !== undefined) own.push('listen-port', String(port));
-    if (privateKey !== undefined) own.push('private-key', '/dev/stdin');
+    if (privateKey !== undefined) own.push('private-key', STANDARD_INPUT);
     if (own.length > 0) {
       const key = privateKey === undefined ? '' : `${Buffer.from(privateKey).toString('base64')}\n`;
       await run(['set', this.name, ...own], key);
@@ -88,7 +90,7 @@ function hexadecimal(key: string): string {
 /** What `wg` printed. Its output holds private keys and is never logged. */
 async function run(args: readonly string[], input: string): Promise<string> {
   return await new Promise((resolve, reject) => {
-    // Our end of its input is a socket, which /dev/stdin cannot open: a shell puts a pipe between.
+    // Our end of its input is a socket, which cannot be opened as a file: a shell puts a pipe between.
     const child = spawn('sh', ['-c', `cat | ${PROGRAM} "$@"`, PROGRAM, ...args], {
       timeout: WIREGUARD_CALL_TIMEOUT_MS,
     });
