@@ -54,7 +54,9 @@ export function parseScope(text: string): string | undefined {
   if (address.startsWith('127.') || address === '::1') return LOOPBACK_SCOPE;
   const first = Number(address.split('.')[0]);
   const unusable =
-    version === 4 ? first === 0 || first >= 224 : address === '::' || /^(ff|fe[89ab])/.test(address);
+    version === 4
+      ? first === 0 || first >= 224
+      : address === '::' || /^(ff|fe[89ab])/.test(address);
   return unusable ? undefined : address;
 }
 

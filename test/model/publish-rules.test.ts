@@ -19,7 +19,16 @@ void t.test('scopes in canonical text', async (t) => {
   for (const text of ['lo', '127.0.0.1', '127.0.0.9', '::1']) {
     t.equal(parseScope(text), LOOPBACK_SCOPE, text);
   }
-  const wrong = ['', '0.0.0.0', '::', '224.0.0.1', 'ff02::1', 'fe80::1', '192.168.77', '192.168.77.11/24'];
+  const wrong = [
+    '',
+    '0.0.0.0',
+    '::',
+    '224.0.0.1',
+    'ff02::1',
+    'fe80::1',
+    '192.168.77',
+    '192.168.77.11/24',
+  ];
   for (const text of [...wrong, 'a b', 'eth0/1', '1234', 'a-name-of-16-chr', '10.0.0.256']) {
     t.equal(parseScope(text), undefined, text);
   }

@@ -77,7 +77,12 @@ export class Actor {
     return await new Promise((resolve, reject) => {
       const id = this.#next++;
       this.#waiting.set(id, { resolve, reject });
-      this.#child.send({ id, call, args });
+      // An actor that has been killed since is told to whoever asks, not to the process.
+      this.#child.send({ id, call, args }, (error) => {
+        if (error === null) return;
+        this.#waiting.delete(id);
+        reject(error);
+      });
     });
   }
 
