@@ -11,7 +11,7 @@ t.setTimeout(TIMEOUT_MS + 300_000);
 
 interface Suite {
   readonly name: string;
-  /** Of test/native/datapath. What waits for answers of a network would mostly wait too briefly there. */
+  /** Compiled, under dist/test. What waits for answers of a network would mostly wait too briefly there. */
   readonly file: string;
   /** Runs before it. */
   readonly prepare?: string;
@@ -20,13 +20,14 @@ interface Suite {
 
 const FEW = 'SKEP_TEST_KEY_CHANGES=4 SKEP_TEST_TRANSFER_BYTES=2000000';
 const SUITES: readonly Suite[] = [
-  { name: 'IPv4', file: 'programs' },
-  { name: 'IPv6', file: 'programs6' },
-  { name: 'verifier', file: 'verifier' },
-  { name: 'WireGuard of the kernel', file: 'encryption', environment: FEW },
+  { name: 'IPv4', file: 'native/datapath/programs.test.js' },
+  { name: 'IPv6', file: 'native/datapath/programs6.test.js' },
+  { name: 'verifier', file: 'native/datapath/verifier.test.js' },
+  { name: 'SCTP', file: 'kernel/sctp.js' },
+  { name: 'WireGuard of the kernel', file: 'native/datapath/encryption.test.js', environment: FEW },
   // Without the program that configures the kernel's, wireguard-go is taken.
   {
-    ...{ name: 'wireguard-go', file: 'encryption', environment: FEW },
+    ...{ name: 'wireguard-go', file: 'native/datapath/encryption.test.js', environment: FEW },
     prepare: 'mount --bind /dev/null /usr/bin/wg &&',
   },
 ];
@@ -35,8 +36,7 @@ await t.test('the data path on a Debian kernel', async (t) => {
   const machine = await prepareMachine();
   t.comment(`Linux ${machine.kernel}`);
   for (const { name, file, prepare = '', environment = '' } of SUITES) {
-    const test = `dist/test/native/datapath/${file}.test.js`;
-    const node = `TAP_TIMEOUT=0 NO_COLOR=1 ${environment} node --test --test-reporter=tap ${test}`;
+    const node = `TAP_TIMEOUT=0 NO_COLOR=1 ${environment} node --test --test-reporter=tap dist/test/${file}`;
     const { code, output } = await runInMachine(
       machine,
       `${prepare} ${node}`,

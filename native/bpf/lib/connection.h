@@ -174,6 +174,18 @@ static __always_inline int is_shared_port(struct skep_connection *reply, struct 
          bpf_ntohs(packet->source_port_be) < SKEP_EPHEMERAL_PORT_FIRST;
 }
 
+/* A port that a flow may be given instead of its own. A client of the outside gets to the backend through
+ * services only, and those flows are known; a container or a host may also talk to it directly, from any
+ * port that Linux gives to sockets. */
+static __always_inline __u16 alternative_port(struct skep_connection *reply)
+{
+  __u32 end = reply->route == SKEP_ROUTE_UPLINK || reply->route == SKEP_ROUTE_MESH
+                ? 65536
+                : SKEP_EPHEMERAL_PORT_FIRST;
+  return (__u16)(SKEP_ALTERNATIVE_PORT_FIRST +
+                 bpf_get_prandom_u32() % (end - SKEP_ALTERNATIVE_PORT_FIRST));
+}
+
 /* Files a reply flow whose destination port is the client's port, or a borrowed one if another
  * flow has it and is not over (one client, two fronts, same backend). `reply` must hold what the
  * reply is turned into. Gives the port used, or 0 if none is free. An ICMP id cannot be replaced.
@@ -199,9 +211,7 @@ static __always_inline __u16 file_reply(struct skep_flow *flow, struct skep_conn
   if (packet->protocol == IPPROTO_TCP && !is_opening(packet))
     reply->state = SKEP_STATE_RESET;
   for (int i = 0; i < SKEP_ALTERNATIVE_PORT_TRIES; i++) {
-    __u32 port = SKEP_ALTERNATIVE_PORT_FIRST +
-                 bpf_get_prandom_u32() % SKEP_ALTERNATIVE_PORT_COUNT;
-    flow->destination_port_be = bpf_htons((__u16)port);
+    flow->destination_port_be = bpf_htons(alternative_port(reply));
     if (claim(flow, reply, packet)) {
       count_bytes(SKEP_PORT_BORROWED, 0);
       return flow->destination_port_be;

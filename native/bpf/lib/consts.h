@@ -45,10 +45,10 @@
 
 /* Linux gives ports from here on to sockets that did not choose one. */
 #define SKEP_EPHEMERAL_PORT_FIRST 32768
-/* Source ports given to a flow whose own port is taken at the backend. */
-#define SKEP_ALTERNATIVE_PORT_FIRST 20000
-#define SKEP_ALTERNATIVE_PORT_COUNT 10000
-#define SKEP_ALTERNATIVE_PORT_TRIES 8
+/* Source ports given to a flow whose own port is taken at the backend, from here on. A proxy that spreads
+ * its connections over the nodes may need thousands a second, and each is taken for a while. */
+#define SKEP_ALTERNATIVE_PORT_FIRST 1024
+#define SKEP_ALTERNATIVE_PORT_TRIES 10
 
 /* Slots looked at before a service counts as having no active backend. */
 #define SKEP_CHOICE_TRIES 8

@@ -121,8 +121,10 @@ for (const [variant, options] of VARIANTS)
         t.equal(visits, PORTS * rounds * 2);
         t.equal(retransmitted(client) - before.client, 0, 'the client sent nothing twice');
         t.equal(retransmitted(webB) - before.task, 0, 'the task sent nothing twice');
-        // Whichever side ended it: the other node's flow gets one other port, and keeps it.
-        t.equal((await borrowed()) - portsBefore, PORTS, 'one other port for each');
+        // Whichever side ended it: the other node's flow gets one other port, and keeps it. One in 300 is
+        // among those the client uses itself, which then needs another, too.
+        const others = (await borrowed()) - portsBefore;
+        t.ok(others >= PORTS && others <= PORTS * 1.1, `${others} other ports for ${PORTS}`);
       });
     }
 
