@@ -8,6 +8,7 @@ import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
+import { taskSecretId } from '../model/ids.js';
 import {
   type AssignmentChange,
   AssignmentChange_AssignmentAction as Action,
@@ -205,7 +206,8 @@ export class Worker {
     let controller: TaskController;
     try {
       controller = this.options.executor.controller(task, {
-        secret: (id) => this.secrets.get(id),
+        // A driver may have given a value for this task only.
+        secret: (id) => this.secrets.get(taskSecretId(id, task.id)) ?? this.secrets.get(id),
         config: (id) => this.configs.get(id),
       });
     } catch (error) {

@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { DAEMON_DEFAULTS, type DaemonOptions } from '../daemon/options.js';
 import { SkepError } from '../model/errors.js';
 import type { LogLevel } from '../observe/logger.js';
+import { stackCommand } from './stack/command.js';
 import { getClusterSettings, setClusterSetting } from './cluster-settings.js';
 import {
   netConnections,
@@ -146,6 +147,7 @@ const program = new Command('skep')
   .addCommand(daemonCommand())
   .addCommand(clusterCommand())
   .addCommand(netCommand())
+  .addCommand(stackCommand())
   .addCommand(backupCommand())
   .addCommand(restoreCommand());
 

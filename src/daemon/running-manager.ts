@@ -5,6 +5,7 @@
 import { createClient } from '@connectrpc/connect';
 import type { ManagerAccess } from '../api/types.js';
 import { AgentServices } from '../manager/agent-services.js';
+import type { SecretSource } from '../manager/drivers/secret-drivers.js';
 import { CfsslAuthority } from '../manager/ca/external-ca.js';
 import { GroupControl } from '../manager/control/group-control.js';
 import { StoreControl } from '../manager/control/store-control.js';
@@ -65,6 +66,8 @@ export interface ManagerParts {
   readonly logger: Logger;
   /** Whether a node's data path answered lately. */
   readonly silenceMs: (nodeId: string) => number;
+  /** Values of secrets that plugins hold; without it tasks that refer to them are rejected. */
+  readonly secretSource?: SecretSource;
 }
 
 /** A manager from start to stop. */
@@ -104,6 +107,7 @@ export class RunningManager {
         this.server.disconnectNode(id);
       },
       silenceMs: parts.silenceMs,
+      ...(parts.secretSource === undefined ? {} : { secretSource: parts.secretSource }),
     });
     const { group, link } = this;
     const local = new StoreControl({ store, environment: env, managers: group, external });

@@ -25,6 +25,7 @@ import type { NodeRecord, NodeState } from './node-state.js';
 import { statePaths } from './options.js';
 import { RunningManager } from './running-manager.js';
 import { type NodeContext, RunningNode } from './running-node.js';
+import { secretSource } from './secret-source.js';
 import { bootstrapStore, openStore, type StoreRuntime } from './store-runtime.js';
 
 const AVAILABILITY = {
@@ -238,6 +239,7 @@ function makeManager(parts: Parts, runtime: StoreRuntime): RunningManager {
     environment: context.environment,
     logger: context.logger.child({ room: 'manager' }),
     silenceMs: (nodeId) => network.silenceMs(nodeId),
+    secretSource: secretSource(context.engine),
   });
 }
 

@@ -12,6 +12,7 @@ import { ClusterAccess } from './ca/cluster-access.js';
 import { type ExternalAuthority, NO_EXTERNAL_AUTHORITY } from './ca/external-ca.js';
 import { RootRotation } from './ca/root-rotation.js';
 import { Dispatcher } from './dispatcher/dispatcher.js';
+import type { SecretSource } from './drivers/secret-drivers.js';
 import { registerDispatcher } from './dispatcher/dispatcher-routes.js';
 import { KeyManager } from './keys/key-manager.js';
 import { LogBroker } from './logs/log-broker.js';
@@ -34,6 +35,8 @@ export interface AgentServicesOptions {
   readonly external?: ExternalAuthority;
   /** Whether a node's data path answered lately; without it a silent agent means a dead node. */
   readonly silenceMs?: (nodeId: string) => number;
+  /** Values of secrets that plugins hold. */
+  readonly secretSource?: SecretSource;
 }
 
 /** CA, NodeCA, Dispatcher, LogBroker and ResourceAllocator, and the gossip keys. */

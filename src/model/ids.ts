@@ -18,3 +18,8 @@ export function newId(random: RandomSource): string {
 export function base36(bytes: Uint8Array): string {
   return BigInt(`0x${Buffer.from(bytes).toString('hex')}`).toString(36);
 }
+
+/** Id of a secret with the value for one task only (SwarmKit identity.CombineTwoIDs). */
+export function taskSecretId(secretId: string, taskId: string): string {
+  return `${secretId}.${taskId}`;
+}

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { dockerRequest } from '../testbed/http.js';
-import { type CliResult, comparable, runCli } from './support/cli.js';
+import { type CliResult, comparable, runCli, runSkep } from './support/cli.js';
 import {
   DEPRECATED,
   HONOURED,
@@ -59,6 +59,17 @@ async function specsOf(socket: string): Promise<ReadonlyMap<string, unknown>> {
   );
 }
 
+/** Names and labels of the objects of `keys`; the CLI prints labels in any order. */
+async function listed(socket: string, kind: string): Promise<readonly string[]> {
+  const args = [kind, 'ls', '--format', '{{.Name}} {{.Labels}}'];
+  const { stdout } = await runCli(CLI, socket, args);
+  return stdout
+    .split('\n')
+    .filter((line) => line.startsWith('keys_') || line.startsWith('conf-7'))
+    .map((line) => line.split(/[ ,]/).sort().join(' '))
+    .sort();
+}
+
 void t.test('compose files, key by key', { timeout: 290_000 }, async (t) => {
   if (!(await canRunEngines())) return t.comment('needs root, dockerd and busybox');
   const folder = await mkdtemp(path.join(tmpdir(), 'skep-compose-'));
@@ -100,21 +111,10 @@ void t.test('compose files, key by key', { timeout: 290_000 }, async (t) => {
       const found = valueAt(spec, at);
       t.match(found, value, `${yaml || name} -> ${at}`);
     }
-    for (const kind of ['networks', 'secrets', 'configs'] as const) {
-      const lists = await Promise.all(
-        sockets.map((socket) =>
-          runCli(CLI, socket, [kind.slice(0, -1), 'ls', '--format', '{{.Name}} {{.Labels}}']),
-        ),
-      );
-      const [a = '', b = ''] = lists.map(({ stdout }) =>
-        stdout
-          .split('\n')
-          .filter((line) => line.startsWith('keys_') || line.startsWith('conf-7'))
-          .sort()
-          .join('\n'),
-      );
-      t.equal(b, a, kind);
-      t.not(b, '');
+    for (const kind of ['network', 'secret', 'config'] as const) {
+      const [theirs, ours] = await Promise.all(sockets.map((socket) => listed(socket, kind)));
+      t.strictSame(ours, theirs, kind);
+      t.not(ours?.length, 0);
     }
   });
 
@@ -145,6 +145,33 @@ void t.test('compose files, key by key', { timeout: 290_000 }, async (t) => {
       t.match(ours, /^exit 1/);
       t.match(ours, words, text);
     }
+  });
+
+  await t.test('skep stack deploy makes the same', async (t) => {
+    const services = HONOURED.map(({ name, yaml }) => [name, yaml] as const);
+    await writeFile(file, fileOf(services, TOP_LEVEL));
+    const [stock, before] = await Promise.all(sockets.map(specsOf));
+    const removal = await runCli(CLI, sides.ours, ['stack', 'rm', 'keys']);
+    t.equal(removal.code, 0, removal.stderr);
+    const again = await runSkep(sides.ours, [
+      ...['stack', 'deploy', '--detach', '--resolve-image', 'never', '-c', file, 'keys'],
+    ]);
+    t.equal(again.code, 0, again.stderr);
+    t.equal(again.stderr, '');
+    const made = await specsOf(sides.ours);
+    for (const { name, yaml } of HONOURED) {
+      const spec = made.get(`keys_${name}`);
+      t.strictSame(spec, before?.get(`keys_${name}`), `${yaml || name}: as the stock CLI makes it`);
+      t.strictSame(spec, stock?.get(`keys_${name}`), `${yaml || name}: as on a stock swarm`);
+    }
+    for (const kind of ['network', 'secret', 'config'] as const) {
+      const [theirs, ours] = await Promise.all(sockets.map((socket) => listed(socket, kind)));
+      t.strictSame(ours, theirs, kind);
+    }
+    const unchanged = await runSkep(sides.ours, [
+      ...['stack', 'deploy', '--diff', '-c', file, 'keys'],
+    ]);
+    t.equal(unchanged.stdout, 'nothing changes\n');
   });
 
   await t.test('a second deploy with other content, and removal', async (t) => {

@@ -18,7 +18,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['agent'],
   ['manager'],
   ['network'],
-  ['stack', 'template'],
+  ['stack'],
   ['rpc'],
   ['store'],
   ['raft'],
@@ -34,6 +34,7 @@ const PURE_ROOMS = [
   'src/manager/scheduler/',
   'src/manager/orchestrator/',
   'src/manager/updater/',
+  'src/stack/',
 ];
 
 const IMPURE =

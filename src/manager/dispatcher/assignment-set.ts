@@ -3,7 +3,7 @@
  * Pure bookkeeping over store views (SwarmKit manager/dispatcher/assignments.go): feed it the tasks
  * that may have changed, take the changes to send.
  */
-import { create, equals } from '@bufbuild/protobuf';
+import { clone, create, equals } from '@bufbuild/protobuf';
 import {
   type AssignmentChange,
   AssignmentChange_AssignmentAction as Action,
@@ -11,11 +11,13 @@ import {
 } from '../../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
 import {
   ConfigSchema,
+  type Secret,
   SecretSchema,
   type Task,
   TaskSchema,
 } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { ResourceType, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { taskSecretId } from '../../model/ids.js';
 import { observedState } from '../../model/task-state.js';
 import type { ReadTransaction } from '../../store/types.js';
 
@@ -27,6 +29,12 @@ interface Dependency {
   readonly id: string;
 }
 
+/** A secret whose value a plugin holds, wanted for one task. */
+export interface WantedSecret {
+  readonly secret: Secret;
+  readonly task: Task;
+}
+
 /** The assignment of one node, as last taken, and the changes since. */
 export class AssignmentSet {
   readonly #nodeId: string;
@@ -34,6 +42,7 @@ export class AssignmentSet {
   /** Tasks that use a dependency, by its key; only sent dependencies are here. */
   readonly #users = new Map<string, Set<string>>();
   readonly #changes = new Map<string, AssignmentChange>();
+  #wanted: WantedSecret[] = [];
 
   constructor(nodeId: string) {
     this.#nodeId = nodeId;
@@ -53,6 +62,30 @@ export class AssignmentSet {
       observedState(task) >= TaskState.ASSIGNED;
     if (isOurs) this.#put(task, read);
     else this.#remove(taskId);
+  }
+
+  /**
+   * Secrets to be asked for, for {@link provide}, before the changes are taken; each once. A driver is
+   * asked anew for each task, as SwarmKit does: the value may be the task's own, or another by now.
+   */
+  takeWanted(): readonly WantedSecret[] {
+    const wanted = this.#wanted;
+    this.#wanted = [];
+    return wanted;
+  }
+
+  /** Takes a value for a secret that was wanted. @param isForTaskOnly other tasks get others */
+  provide({ secret, task }: WantedSecret, data: Uint8Array, isForTaskOnly: boolean): void {
+    if (!this.#tasks.has(task.id)) return;
+    const value = clone(SecretSchema, secret);
+    if (value.spec !== undefined) value.spec.data = data;
+    if (isForTaskOnly) {
+      value.id = taskSecretId(secret.id, task.id);
+      value.internal = true;
+    }
+    const key = `secret ${value.id}`;
+    this.#users.set(key, (this.#users.get(key) ?? new Set()).add(task.id));
+    this.#change('secret', value.id, Action.UPDATE, { case: 'secret', value });
   }
 
   /** The changes since the last call: dependencies before tasks, removals last. */
@@ -92,12 +125,17 @@ export class AssignmentSet {
     for (const { kind, id } of dependencies(task)) {
       const key = `${kind} ${id}`;
       const users = this.#users.get(key);
+      const secret = kind === 'secret' ? read.get('secret', id) : undefined;
+      if (secret?.spec?.driver !== undefined) {
+        if (!this.#hasDriverSecret(task.id, id)) this.#want(secret, task);
+        continue;
+      }
       if (users !== undefined) {
         users.add(task.id);
         continue;
       }
       if (kind === 'secret') {
-        const value = read.get('secret', id);
+        const value = secret;
         if (value === undefined) continue;
         this.#change(kind, id, Action.UPDATE, { case: 'secret', value });
       } else {
@@ -109,8 +147,25 @@ export class AssignmentSet {
     }
   }
 
+  #want(secret: Secret, task: Task): void {
+    const isWanted = this.#wanted.some(
+      (wanted) => wanted.secret.id === secret.id && wanted.task.id === task.id,
+    );
+    if (!isWanted) this.#wanted.push({ secret, task });
+  }
+
+  #hasDriverSecret(taskId: string, id: string): boolean {
+    return [id, taskSecretId(id, taskId)].some(
+      (each) => this.#users.get(`secret ${each}`)?.has(taskId) === true,
+    );
+  }
+
   #releaseDependencies(task: Task): void {
-    for (const { kind, id } of dependencies(task)) {
+    const all = dependencies(task);
+    const ownSecrets = all
+      .filter(({ kind }) => kind === 'secret')
+      .map(({ kind, id }) => ({ kind, id: taskSecretId(id, task.id) }));
+    for (const { kind, id } of [...all, ...ownSecrets]) {
       const key = `${kind} ${id}`;
       const users = this.#users.get(key);
       if (users === undefined || !users.delete(task.id) || users.size > 0) continue;

@@ -32,6 +32,7 @@ import type { Logger } from '../../observe/logger.js';
 import { sleep } from '../../rpc/identity/sleep.js';
 import type { ManagerPeer } from '../../rpc/types.js';
 import type { Store, StoreEvent } from '../../store/types.js';
+import type { SecretSource } from '../drivers/secret-drivers.js';
 import { AssignmentSet } from './assignment-set.js';
 import * as constants from './constants.js';
 import { clusterPeriodMs, type HeartbeatPlan, planHeartbeat } from './heartbeat-period.js';
@@ -51,6 +52,8 @@ export interface DispatcherOptions {
   readonly self: ManagerPeer;
   /** For how long a node has been seen neither by gossip nor by its data path; default: for ever. */
   readonly silenceMs?: (nodeId: string) => number;
+  /** Values of secrets that plugins hold; without it tasks that refer to them are rejected. */
+  readonly secretSource?: SecretSource;
 }
 
 /** Runs on the leader, from `start` to `stop`; calls at other times are refused as aborted. */
@@ -190,6 +193,8 @@ export class Dispatcher {
         for (const taskId of stream.dirtyTasks) set.look(taskId, read);
       });
       stream.dirtyTasks.clear();
+      // The whole assignment must be complete, and tasks need their secrets with them.
+      await this.#fetchSecrets(set);
       const isFirst = sequence === 0;
       if (!isFirst && set.changeCount === 0) continue;
       yield create(AssignmentsMessageSchema, {
@@ -218,6 +223,26 @@ export class Dispatcher {
       });
     } while (await this.#nextBatch(stream));
     throwEnd(stream.signal);
+  }
+
+  /** Asks plugins for what tasks of a node need; a task without it is rejected by its node. */
+  async #fetchSecrets(set: AssignmentSet): Promise<void> {
+    const { secretSource, logger } = this.#options;
+    await Promise.all(
+      set.takeWanted().map(async (wanted) => {
+        const { secret, task } = wanted;
+        try {
+          if (secretSource === undefined || secret.spec === undefined)
+            throw new SkepError('unimplemented', 'no secret drivers here');
+          const { data, isForTaskOnly } = await secretSource.fetch(secret.spec, task);
+          set.provide(wanted, data, isForTaskOnly);
+        } catch (error) {
+          const text = SkepError.from(error).message;
+          const driver = secret.spec?.driver?.name;
+          logger.error({ secretId: secret.id, taskId: task.id, driver, error: text }, 'no secret');
+        }
+      }),
+    );
   }
 
   #checkRunning(): void {

@@ -1,6 +1,8 @@
 /** Runs the stock docker CLIs, and makes what they print comparable between two swarms. */
 import { spawn } from 'node:child_process';
 import { access } from 'node:fs/promises';
+import path from 'node:path';
+import { packageRoot } from '../../testbed/layout.js';
 
 /** The CLIs to test with, oldest first. */
 const CLI_PATHS = ['/usr/bin/docker', '/usr/local/bin/docker'];
@@ -35,8 +37,33 @@ export function runCli(
   input = '',
   environment: Readonly<Record<string, string>> = { DOCKER_BUILDKIT: '0' },
 ): Promise<CliResult> {
+  const all = ['--config', CONFIG_FOLDER, '-H', `unix://${socketPath}`, ...args];
+  return runProgram(cli, all, input, environment);
+}
+
+/** Runs `skep ARGS` with a socket as its Docker host. */
+export function runSkep(
+  socketPath: string,
+  args: readonly string[],
+  input = '',
+  environment: Readonly<Record<string, string>> = {},
+): Promise<CliResult> {
+  const skep = path.join(packageRoot(), 'dist/src/cli/main.js');
+  return runProgram(process.execPath, [skep, ...args], input, {
+    DOCKER_HOST: `unix://${socketPath}`,
+    DOCKER_CONFIG: CONFIG_FOLDER,
+    ...environment,
+  });
+}
+
+function runProgram(
+  program: string,
+  args: readonly string[],
+  input: string,
+  environment: Readonly<Record<string, string>>,
+): Promise<CliResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(cli, ['--config', CONFIG_FOLDER, '-H', `unix://${socketPath}`, ...args], {
+    const child = spawn(program, args, {
       stdio: 'pipe',
       env: { ...process.env, ...environment },
     });

@@ -22,6 +22,19 @@ export async function dockerStack(
   return await run('/usr/bin/docker', command, { timeoutMs: 60_000, env });
 }
 
+/** `skep stack ...` against a host's skepd. */
+export async function skepStack(
+  socket: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<CommandResult> {
+  const skep = path.join(packageRoot(), 'dist/src/cli/main.js');
+  return await run(process.execPath, [skep, 'stack', ...args], {
+    timeoutMs: 120_000,
+    env: { ...env, DOCKER_HOST: `unix://${socket}` },
+  });
+}
+
 /** As {@link dockerStack}, but throws when it fails. */
 export async function mustStack(
   socket: string,

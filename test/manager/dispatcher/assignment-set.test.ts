@@ -180,3 +180,37 @@ void t.test('whatever happens, an agent that applies the changes has what it nee
   );
   await t.resolves(property);
 });
+
+void t.test('secrets of a driver are asked for, for each task', async (t) => {
+  const w = await world();
+  await w.store.update((write) => {
+    const spec = { annotations: { name: 'd' }, driver: { name: 'vault' } };
+    write.create('secret', create(SecretSchema, { id: 'd', spec }));
+  });
+  const answer = (isForTaskOnly: boolean) => {
+    const wanted = w.set.takeWanted();
+    for (const each of wanted) w.set.provide(each, Buffer.from(each.task.id), isForTaskOnly);
+    return wanted.map(({ secret, task }) => `${secret.id} for ${task.id}`);
+  };
+  await w.put(newTask('t1', { secrets: ['d'] }));
+  w.store.view((read) => {
+    w.set.look('t1', read);
+    w.set.look('t1', read);
+  });
+  t.same(answer(false), ['d for t1']);
+  t.same(w.look('t1'), ['+secret d', '+task t1']);
+  t.same(w.set.takeWanted(), [], 'it has it');
+  await w.put(newTask('t2', { secrets: ['d'] }));
+  w.store.view((read) => w.set.look('t2', read));
+  t.same(answer(true), ['d for t2']);
+  t.same(w.look('t2'), ['+secret d.t2', '+task t2']);
+  await w.put(newTask('t2', { secrets: ['d'], state: TaskState.FAILED }));
+  t.same(w.look('t2'), ['-secret d.t2']);
+  await w.put(newTask('t1', { secrets: ['d'], state: TaskState.FAILED }));
+  t.same(w.look('t1'), ['-secret d']);
+  await w.put(newTask('t3', { secrets: ['d'] }));
+  t.same(w.look('t3'), ['+task t3'], 'a plugin that failed');
+  t.equal(w.set.takeWanted().length, 1);
+  const stored = w.store.view((read) => read.get('secret', 'd'));
+  t.equal(stored?.spec?.data.length, 0, 'the value is kept nowhere');
+});
