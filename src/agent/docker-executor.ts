@@ -25,6 +25,7 @@ import type {
   TaskController,
 } from './executor.js';
 import { ImagePuller } from './image-puller.js';
+import { registryAuthHeader } from './registry-credentials.js';
 import { ENGINE_OPERATIONS_MAX, ENGINE_STOPS_MAX, STOP_GRACE_DEFAULT_S } from './limits.js';
 import { NODE_ID_LABEL, TASK_ID_LABEL } from './container-labels.js';
 import { describeNode } from './node-description.js';
@@ -62,7 +63,13 @@ export class DockerExecutor implements Executor {
     this.context = {
       client: this.client,
       watch: new EngineWatch(this.client, environment, logger),
-      puller: new ImagePuller(this.client, environment.clock, logger, options.preferOfflineImage),
+      puller: new ImagePuller(
+        this.client,
+        environment.clock,
+        logger,
+        options.preferOfflineImage,
+        registryAuthHeader,
+      ),
       network: options.network,
       secrets: new SecretMounts(options.secretsDirectory),
       sockets: options.sockets,

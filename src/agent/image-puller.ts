@@ -45,6 +45,8 @@ export class ImagePuller {
     private readonly logger: Logger,
     /** DOCKER_SERVICE_PREFER_OFFLINE_IMAGE: a local image is used without asking. */
     private readonly preferOffline: boolean,
+    /** The node's own credentials for an image's registry as a header; empty if it has none. */
+    private readonly ownAuth: (image: string) => Promise<string> = async () => '',
   ) {}
 
   /**
@@ -109,11 +111,32 @@ export class ImagePuller {
     const key = `${image} ${registryAuth}`;
     const present = this.running.get(key);
     if (present !== undefined) return present;
-    const pull = this.pull(image, registryAuth, local).finally(() => {
+    const pull = this.pullWithEither(image, registryAuth, local).finally(() => {
       this.running.delete(key);
     });
     this.running.set(key, pull);
     return pull;
+  }
+
+  /**
+   * With the credentials of the service, then with the node's own: the former were copied when the
+   * service was made and may have expired, or were never given.
+   */
+  private async pullWithEither(image: string, registryAuth: string, local: boolean): Promise<void> {
+    try {
+      await this.pull(image, registryAuth, local);
+    } catch (thrown) {
+      // A silent registry is not silent because of credentials.
+      const isSilent = SkepError.from(thrown).code === 'deadline_exceeded';
+      if (this.life.signal.aborted || isSilent) throw thrown;
+      const own = await this.ownAuth(image).catch((error: unknown) => {
+        const text = SkepError.from(error).message;
+        this.logger.warn({ image, error: text }, 'the credentials of this node cannot be read');
+        return '';
+      });
+      if (own === '' || own === registryAuth) throw thrown;
+      await this.pull(image, own, local);
+    }
   }
 
   private async pull(image: string, registryAuth: string, local: boolean): Promise<void> {

@@ -27,7 +27,10 @@ class CountingClient extends EngineClient {
   }
 }
 
-async function imageEngine(t: Test, options: { local: boolean; answer: PullAnswer }) {
+async function imageEngine(
+  t: Test,
+  options: { local: boolean; answer: PullAnswer; accepts?: string },
+) {
   const directory = mkdtempSync(join(tmpdir(), 'skep-puller-'));
   const socketPath = join(directory, 'sock');
   const pulls: { image: string; auth: string }[] = [];
@@ -49,8 +52,10 @@ async function imageEngine(t: Test, options: { local: boolean; answer: PullAnswe
     });
     response.writeHead(200);
     response.flushHeaders();
-    if (options.answer === 'done') response.end('{"status":"ok"}\n');
-    if (options.answer === 'error') response.end('{"status":"x"}\n{"error":"manifest unknown"}\n');
+    const isKnown = options.accepts !== undefined && auth === options.accepts;
+    if (options.answer === 'done' || isKnown) response.end('{"status":"ok"}\n');
+    else if (options.answer === 'error')
+      response.end('{"status":"x"}\n{"error":"manifest unknown"}\n');
   });
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
   t.teardown(() => {
@@ -60,8 +65,8 @@ async function imageEngine(t: Test, options: { local: boolean; answer: PullAnswe
   });
   const { clock } = simulatedEnvironment(1);
   const client = new CountingClient(new Docker({ socketPath }));
-  const puller = (preferOffline: boolean): ImagePuller =>
-    new ImagePuller(client, clock, silentLogger, preferOffline);
+  const puller = (preferOffline: boolean, own?: () => Promise<string>): ImagePuller =>
+    new ImagePuller(client, clock, silentLogger, preferOffline, own);
   return { pulls, clock, puller, cancelled: () => cancelled, looked: () => client.looked };
 }
 
@@ -158,4 +163,21 @@ void t.test('one task giving up leaves the pull to the others', async (t) => {
   clock.advance(2_000);
   await second;
   t.equal(pulls.length, 1);
+});
+
+void t.test('credentials that the registry refuses give way to those of the node', async (t) => {
+  const { pulls, puller } = await imageEngine(t, {
+    ...{ local: false, answer: 'error', accepts: 'fresh' },
+  });
+  const ensure = (own: () => Promise<string>) =>
+    puller(false, own).ensure('web:1', 'expired', signal);
+  t.equal(await ensure(async () => 'fresh'), undefined);
+  t.same(
+    pulls.map(({ auth }) => auth),
+    ['expired', 'fresh'],
+  );
+  t.equal(await ensure(async () => ''), 'manifest unknown', 'a node without any');
+  t.equal(await ensure(async () => Promise.reject(new Error('no'))), 'manifest unknown');
+  t.equal(await ensure(async () => 'expired'), 'manifest unknown');
+  t.equal(pulls.length, 5, 'the same ones are not tried twice');
 });

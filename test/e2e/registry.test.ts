@@ -3,7 +3,7 @@
  * no answer and no log, images are pinned by digest, and a task tells why its image could not be had.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
@@ -54,6 +54,10 @@ async function startRegistry(directory: string): Promise<ChildProcess> {
 void t.test('a private registry', async (t) => {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'skep-registry-'));
   let registry: ChildProcess | undefined;
+  // Where the nodes look for credentials of their own; nobody has logged in there yet.
+  process.env['DOCKER_CONFIG'] = path.join(directory, 'node');
+  mkdirSync(path.join(directory, 'bin'));
+  process.env['PATH'] = `${process.env['PATH'] ?? ''}:${path.join(directory, 'bin')}`;
   const hosts = await up(2);
   try {
     const [h1] = hosts as [Host, Host];
@@ -162,6 +166,31 @@ void t.test('a private registry', async (t) => {
       );
       for (const text of answers)
         for (const piece of [PASSWORD, encoded, ...pieces]) t.notOk(text.includes(piece), piece);
+    });
+
+    await t.test('a node with credentials of its own needs none of the service', async (t) => {
+      await mustDocker(socket, ['service', 'rm', 'web', 'loose', 'shop_app']);
+      for (const { dockerSocket } of hosts)
+        await waitFor('the image to be gone', WAIT_MS, async () => {
+          const images = await mustDocker(dockerSocket, ['images', '-q', `${REGISTRY}/web`]);
+          if (images === '') return true;
+          await mustDocker(dockerSocket, ['rmi', '-f', images.split('\n')[0] ?? '']);
+          return undefined;
+        });
+      // A helper, which makes a token when it is asked.
+      mkdirSync(path.join(directory, 'node'));
+      const config = { credHelpers: { [REGISTRY]: 'skeptest' } };
+      writeFileSync(path.join(directory, 'node/config.json'), JSON.stringify(config));
+      const answer = JSON.stringify({ Username: 'clerk', Secret: PASSWORD });
+      const helper = path.join(directory, 'bin/docker-credential-skeptest');
+      writeFileSync(
+        helper,
+        `#!/bin/sh\nread server\ntest "$server" = ${REGISTRY} && echo '${answer}'\n`,
+      );
+      chmodSync(helper, 0o755);
+      await create('nobody', 'own', '--no-resolve-image', '--mode', 'global', `${REGISTRY}/web:1`);
+      await waitForReplicas(socket, 'own', 2, WAIT_MS);
+      t.pass('it runs everywhere');
     });
   } finally {
     registry?.kill();

@@ -3,14 +3,14 @@
  * dependencies, waiting, and then what is not used any more.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type RegistryAuth, registryAuthFor } from '../../agent/registry-credentials.js';
 import { SkepError } from '../../model/errors.js';
 import { differences } from '../../stack/diff.js';
 import { IMAGE_LABEL, type ServiceSpec, type SwarmObject } from '../../stack/swarm-spec.js';
 import { pinImage, withImage, withTag } from './image-digest.js';
 import { changesOf, type Plan, type ServicePlan, specOf } from './plan.js';
-import { registryAuthFor } from './registry-auth.js';
 import { Rollout } from './rollout.js';
-import type { ObjectKind, RegistryAuth, SwarmApi } from './swarm-api.js';
+import type { ObjectKind, SwarmApi } from './swarm-api.js';
 
 /** When the registry is asked for an image's digest. */
 export type ResolveImage = 'always' | 'changed' | 'never';

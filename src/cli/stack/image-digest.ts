@@ -2,9 +2,10 @@
  * Pinning a service's image to the digest that its registry has now, as the docker CLI does before it
  * creates or updates a service.
  */
+import type { RegistryAuth } from '../../agent/registry-credentials.js';
 import { SkepError } from '../../model/errors.js';
 import type { ServiceSpec } from '../../stack/swarm-spec.js';
-import type { RegistryAuth, SwarmApi } from './swarm-api.js';
+import type { SwarmApi } from './swarm-api.js';
 
 /** An image's name with a tag, in its short form. */
 export function withTag(image: string): string {

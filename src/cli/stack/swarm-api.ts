@@ -3,6 +3,7 @@
  * socket, TCP with TLS as for the docker CLI, or ssh).
  */
 import Docker from 'dockerode';
+import type { RegistryAuth } from '../../agent/registry-credentials.js';
 import { SkepError } from '../../model/errors.js';
 import {
   NAMESPACE_LABEL,
@@ -19,14 +20,6 @@ const TIMEOUT_MS = 60_000;
 
 /** Secrets and configs have the same routes. */
 export type ObjectKind = 'secret' | 'config';
-
-/** Credentials for a registry, as the API takes them in a header. */
-export interface RegistryAuth {
-  readonly username?: string;
-  readonly password?: string;
-  readonly identitytoken?: string;
-  readonly serveraddress?: string;
-}
 
 /** What a registry tells of an image. */
 export interface ImageDescription {

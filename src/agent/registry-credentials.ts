@@ -1,17 +1,25 @@
 /**
- * Credentials of registries from the docker CLI's configuration (`docker login`): kept in
- * `config.json`, or in a helper that it names.
+ * Credentials of registries from the docker CLI's configuration of this machine (`docker login`): kept
+ * in `config.json`, or in a helper that it names, which may make a fresh token each time.
  */
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
-import { SkepError } from '../../model/errors.js';
-import type { RegistryAuth } from './swarm-api.js';
+import { SkepError } from '../model/errors.js';
 
 /** The registry of images without one, under the name credentials are kept. */
 const DOCKER_HUB = 'https://index.docker.io/v1/';
 const HELPER_BYTES_MAX = 1 << 20;
+const HELPER_TIMEOUT_MS = 30_000;
+
+/** Credentials for a registry, as the Docker API takes them in a header. */
+export interface RegistryAuth {
+  readonly username?: string;
+  readonly password?: string;
+  readonly identitytoken?: string;
+  readonly serveraddress?: string;
+}
 
 interface DockerConfig {
   readonly auths?: Readonly<Record<string, { auth?: string; identitytoken?: string }>>;
@@ -36,6 +44,12 @@ export async function registryAuthFor(image: string): Promise<RegistryAuth | und
     serveraddress: registry,
     ...(identitytoken === undefined ? {} : { identitytoken }),
   };
+}
+
+/** The same as the engine's header; empty if there are none. */
+export async function registryAuthHeader(image: string): Promise<string> {
+  const auth = await registryAuthFor(image);
+  return auth === undefined ? '' : Buffer.from(JSON.stringify(auth)).toString('base64url');
 }
 
 /** The registry part of an image's name, as credentials know it. */
@@ -68,6 +82,7 @@ async function askHelper(helper: string, registry: string): Promise<RegistryAuth
   const answer = await new Promise<string>((resolve, reject) => {
     const child = spawn(`docker-credential-${helper}`, ['get'], {
       stdio: ['pipe', 'pipe', 'ignore'],
+      timeout: HELPER_TIMEOUT_MS,
     });
     let output = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -81,7 +96,14 @@ async function askHelper(helper: string, registry: string): Promise<RegistryAuth
     child.stdin.end(registry);
   });
   if (answer === '') return undefined;
-  const { Username, Secret } = JSON.parse(answer) as { Username: string; Secret: string };
+  let parsed: { Username: string; Secret: string };
+  try {
+    parsed = JSON.parse(answer) as { Username: string; Secret: string };
+  } catch {
+    // What it said is not quoted: it may be a secret.
+    throw new SkepError('invalid_argument', `docker-credential-${helper} did not answer in JSON`);
+  }
+  const { Username, Secret } = parsed;
   return Username === '<token>'
     ? { identitytoken: Secret, serveraddress: registry }
     : { username: Username, password: Secret, serveraddress: registry };
