@@ -49,7 +49,10 @@ export async function registryAuthFor(image: string): Promise<RegistryAuth | und
 /** The same as the engine's header; empty if there are none. */
 export async function registryAuthHeader(image: string): Promise<string> {
   const auth = await registryAuthFor(image);
-  return auth === undefined ? '' : Buffer.from(JSON.stringify(auth)).toString('base64url');
+  if (auth === undefined) return '';
+  // With padding: without it an engine takes the header for none.
+  const encoded = Buffer.from(JSON.stringify(auth)).toString('base64');
+  return encoded.replaceAll('+', '-').replaceAll('/', '_');
 }
 
 /** The registry part of an image's name, as credentials know it. */

@@ -379,7 +379,14 @@ export class NodeNetwork implements NodeNetworking {
         state.planned.delete(place);
         touched.add(plan.networkId);
       }
-      if (!state.tasks.delete(taskId) && touched.size === 0) return;
+      if (!state.tasks.delete(taskId) && touched.size === 0) {
+        // Of a task that never came up nothing may be left here: its promise went with the endpoint,
+        // when the engine took that back. It may have been the last on its networks all the same.
+        for (const { info, engineId } of state.networks.values())
+          if (engineId !== undefined && !info.attachable && !state.isInUse(info.id))
+            touched.add(info.id);
+        if (touched.size === 0) return;
+      }
       await state.save();
       this.schedule();
       for (const networkId of touched) await this.sweeper.release(networkId);

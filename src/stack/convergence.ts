@@ -13,12 +13,21 @@ export type Progress =
 /** States in which a task does nothing any more. */
 const ENDED = new Set(['complete', 'shutdown', 'failed', 'rejected', 'remove', 'orphaned']);
 
-/** @param tasks all of the service */
-export function progressOf(service: SwarmService, tasks: readonly SwarmTask[]): Progress {
+/**
+ * @param tasks all of the service
+ * @param isUpdated whether the service was changed just now; else its update status is of an earlier time
+ */
+export function progressOf(
+  service: SwarmService,
+  tasks: readonly SwarmTask[],
+  isUpdated: boolean,
+): Progress {
   const { State: state, Message: message = '' } = service.UpdateStatus ?? {};
-  if (state === 'paused' || state === 'rollback_paused')
+  const isPaused = state === 'paused' || state === 'rollback_paused';
+  if (isPaused && isUpdated)
     return { kind: 'failed', text: message === '' ? 'the update is paused' : message };
-  if (state === 'rollback_completed') return { kind: 'failed', text: `rolled back: ${message}` };
+  if (state === 'rollback_completed' && isUpdated)
+    return { kind: 'failed', text: `rolled back: ${message}` };
   const { Mode: mode } = service.Spec;
   if (mode.ReplicatedJob !== undefined || mode.GlobalJob !== undefined)
     return completionOf(service, tasks);
@@ -41,6 +50,7 @@ export function progressOf(service: SwarmService, tasks: readonly SwarmTask[]): 
   // Tasks that ended well and are not restarted have done what they were for.
   if (up + completed >= wanted && !fresh.some(isUnderWay))
     return { kind: 'done', text: `${completed}/${wanted} completed` };
+  if (isPaused) return { kind: 'failed', text: `${text}, an earlier update is paused` };
   // Nothing is under way: its restart policy has given the service up.
   const isGivenUp = fresh.length >= wanted && !fresh.some(isUnderWay);
   return { kind: isGivenUp && state !== 'completed' ? 'failed' : 'waiting', text };

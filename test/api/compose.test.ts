@@ -172,6 +172,16 @@ void t.test('compose files, key by key', { timeout: 290_000 }, async (t) => {
       ...['stack', 'deploy', '--diff', '-c', file, 'keys'],
     ]);
     t.equal(unchanged.stdout, 'nothing changes\n');
+    // Against a stock swarm too, whose secrets are compared by its own rules.
+    const diff = ['stack', 'deploy', '--diff', '-c', file, 'keys'];
+    const there = await runSkep(sides.stock, diff);
+    t.equal(there.stdout, 'nothing changes\n', there.stderr);
+    await writeFile(path.join(folder, 'secret.txt'), 'other');
+    for (const socket of sockets) {
+      const { stdout } = await runSkep(socket, diff);
+      t.match(stdout, '+ secret keys_key.2, new content of keys_key\n');
+    }
+    await writeFile(path.join(folder, 'secret.txt'), 's');
   });
 
   await t.test('a second deploy with other content, and removal', async (t) => {

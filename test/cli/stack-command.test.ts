@@ -5,7 +5,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { withTag } from '../../src/cli/stack/image-digest.js';
-import { registryAuthFor, registryOf } from '../../src/agent/registry-credentials.js';
+import {
+  registryAuthFor,
+  registryAuthHeader,
+  registryOf,
+} from '../../src/agent/registry-credentials.js';
 import { runSkep } from '../api/support/cli.js';
 
 const FILE = `
@@ -100,5 +104,9 @@ void t.test('names of images and their registries', async (t) => {
   t.strictSame(await registryAuthFor('r.example:5000/a'), {
     ...{ username: 'user', password: 'pa:ss', serveraddress: 'r.example:5000' },
   });
+  const header = await registryAuthHeader('r.example:5000/a');
+  t.equal(header.length % 4, 0, 'padded');
+  t.match(JSON.parse(Buffer.from(header, 'base64url').toString()), { password: 'pa:ss' });
+  t.equal(await registryAuthHeader('other.example/a'), '');
   t.equal(await registryAuthFor('other.example/a'), undefined);
 });

@@ -119,7 +119,7 @@ void t.test('the user guide', async (t) => {
       await create(
         '--name dns-cache --publish published=53,target=53,protocol=udp,mode=host --mode global ' +
           `--mount type=bind,source=${process.execPath},target=/node,readonly ${libraries.join('')}` +
-          '--config dns-cache.mjs dns-cache /node /dns-cache.mjs',
+          '--init --config dns-cache.mjs dns-cache /node /dns-cache.mjs',
       );
       await waitForReplicas(socket, 'dns-cache', 3, WAIT_MS);
       for (const { address } of hosts)
@@ -134,9 +134,9 @@ void t.test('the user guide', async (t) => {
 
     await t.test('labels, constraints, preferences by datacenter and rack', async (t) => {
       await cli('node update --label-add foo --label-add bar=baz h1');
-      const labels = await cli(
-        'node inspect --format {{json.Spec.Labels}} h1'.replace('json.', 'json .'),
-      );
+      const labels = await mustDocker(socket, [
+        ...['node', 'inspect', '--format', '{{json .Spec.Labels}}', 'h1'],
+      ]);
       t.strictSame(JSON.parse(labels), { foo: '', bar: 'baz' });
       for (const [host, datacenter, rack] of [
         ['h1', 'a', 'r1'],
@@ -190,7 +190,14 @@ void t.test('the user guide', async (t) => {
       await waitForReplicas(socket, 'my_web', 4, WAIT_MS);
       await update('--env-add VERSION=2 my_web');
       await waitForUpdate(socket, 'my_web');
-      await update('--rollback --update-delay 0s my_web');
+      const combined = 'service update --detach --rollback --update-delay 0s my_web';
+      const refused = await docker(socket, words(combined));
+      t.match(
+        refused.stderr,
+        'other flags may not be combined with --rollback',
+        "the CLI's own rule",
+      );
+      await cli('service update --detach --rollback my_web');
       await waitFor('the rollback', WAIT_MS, async () =>
         (await updateState(socket, 'my_web')) === 'rollback_completed' ? true : undefined,
       );
@@ -248,8 +255,10 @@ void t.test('the user guide', async (t) => {
       t.equal(await inside(host, 'redis', 'cat', '/my-config'), 'This is a config');
       await update('--config-rm my-config redis');
       await waitForUpdate(socket, 'redis');
-      const now = hosts.find(({ name }) => name === host.name) ?? h1;
-      await t.rejects(inside(now, 'redis', 'cat', '/my-config'));
+      const [later] = await placesOf('redis');
+      const there = hosts.find(({ name }) => name === later) ?? h1;
+      t.equal(await inside(there, 'redis', 'ls', '/var/www/index.html'), '/var/www/index.html');
+      await t.rejects(inside(there, 'redis', 'cat', '/my-config'), /No such file/);
       await remove('redis');
       await expectSyntax(t, socket, hosts);
       await cli('config rm my-config');
@@ -275,7 +284,9 @@ void t.test('the user guide', async (t) => {
       for (const name of ['site.key', 'site.crt']) await store('secret', name, `the ${name}`);
       await store('config', 'site.conf', '/var/www\n');
       await mustDocker(socket, [
-        ...words('service create --detach --no-resolve-image --name nginx --secret site.key'),
+        ...words(
+          'service create --detach --no-resolve-image --init --name nginx --secret site.key',
+        ),
         ...words('--secret site.crt --publish published=3000,target=443'),
         ...words('--config source=site.conf,target=/etc/nginx/conf.d/site.conf,mode=0440'),
         ...['nginx:latest', 'sh', '-c'],
@@ -306,10 +317,10 @@ void t.test('the user guide', async (t) => {
       await store('secret', 'mysql_root_password', 'root');
       const serve =
         'mkdir -p /var/lib/mysql/www/cgi-bin; cp=/var/lib/mysql/www/cgi-bin/login; ' +
-        'printf \'#!/bin/sh\\necho; test "$QUERY_STRING" = "%s" && echo welcome $MYSQL_USER || echo denied\\n\' ' +
+        'printf \'#!/bin/sh\\necho Content-Type: text/plain; echo; test "$QUERY_STRING" = "%s" && echo welcome $MYSQL_USER || echo denied\\n\' ' +
         '"$(cat "$MYSQL_PASSWORD_FILE")" >$cp; busybox chmod 755 $cp; exec httpd -f -p 3306 -h /var/lib/mysql/www';
       await mustDocker(socket, [
-        ...words('service create --detach --no-resolve-image --name mysql --replicas 1'),
+        ...words('service create --detach --no-resolve-image --init --name mysql --replicas 1'),
         ...words('--network mysql_private --constraint node.hostname==h2'),
         ...words('--mount type=volume,source=mydata,destination=/var/lib/mysql'),
         ...words('--secret source=mysql_root_password,target=mysql_root_password'),

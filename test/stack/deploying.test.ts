@@ -97,7 +97,7 @@ void t.test('differences leave out what says nothing', async (t) => {
 
 void t.test('a service is there once its tasks run what it asks for', async (t) => {
   const of = (state: SwarmService, ...tasks: readonly SwarmTask[]) => {
-    const { kind, text } = progressOf(state, tasks);
+    const { kind, text } = progressOf(state, tasks, true);
     return `${kind} ${text}`;
   };
   const up = task(1, 'running', 'running');
@@ -117,6 +117,11 @@ void t.test('a service is there once its tasks run what it asks for', async (t) 
   );
   t.equal(of(service(1), task(1, 'failed', 'shutdown')), 'failed 0/1 running (broken)');
   t.equal(of(service(1), task(1, 'complete', 'shutdown')), 'done 1/1 completed');
+  const earlier = (state: string, ...tasks: readonly SwarmTask[]) =>
+    progressOf(service(1, state), tasks, false).kind;
+  t.equal(earlier('rollback_completed', up), 'done', 'rolled back some time ago');
+  t.equal(earlier('paused', up), 'done');
+  t.equal(earlier('paused', task(1, 'running', 'running', 'old')), 'failed');
   const ended = completionOf(service(1), [task(1, 'complete', 'shutdown')]);
   t.strictSame(ended, { kind: 'done', text: '1/1 completed' });
   t.equal(completionOf(service(1), [up]).kind, 'waiting');

@@ -39,6 +39,8 @@ export class Deployment {
   readonly #ids = new Map<string, string>();
   /** Keys of services whose tasks are replaced. */
   readonly #changed = new Set<string>();
+  /** Names of services that were updated. */
+  readonly #updated = new Set<string>();
   readonly #rollout: Rollout;
 
   constructor(
@@ -72,6 +74,7 @@ export class Deployment {
     await this.#rollout.wait(
       plan.services.map(({ spec }) => spec.Name),
       'running',
+      this.#updated,
     );
     await this.#removeUnused();
   }
@@ -107,8 +110,8 @@ export class Deployment {
         .filter(([other]) => project.services.has(other))
         .filter(([, { condition }]) => (condition === 'service_completed_successfully') === isJob)
         .map(([other]) => namespace.scope(other));
-    await this.#rollout.wait(named(false), 'running');
-    await this.#rollout.wait(named(true), 'completed');
+    await this.#rollout.wait(named(false), 'running', this.#updated);
+    await this.#rollout.wait(named(true), 'completed', this.#updated);
   }
 
   async #deployService({ key, current }: ServicePlan): Promise<void> {
@@ -141,6 +144,7 @@ export class Deployment {
       output.tell(`Service ${spec.Name} is up to date`);
       return;
     }
+    this.#updated.add(spec.Name);
     output.tell(`Updating service ${spec.Name} (id: ${current.ID})`);
     const updated = { ...pinned, TaskTemplate: { ...pinned.TaskTemplate, ForceUpdate: force } };
     await this.#attempt('update service', spec.Name, () =>

@@ -24,9 +24,10 @@ export class Rollout {
 
   /**
    * Returns once all services are there. @param names with the stack's
+   * @param updated those that this deployment has changed
    * @throws SkepError deadline_exceeded; aborted when one is paused, rolled back or given up
    */
-  async wait(names: readonly string[], goal: Goal): Promise<void> {
+  async wait(names: readonly string[], goal: Goal, updated: ReadonlySet<string>): Promise<void> {
     const end = performance.now() + this.timeoutMs;
     let doneSince: number | undefined;
     while (names.length > 0) {
@@ -38,7 +39,9 @@ export class Rollout {
           throw new SkepError('aborted', `service ${name} has been removed`);
         const tasks = await this.api.tasks(service.ID);
         const progress =
-          goal === 'running' ? progressOf(service, tasks) : completionOf(service, tasks);
+          goal === 'running'
+            ? progressOf(service, tasks, updated.has(name))
+            : completionOf(service, tasks);
         this.#report(name, progress);
         if (progress.kind === 'failed')
           throw new SkepError('aborted', `service ${name}: ${progress.text}`);
