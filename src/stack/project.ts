@@ -3,6 +3,7 @@
  * in, everything that services refer to declared, contents of secrets and configs read.
  */
 import { SkepError } from '../model/errors.js';
+import { dependencyOrder } from './dependency-order.js';
 import { parseDotenv, parseRaw, type Variables } from './dotenv.js';
 import type { ComposeFile, FileObject, Network, Volume } from './file-schema.js';
 import type { Lookup } from './interpolation.js';
@@ -60,6 +61,7 @@ export async function makeProject(
     configs: await objectsOf('config', file.configs, lookup, read),
   };
   for (const [name, service] of services) checkService(name, service, project);
+  dependencyOrder(services);
   return project;
 }
 
@@ -146,8 +148,6 @@ async function contentOf(
 
 function checkService(name: string, service: Service, project: Project): void {
   const here = `service ${name}`;
-  if (service.image === undefined || service.image === '')
-    refuse(`invalid image reference for ${here}: no image specified`);
   for (const network of Object.keys(service.networks ?? {}))
     if (network !== 'default' && !project.networks.has(network))
       refuse(`${here}: undefined network "${network}"`);

@@ -31,6 +31,7 @@ export interface ServiceContext {
 export function serviceSpec(key: string, service: Service, context: ServiceContext): ServiceSpec {
   const { namespace } = context;
   const { deploy = {}, image = '' } = service;
+  if (image === '') refuse('no image specified; images are not built here');
   const labels = { ...addressLabels(service.ports ?? []), ...deploy.labels };
   return {
     Name: namespace.scope(key),

@@ -174,7 +174,7 @@ void t.test('what is refused, with its place', async (t) => {
     [service('configs: [nowhere]'), /undefined config "nowhere"/],
     [service('volumes: ["nowhere:/x"]'), /undefined volume "nowhere"/],
     [service('depends_on: [nowhere]'), /depends on undefined service "nowhere"/],
-    ['services: {a: {command: x}}', /no image specified/],
+    ['services: {a: {image: i, depends_on: [a]}}', /dependency cycle detected: a -> a/],
     ['services: [a]', /services: must be a mapping/],
     ['services: {a: {image: i}, a: {image: j}}', /Map keys must be unique/],
     ['a: {b', /compose.yml/],
@@ -224,4 +224,5 @@ void t.test('additions to what the docker CLI makes of a file', async (t) => {
     'skep.publish.81.address': '192.0.2.1',
   });
   await t.rejects(specWith('ports: ["192.0.2.1::81"]'), /needs a published port/);
+  await t.rejects(specWith('user: u', '', 'build: .'), /no image specified/);
 });

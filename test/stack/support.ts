@@ -54,8 +54,8 @@ export async function projectOf(
 }
 
 /** What the swarm is asked for: service `a` of a file with these keys. */
-export async function specWith(keys: string, rest = ''): Promise<ServiceSpec> {
-  const yaml = `services:\n  a:\n    image: i\n    ${keys.replaceAll('\n', '\n    ')}\n${rest}`;
+export async function specWith(keys: string, rest = '', image = 'image: i'): Promise<ServiceSpec> {
+  const yaml = `services:\n  a:\n    ${image}\n    ${keys.replaceAll('\n', '\n    ')}\n${rest}`;
   const project = await projectOf({ 'compose.yml': yaml });
   const none = new Map();
   return serviceSpec('a', project.services.get('a') ?? {}, {
