@@ -70,6 +70,9 @@ export interface ManagerParts {
   readonly secretSource?: SecretSource;
 }
 
+/** How long a backup waits for a leader before it takes what is here. */
+const BACKUP_WAIT_MS = 5_000;
+
 /** A manager from start to stop. */
 export class RunningManager {
   readonly access: ManagerAccess;
@@ -202,7 +205,7 @@ export class RunningManager {
   async knownState(): Promise<KnownState> {
     const { raft } = this.parts.runtime;
     try {
-      await raft.readBarrier();
+      await raft.readBarrier(BACKUP_WAIT_MS);
     } catch (error) {
       const { message } = SkepError.from(error);
       const text = 'without a leader: a backup holds what this manager knows';

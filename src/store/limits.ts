@@ -48,3 +48,6 @@ export const SNAPSHOT_OBJECTS_PER_SLICE = 200;
 
 /** Pause before another attempt to prepare the spare segment on a full disk. */
 export const SPARE_RETRY_MS = 5_000;
+
+/** Ticks between two requests for the same read index: a message of either side may be lost. */
+export const READ_RETRY_TICKS = 5;

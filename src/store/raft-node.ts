@@ -21,6 +21,7 @@ import type {
 import {
   KEPT_ENTRIES,
   PROPOSAL_DEADLINE_MS,
+  READ_RETRY_TICKS,
   SNAPSHOT_INTERVAL_BYTES,
   SNAPSHOT_INTERVAL_ENTRIES,
   SPARE_RETRY_MS,
@@ -39,6 +40,7 @@ import { MemoryStore } from './memory-store.js';
 import { PendingProposals, refusedProposal } from './pending-proposals.js';
 import { lostLeadership, notLeading, type Proposal, type Proposer } from './proposer.js';
 import { PendingReads } from './pending-reads.js';
+import { newRaftId } from './raft-id.js';
 import type { KnownState } from './sole-member.js';
 import { encodeSnapshot } from './store-snapshot.js';
 import type { RaftStorage } from './wal/raft-storage.js';
@@ -101,6 +103,8 @@ export class RaftNode implements Proposer {
   #isStopped = false;
   #tickTimer: Timer | undefined;
   #spaceCheckedMs = 0;
+  #mustAskAgain = false;
+  #ticksToAsk = READ_RETRY_TICKS;
 
   constructor(options: RaftNodeOptions) {
     const { storage, environment } = options;
@@ -126,7 +130,9 @@ export class RaftNode implements Proposer {
     const deadlineMs = options.proposalDeadlineMs ?? PROPOSAL_DEADLINE_MS;
     const times = { deadlineMs, wedgeMs: WEDGE_TIMEOUT_MS };
     this.#proposals = new PendingProposals(environment.clock, times, () => this.#unwedge());
-    this.#reads = new PendingReads(environment.clock, deadlineMs);
+    const ask = (context: string): boolean => this.#raw.readIndex(context);
+    const prefix = `${storage.raftId}-${newRaftId(environment)}`;
+    this.#reads = new PendingReads({ clock: environment.clock, deadlineMs, prefix, ask });
   }
 
   /** Applies what is known to be agreed upon, and begins to take part. To be called once. */
@@ -222,17 +228,15 @@ export class RaftNode implements Proposer {
   }
 
   /**
-   * Resolves when everything that was agreed upon before the call is in the store here. A change of
-   * leadership may swallow the request: ask again after `timeoutMs` (default: as proposals).
-   * @throws SkepError unavailable without a leader; deadline_exceeded.
+   * Resolves when everything that was agreed upon before the call is in the store here; waits
+   * through an election for at most `timeoutMs` (default: as proposals).
+   * @throws SkepError unavailable when the node stops; deadline_exceeded
    */
   async readBarrier(timeoutMs?: number): Promise<void> {
+    if (this.#isStopped) throw lostLeadership();
     const read = this.#reads.add(timeoutMs);
-    if (this.#isStopped || !this.#raw.readIndex(read.context)) {
-      this.#reads.fail(read.context, lostLeadership());
-    }
     this.#pump();
-    await read.done;
+    await read;
   }
 
   /**
@@ -331,10 +335,18 @@ export class RaftNode implements Proposer {
     this.#tickTimer = this.#options.environment.clock.setTimer(intervalMs, () => {
       if (this.#isStopped) return;
       this.#guard(() => this.#raw.tick());
+      this.#askAgainAtTimes();
       this.#checkSpace();
       this.#pump();
       this.#armTick();
     });
+  }
+
+  /** A message to or of the leader may be lost: nothing else would repeat the request. */
+  #askAgainAtTimes(): void {
+    if (--this.#ticksToAsk > 0) return;
+    this.#ticksToAsk = READ_RETRY_TICKS;
+    this.#mustAskAgain = true;
   }
 
   /** While the disk is full, looks now and then whether it still is. */
@@ -352,16 +364,26 @@ export class RaftNode implements Proposer {
     if (this.#isPumping) return;
     this.#isPumping = true;
     this.#guard(() => {
+      this.#maybeAskAgain();
       while (!this.#isStopped && this.#persisting === undefined && this.#raw.hasReady()) {
         this.#handle(this.#raw.ready());
+        this.#maybeAskAgain();
       }
       for (const message of this.#raw.takeMessages()) this.#send(message);
     });
     this.#isPumping = false;
   }
 
+  #maybeAskAgain(): void {
+    if (!this.#mustAskAgain || this.#isStopped) return;
+    this.#mustAskAgain = false;
+    this.#reads.askAgain();
+  }
+
   #handle(ready: Ready): void {
     if (ready.softState !== undefined && ready.softState.role !== 'leader') this.#announce(0);
+    // A change of leadership swallows what the former leader was asked.
+    if (ready.softState !== undefined) this.#mustAskAgain = true;
     for (const message of ready.messages) this.#send(message);
     for (const entry of ready.committedEntries) this.#apply(entry);
     for (const { context, index } of ready.readStates) this.#reads.confirm(context, index);

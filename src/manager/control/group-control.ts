@@ -28,7 +28,7 @@ import { fromRpcError } from '../../rpc/errors.js';
 import type { LeaderLink } from '../../rpc/leader-link.js';
 import type { ManagerPeer } from '../../rpc/types.js';
 import { notLeading, wasNotProposed } from '../../store/proposer.js';
-import { LEADER_POLL_MS, WRITE_WAIT_MS } from '../group/limits.js';
+import { WRITE_WAIT_MS } from '../group/limits.js';
 import { noLeader, type RaftGroup } from '../group/raft-group.js';
 import type { ClusterRotation, Control } from './types.js';
 
@@ -253,7 +253,7 @@ export class GroupControl implements Control {
       } catch (error) {
         if (!wasNotProposed(error)) throw error;
         if (environment.clock.monotonicMs() > untilMs) throw noLeader();
-        await group.pause(LEADER_POLL_MS);
+        await group.nextLook();
       }
     }
   }

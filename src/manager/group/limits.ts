@@ -3,9 +3,6 @@
 /** How long a request waits for a leader (SwarmKit: ten ticks of a second). */
 export const LEADER_WAIT_MS = 10_000;
 
-/** One try of a read barrier: a change of leadership may have swallowed the request. */
-export const BARRIER_TRY_MS = 1_000;
-
 /** Pause between two tries while there is no leader. */
 export const LEADER_POLL_MS = 25;
 

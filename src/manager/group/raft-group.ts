@@ -12,7 +12,6 @@ import type { RaftMember } from '../../store/members.js';
 import { notLeading, wasNotProposed } from '../../store/proposer.js';
 import type { ManagerGroup } from '../control/node-control.js';
 import {
-  BARRIER_TRY_MS,
   CATCH_UP_ENTRIES,
   CATCH_UP_MS,
   CATCH_UP_POLL_MS,
@@ -56,6 +55,9 @@ export class RaftGroup implements ManagerGroup {
   readonly #logger: Logger;
   #changes: Promise<void> = Promise.resolve();
   #isStopped = false;
+  #look: Promise<void> | undefined;
+  /** Ends of the reads that wait. */
+  readonly #waits = new Set<() => void>();
 
   constructor(options: RaftGroupOptions) {
     this.#raft = options.raft;
@@ -67,6 +69,7 @@ export class RaftGroup implements ManagerGroup {
   /** Requests that wait end now. Idempotent. */
   stop(): void {
     this.#isStopped = true;
+    for (const end of [...this.#waits]) end();
   }
 
   isMember(nodeId: string): boolean {
@@ -107,18 +110,18 @@ export class RaftGroup implements ManagerGroup {
    * election. @throws SkepError unknown, with Docker's text, when nobody leads for `timeoutMs`
    */
   async agreed(timeoutMs = LEADER_WAIT_MS): Promise<void> {
-    const { clock } = this.#environment;
-    const untilMs = clock.monotonicMs() + timeoutMs;
-    for (;;) {
-      const leftMs = untilMs - clock.monotonicMs();
-      if (leftMs <= 0 || this.#isStopped) throw noLeader();
-      try {
-        await this.#raft.readBarrier(Math.min(leftMs, BARRIER_TRY_MS));
-        return;
-      } catch {
-        await this.pause(LEADER_POLL_MS);
-      }
-    }
+    if (this.#isStopped) throw noLeader();
+    await new Promise<void>((resolve, reject) => {
+      const end = (): void => {
+        this.#waits.delete(end);
+        reject(noLeader());
+      };
+      this.#waits.add(end);
+      this.#raft.readBarrier(timeoutMs).then(() => {
+        this.#waits.delete(end);
+        resolve();
+      }, end);
+    });
   }
 
   /**
@@ -174,6 +177,14 @@ export class RaftGroup implements ManagerGroup {
     await new Promise<void>((resolve) => {
       this.#environment.clock.setTimer(delayMs, resolve);
     });
+  }
+
+  /** The next look for a leader; all that wait for one share it. */
+  async nextLook(): Promise<void> {
+    this.#look ??= this.pause(LEADER_POLL_MS).then(() => {
+      this.#look = undefined;
+    });
+    await this.#look;
   }
 
   /** Whether a quorum of those that answer would be left without the member (SwarmKit's CanRemoveMember). */

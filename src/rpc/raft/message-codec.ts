@@ -23,7 +23,7 @@ const TYPES = {
   readIndexResponse: Type.READ_INDEX_RESPONSE,
 } as const satisfies Readonly<Record<Message['type'], Type>>;
 
-/** Longest context of a read request: the sender's number in decimal. */
+/** Longest context of a read request: two raft ids and a number in decimal. */
 const CONTEXT_CHARS_MAX = 64;
 
 /** The bytes of a message; of a snapshot without its data. */
