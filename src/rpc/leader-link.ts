@@ -11,12 +11,17 @@ import { grpcTransport } from './manager-connection.js';
 import { managerTls } from './peer.js';
 import type { IdentitySource } from './types.js';
 
+/** A manager that cannot be reached is not dialled again sooner. */
+const REDIAL_PAUSE_MS = 100;
+
 /** See the file's head. */
 export class LeaderLink {
   readonly #identity: IdentitySource;
   readonly #env: Environment;
   readonly #unsubscribe: () => void;
-  #current: { readonly addr: string; readonly session: ClientSession } | undefined;
+  #current:
+    | { readonly addr: string; readonly session: ClientSession; readonly dialledMs: number }
+    | undefined;
 
   constructor(options: { identity: IdentitySource; env: Environment }) {
     this.#identity = options.identity;
@@ -34,9 +39,14 @@ export class LeaderLink {
    */
   async to(addr: string): Promise<Transport> {
     let current = this.#current;
-    if (current?.addr !== addr || current.session.ended.aborted) {
+    const nowMs = this.#env.clock.monotonicMs();
+    // Until it is dialled again, all calls share the failure: a manager may have hundreds of them waiting.
+    const isUsable =
+      current?.addr === addr &&
+      (!current.session.ended.aborted || nowMs - current.dialledMs < REDIAL_PAUSE_MS);
+    if (current === undefined || !isUsable) {
       current?.session.destroy(new ConnectError('another manager leads', Code.Unavailable));
-      current = { addr, session: this.#dial(addr) };
+      current = { addr, session: this.#dial(addr), dialledMs: nowMs };
       this.#current = current;
     }
     try {

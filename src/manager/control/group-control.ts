@@ -245,16 +245,15 @@ export class GroupControl implements Control {
     const { environment, group } = this.#options;
     const untilMs = environment.clock.monotonicMs() + WRITE_WAIT_MS;
     for (;;) {
+      const leader = group.leader();
       try {
-        const leader = group.leader();
         if (leader === 'here') return await local();
-        if (leader === undefined) throw notLeading();
-        return (await this.#remote(operation, leader, untilMs)) as R;
+        if (leader !== undefined) return (await this.#remote(operation, leader, untilMs)) as R;
       } catch (error) {
         if (!wasNotProposed(error)) throw error;
-        if (environment.clock.monotonicMs() > untilMs) throw noLeader();
-        await group.nextLook();
       }
+      if (environment.clock.monotonicMs() > untilMs) throw noLeader();
+      await group.nextLook();
     }
   }
 
