@@ -220,13 +220,18 @@ static __always_inline __u16 file_reply(struct skep_flow *flow, struct skep_conn
   return 0;
 }
 
-/* True if the reply entry answers the flow this packet belongs to: same front, same client port. */
-static __always_inline int answers(struct skep_connection *reply, struct packet *packet)
+/* True if the reply entry under `back` answers the flow this packet belongs to: same front, same client
+ * port. An entry without a client's end of its own answers the client at the tuple's. */
+static __always_inline int answers(struct skep_connection *reply, struct packet *packet,
+                                   struct skep_flow *back)
 {
-  return same_address(&reply->address, &packet->destination) &&
-         reply->port_be == packet->destination_port_be &&
-         (!reply->other_port_be || (same_address(&reply->other_address, &packet->source) &&
-                                    reply->other_port_be == packet->source_port_be));
+  if (!same_address(&reply->address, &packet->destination) ||
+      reply->port_be != packet->destination_port_be)
+    return 0;
+  if (!reply->other_port_be)
+    return back->destination_port_be == packet->source_port_be;
+  return same_address(&reply->other_address, &packet->source) &&
+         reply->other_port_be == packet->source_port_be;
 }
 
 /* What track_reply found. */
@@ -261,7 +266,7 @@ static __always_inline enum reply_entry track_reply(struct skep_connection *conn
     reply = find_flow(back);
   if (!reply)
     return REPLY_MISSING;
-  if (!answers(reply, packet))
+  if (!answers(reply, packet, back))
     return REPLY_TAKEN;
   if (matters)
     track(reply, packet, SKEP_END_CLIENT);

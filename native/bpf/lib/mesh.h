@@ -70,7 +70,7 @@ static __always_inline int admit(struct packet *packet, struct skep_endpoint_key
   if (moved && moved->backend_be == backend->address_be) {
     back->destination_port_be = moved->other_port_be;
     struct skep_connection *other = find_client_flow(back, packet, &settled);
-    if (other && leads_back(other, tunnel) && answers(other, packet)) {
+    if (other && leads_back(other, tunnel) && answers(other, packet, back)) {
       *port_be = moved->other_port_be;
       track(moved, packet, SKEP_END_CLIENT);
       track(other, packet, SKEP_END_CLIENT);

@@ -16,6 +16,7 @@ import {
 } from './cluster.js';
 import { ipv4Frame, TCP, tunnelFrame, UDP } from './packets.js';
 import { type Actor, type NodeOptions, World, type WorldNode } from './world.js';
+import { age, type Entry, rowsOf } from './flow-rows.js';
 
 // Far above what it takes: the machine may be busy with other things.
 t.setTimeout(300_000);
@@ -27,35 +28,6 @@ const DAYS_S = 4 * 86_400;
 const MINUTES_S = 20 * 60;
 /** SKEP_FLOW_REPLY. */
 const REPLY_KIND = 2;
-
-interface Entry {
-  readonly key: readonly string[];
-  readonly value: readonly string[];
-}
-
-/** Rows of a pinned map as bytes in hexadecimal. */
-function rowsOf(node: WorldNode, map: string): readonly Entry[] {
-  const path = `${node.directory}/skep/maps/${map}`;
-  return JSON.parse(node.run('bpftool', '-j', 'map', 'dump', 'pinned', path)) as Entry[];
-}
-
-/** Makes all flows of a node older: their last packet was so many seconds earlier. */
-function age(node: WorldNode, seconds: number): number {
-  let aged = 0;
-  for (const map of ['sw_connection', 'sw_opening']) {
-    const path = `${node.directory}/skep/maps/${map}`;
-    for (const { key, value } of rowsOf(node, map)) {
-      const bytes = Buffer.from(value.map((byte) => Number.parseInt(byte, 16)));
-      bytes.writeUInt32LE((bytes.readUInt32LE(0) - seconds) >>> 0, 0);
-      const hex = (of: Iterable<number>) => [...of].map((byte) => byte.toString(16));
-      const keyBytes = key.map((byte) => Number.parseInt(byte, 16));
-      const update = ['map', 'update', 'pinned', path, 'key', 'hex', ...hex(keyBytes)];
-      node.run('bpftool', ...update, 'value', 'hex', ...hex(bytes));
-      aged += 1;
-    }
-  }
-  return aged;
-}
 
 /** Removes rows of a map; those that have gone by themselves meanwhile are no error. */
 function removeRows(node: WorldNode, map: string, wanted: (entry: Entry) => boolean): number {

@@ -12,6 +12,8 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { CLIENT_ADDRESS, INGRESS, OVERLAY, startCluster, TARGET_PORT } from './cluster.js';
 import { type Actor, inside, type NodeOptions, World } from './world.js';
+import { age } from './flow-rows.js';
+import type { ConnectionRow } from '../../../src/native/datapath-types.js';
 
 const ECHO_PORT = 8100;
 const FAREWELL_PORT = 8101;
@@ -67,6 +69,10 @@ async function startSlowTask(actor: Actor): Promise<(() => Promise<void>) | unde
   }
 }
 
+function isReply({ kind, destination }: ConnectionRow): boolean {
+  return kind === 'reply' && destination === CLIENT_ADDRESS;
+}
+
 const VARIANTS: readonly [string, NodeOptions][] = [
   ['tcx, directly', {}],
   ['clsact, tunnel device', { forceClsact: true, forceTunnelDevice: true }],
@@ -100,6 +106,23 @@ for (const [variant, options] of VARIANTS)
     const borrowed = async (): Promise<number> =>
       (await b.counters())['service-port-borrowed'] ?? 0;
     const both = (port: number) => [b, a].map((node) => ({ host: node.address, port }));
+
+    await t.test('a lent port that its owner has used since', async (t) => {
+      const localPort = 44_000;
+      const atTask = async () => {
+        const rows = (await b.datapath('connections', 10_000)) as readonly ConnectionRow[];
+        return new Set(rows.filter(isReply).map(({ destinationPort }) => destinationPort));
+      };
+      const before = await atTask();
+      await client.call('visitInTurn', both(ECHO_PORT), localPort, 1, 1, 'reset');
+      const lent = [...(await atTask())].find((port) => port !== localPort && !before.has(port));
+      t.ok(lent !== undefined, 'the second connection has another port');
+      // Long enough ago that both tuples may be given away.
+      t.ok(age(b, 20) > 0);
+      const targets = [{ host: a.address, port: ECHO_PORT }];
+      await client.call('visitInTurn', targets, lent, 1, 1, 'reset');
+      await client.call('visitInTurn', targets, localPort, 1, 1, 'reset');
+    });
 
     for (const { ending, port, firstPort, rounds } of [
       { ending: 'reset', port: ECHO_PORT, firstPort: 40_000, rounds: 3 },
