@@ -144,9 +144,11 @@ async function testLostEntries(t: Test, cluster: Cluster): Promise<void> {
   await t.test('all entries of both nodes lost, three times', async (t) => {
     for (let round = 0; round < 3; round += 1) {
       for (const node of [a, b]) {
-        const removed = removeRows(node, 'sw_connection', () => true);
-        removeRows(node, 'sw_opening', () => true);
-        t.ok(removed > 0);
+        // Until the client's kernel has acknowledged the echo a flow may still be among the opening ones.
+        const removed = ['sw_connection', 'sw_opening'].map((map) =>
+          removeRows(node, map, () => true),
+        );
+        t.ok(Math.max(...removed) > 0);
       }
       for (const actor of quiet) await t.resolves(actor.call('askQuiet'), 'the same backend again');
     }
