@@ -68,10 +68,13 @@ function landing(task: number, targetPort = TARGET_PORT) {
 const put = async (node: WorldNode, ...rows: readonly object[]) =>
   await node.datapath('putServices', rows);
 
+/** Far more than it takes where each connection may come to either of two. */
+const TRIES_MAX = 64;
+
 /** Connects until the server is `wanted`. */
 async function streamTo(cluster: Cluster, wanted: string): Promise<void> {
   const target = { host: cluster.a.address, port: PUBLISHED_PORT };
-  for (let i = 0; i < 8; i++) {
+  for (let i = 0; i < TRIES_MAX; i++) {
     const seen = (await cluster.client.call('startStream', target)) as { name: string };
     if (seen.name === wanted) return;
     await cluster.client.call('stopStream');
