@@ -7,6 +7,7 @@
 import { isIP, isIPv4 } from 'node:net';
 import { SkepError } from '../model/errors.js';
 import { tunnelAddressOf } from '../network/addresses.js';
+import { GOSSIP_PORT } from '../network/limits.js';
 
 /** Port of managers when none is given. */
 export const MANAGER_PORT_DEFAULT = 2377;
@@ -134,6 +135,8 @@ export function resolveDataPathPort(value: number): number {
       'unknown',
       `Datapath port number is not in valid range (1024-49151) : ${value}`,
     );
+  if (value === GOSSIP_PORT)
+    throw new SkepError('unknown', `Datapath port number ${value} is used by the swarm itself`);
   return value;
 }
 

@@ -97,11 +97,9 @@ export function makeNetwork(
 /** The interfaces that carry the data path address and the advertised one. */
 function underlayInterfaces(context: NodeContext, recorded: NodeState): readonly string[] {
   const wanted = new Set([recorded.DataPathAddr, recorded.LocalAddr]);
-  const names = context.netlink
-    .addresses()
-    .filter(({ address }) => wanted.has(address))
-    .map(({ interfaceName }) => interfaceName);
-  if (names.length === 0)
+  const found = context.netlink.addresses().filter(({ address }) => wanted.has(address));
+  const names = found.map(({ interfaceName }) => interfaceName);
+  if (!found.some(({ address }) => address === recorded.DataPathAddr))
     throw new SkepError(
       'failed_precondition',
       `no interface of this host has the data path address ${recorded.DataPathAddr}: give one with --data-path-addr`,

@@ -73,6 +73,7 @@ void t.test('data path address and port', async (t) => {
   });
   t.equal(resolveDataPathPort(0), 4789);
   t.equal(resolveDataPathPort(7789), 7789);
+  t.throws(() => resolveDataPathPort(7946), { message: /used by the swarm itself/ });
   t.throws(() => resolveDataPathPort(1023), {
     code: 'unknown',
     message: 'Datapath port number is not in valid range (1024-49151) : 1023',

@@ -96,7 +96,11 @@ export function allocateService(
   const kept = { ...service, endpoint: keptEndpoint(service, networks) };
   resources.observeService(kept);
   try {
-    const ports = (spec?.ports ?? []).map((port) => allocatePort(resources, kept, port));
+    const present = indexPorts(kept.endpoint?.ports ?? []);
+    const rules = publishRules(kept.spec?.annotations?.labels);
+    const ports = (spec?.ports ?? []).map(
+      (port) => findPresent(present, port) ?? allocatePort(resources, kept.id, port, rules),
+    );
     const virtualIps = networks.map((network) => allocateVirtualIp(resources, kept, network));
     const endpoint = create(EndpointSchema, { ports: [...ports], virtualIps: [...virtualIps] });
     if (spec !== undefined) endpoint.spec = spec;
@@ -112,11 +116,15 @@ export function allocateService(
 /** What of the present endpoint the spec still asks for. */
 function keptEndpoint(service: Service, networks: readonly Network[]) {
   const old = service.endpoint;
-  const left = [...(old?.ports ?? [])];
+  const left = indexPorts(old?.ports ?? []);
   const ports: PortConfig[] = [];
   for (const wanted of service.spec?.endpoint?.ports ?? []) {
-    const index = left.findIndex((port) => answers(port, wanted));
-    if (index >= 0) ports.push(...left.splice(index, 1));
+    const index = left.get(wishOf(wanted));
+    const number = wanted.publishedPort === 0 ? index?.keys().next().value : wanted.publishedPort;
+    const port = number === undefined ? undefined : index?.get(number);
+    if (port === undefined) continue;
+    index?.delete(port.publishedPort);
+    ports.push(port);
   }
   const virtualIps = (old?.virtualIps ?? []).filter(({ networkId, addr }) =>
     networks.some(({ id }) => id === networkId && addr !== ''),
@@ -124,26 +132,41 @@ function keptEndpoint(service: Service, networks: readonly Network[]) {
   return create(EndpointSchema, { ports, virtualIps });
 }
 
-/** Whether an allocated port is the one `wanted` asks for; an unnumbered wish is met by any. */
-function answers(port: PortConfig, wanted: PortConfig): boolean {
-  return (
-    port.name === wanted.name &&
-    port.protocol === wanted.protocol &&
-    port.targetPort === wanted.targetPort &&
-    port.publishMode === wanted.publishMode &&
-    (wanted.publishedPort === 0 || wanted.publishedPort === port.publishedPort)
-  );
+/** Ports by what asks for them, then by published number: services have tens of thousands of them. */
+type PortIndex = ReadonlyMap<string, Map<number, PortConfig>>;
+
+function indexPorts(ports: readonly PortConfig[]): PortIndex {
+  const index = new Map<string, Map<number, PortConfig>>();
+  for (const port of ports) {
+    const wish = wishOf(port);
+    const numbers = index.get(wish) ?? new Map<number, PortConfig>();
+    index.set(wish, numbers.set(port.publishedPort, port));
+  }
+  return index;
 }
 
-function allocatePort(resources: Resources, kept: Service, wanted: PortConfig): PortConfig {
+/** All of a port but its number: an unnumbered wish is met by any. */
+function wishOf({ name, protocol, targetPort, publishMode }: PortConfig): string {
+  return `${protocol} ${publishMode} ${targetPort} ${name}`;
+}
+
+/** The allocated port that is what `wanted` asks for. */
+function findPresent(present: PortIndex, wanted: PortConfig): PortConfig | undefined {
   if (!isIngressPort(wanted)) return wanted;
-  const present = kept.endpoint?.ports.find(
-    (port) => answers(port, wanted) && port.publishedPort !== 0,
-  );
-  if (present !== undefined) return present;
+  const numbers = present.get(wishOf(wanted));
+  if (wanted.publishedPort !== 0) return numbers?.get(wanted.publishedPort);
+  return [...(numbers?.values() ?? [])].find(({ publishedPort }) => publishedPort !== 0);
+}
+
+function allocatePort(
+  resources: Resources,
+  serviceId: string,
+  wanted: PortConfig,
+  rules: ReturnType<typeof publishRules>,
+): PortConfig {
   const { protocol, publishedPort } = wanted;
-  const scope = publishRules(kept.spec?.annotations?.labels).get(publishedPort)?.scope;
-  const number = resources.allocatePort(protocol, publishedPort, `service/${kept.id}`, scope);
+  const scope = rules.get(publishedPort)?.scope;
+  const number = resources.allocatePort(protocol, publishedPort, `service/${serviceId}`, scope);
   if (number === undefined) {
     const text =
       publishedPort === 0

@@ -20,6 +20,9 @@ import { portKey } from './port-conflicts.js';
 import { checkReferences } from './references.js';
 import { checkTaskSpec, isNegative } from './task-validation.js';
 
+/** Each port is an object of its own in every copy of the service: more would hold a manager up for seconds. */
+const SERVICE_PORTS_MAX = 16_384;
+
 const INT64_MAX = 2n ** 63n - 1n;
 
 /** Everything that can be said of a spec alone. @throws SkepError */
@@ -113,6 +116,9 @@ function checkEndpoint(endpoint: EndpointSpec | undefined): void {
   const ingress = endpoint.ports.some((port) => port.publishMode === PublishMode.INGRESS);
   if (endpoint.mode === ResolutionMode.DNSRR && ingress) {
     throw invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
+  }
+  if (endpoint.ports.length > SERVICE_PORTS_MAX) {
+    throw invalid(`EndpointSpec: more than ${SERVICE_PORTS_MAX} published ports`);
   }
   const published = new Set<string>();
   for (const port of endpoint.ports) {
