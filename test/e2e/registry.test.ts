@@ -190,7 +190,12 @@ void t.test('a private registry', async (t) => {
       chmodSync(helper, 0o755);
       await create('nobody', 'own', '--no-resolve-image', '--mode', 'global', `${REGISTRY}/web:1`);
       await waitForReplicas(socket, 'own', 2, WAIT_MS);
-      t.pass('it runs everywhere');
+      for (const { dockerSocket } of hosts)
+        t.not(
+          await mustDocker(dockerSocket, ['images', '-q', `${REGISTRY}/web`]),
+          '',
+          'pulled again',
+        );
     });
   } finally {
     registry?.kill();

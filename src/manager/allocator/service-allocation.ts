@@ -150,7 +150,7 @@ function wishOf({ name, protocol, targetPort, publishMode }: PortConfig): string
   return `${protocol} ${publishMode} ${targetPort} ${name}`;
 }
 
-/** The allocated port that is what `wanted` asks for. */
+/** The allocated port that is what `wanted` asks for; a host-mode one is allocated with its task. */
 function findPresent(present: PortIndex, wanted: PortConfig): PortConfig | undefined {
   if (!isIngressPort(wanted)) return wanted;
   const numbers = present.get(wishOf(wanted));

@@ -233,7 +233,7 @@ export class Dispatcher {
         const { secret, task } = wanted;
         try {
           if (secretSource === undefined || secret.spec === undefined)
-            throw new SkepError('unimplemented', 'no secret drivers here');
+            throw new SkepError('failed_precondition', 'this manager asks no plugins for secrets');
           const { data, isForTaskOnly } = await secretSource.fetch(secret.spec, task);
           set.provide(wanted, data, isForTaskOnly);
         } catch (error) {
