@@ -68,6 +68,7 @@ program
     const hosts = await up(count, {
       ...(noSkep === undefined ? {} : { noSkep }),
       liveRestore: options.liveRestore,
+      stays: true,
       report: (line) => console.log(line),
     });
     for (const host of hosts)

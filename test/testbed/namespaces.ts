@@ -53,9 +53,13 @@ export async function namespaceNames(): Promise<readonly string[]> {
   return lines.map((line) => line.split(' ')[0] ?? '').filter(Boolean);
 }
 
-/** Deletes a network namespace if it exists; links into it go with it. */
+/** Deletes a network namespace if it exists, with the processes in it; links into it go with it. */
 export async function deleteNamespace(name: string): Promise<void> {
-  if ((await namespaceNames()).includes(name)) await must('ip', ['netns', 'delete', name]);
+  if (!(await namespaceNames()).includes(name)) return;
+  // A holder whose starter was killed before it wrote its id down.
+  for (const pid of (await must('ip', ['netns', 'pids', name])).split('\n').filter(Boolean))
+    await run('kill', ['-9', pid]);
+  await must('ip', ['netns', 'delete', name]);
 }
 
 async function ipIn(namespace: string, command: string): Promise<void> {

@@ -16,9 +16,17 @@ export interface HostState {
   readonly liveRestore: boolean;
 }
 
+/** A process, told from a later one of its id by its start. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  readonly startTicks: string;
+}
+
 /** The testbed as started. */
 export interface TestbedState {
   readonly hosts: readonly HostState[];
+  /** Who brings it up, or uses it and takes it down; undefined once it was left up on purpose. */
+  readonly owner?: ProcessIdentity;
   /** net.ipv4.ip_forward of the initial namespace before `up`, where `up` changed it. */
   readonly ipForwardBefore?: string;
 }

@@ -27,7 +27,14 @@ import {
   startHolder,
 } from './namespaces.js';
 import { skepdPid, startSkepd } from './skepd.js';
-import { type HostState, type TestbedState, readState, removeState, writeState } from './state.js';
+import {
+  type HostState,
+  type ProcessIdentity,
+  type TestbedState,
+  readState,
+  removeState,
+  writeState,
+} from './state.js';
 
 const ENGINE_START_TIMEOUT_MS = 60_000;
 const SKEPD_START_TIMEOUT_MS = 30_000;
@@ -38,6 +45,8 @@ export interface UpOptions {
   /** Hosts without skepd: all, or these names. */
   readonly noSkep?: 'all' | readonly string[];
   readonly liveRestore?: boolean;
+  /** It outlives this process; otherwise the next `up` removes it once this process has ended. */
+  readonly stays?: boolean;
   /** Progress, a line each. */
   readonly report?: (line: string) => void;
 }
@@ -51,11 +60,14 @@ export interface Host extends HostLayout {
 export async function up(count: number, options: UpOptions = {}): Promise<readonly Host[]> {
   if (!Number.isInteger(count) || count < 1 || count > HOSTS_MAX)
     throw new Error(`testbed: the number of hosts must be 1 to ${HOSTS_MAX}`);
-  if (readState() !== undefined)
-    throw new Error('testbed: already up (or left over from a crash): run `down` first');
+  const former = readState();
+  if (former !== undefined && !isAbandoned(former))
+    throw new Error('testbed: already up: run `down` first');
+  await down();
   const numbers = Array.from({ length: count }, (_, index) => index + 1);
   await requireFreeNames(numbers);
   let state: TestbedState = {
+    owner: thisProcess(),
     hosts: numbers.map((number) => ({
       number,
       skep: hasSkep(hostLayout(number).name, options.noSkep),
@@ -81,11 +93,33 @@ export async function up(count: number, options: UpOptions = {}): Promise<readon
     for (const host of state.hosts) await importImages(hostLayout(host.number).dockerSocket);
     const hosts = requireHosts(state);
     await startAllSkepd(state, hosts, options);
+    if (options.stays === true) disown(state);
     return hosts;
   } catch (error) {
     await down();
     throw error;
   }
+}
+
+function thisProcess(): ProcessIdentity {
+  const startTicks = processStartTicks(process.pid);
+  if (startTicks === undefined) throw new Error('testbed: /proc does not show this process');
+  return { pid: process.pid, startTicks };
+}
+
+function disown(state: TestbedState): void {
+  const { owner: _, ...rest } = state;
+  writeState(rest);
+}
+
+/** Its owner was killed before it could take it down, or the machine was started again. */
+function isAbandoned(state: TestbedState): boolean {
+  if (state.owner !== undefined) return !isRunning(state.owner.pid, state.owner.startTicks);
+  return !state.hosts.some((host) => isRunning(host.holderPid, host.holderStartTicks));
+}
+
+function isRunning(pid: number | undefined, startTicks: string | undefined): boolean {
+  return pid !== undefined && startTicks !== undefined && processStartTicks(pid) === startTicks;
 }
 
 /** What has these names already is not ours: neither to use nor, if `up` fails, to remove. */
