@@ -55,7 +55,12 @@ export function engineBoundPorts(task: Task): readonly PortConfig[] {
 
 /** All ports published in host mode. */
 export function hostPorts(task: Task): readonly PortConfig[] {
-  return (task.endpoint?.ports ?? []).filter((port) => port.publishMode === PublishMode.HOST);
+  return (task.endpoint?.ports ?? []).filter(isHostPort);
+}
+
+/** Whether the port is published in host mode. */
+export function isHostPort({ publishMode }: PortConfig): boolean {
+  return publishMode === PublishMode.HOST;
 }
 
 /** `80/tcp` of a port. */

@@ -33,6 +33,7 @@ import {
   engineBoundPorts,
   enginePort,
   hostPorts,
+  isHostPort,
   predefinedNetwork,
 } from './container-config.js';
 import { containerLogs } from './container-logs.js';
@@ -46,6 +47,7 @@ import type {
   RuntimeFacts,
   TaskController,
 } from './executor.js';
+import { HostPortNumbers, wantsNumber } from './host-port-numbers.js';
 import type { ImagePuller } from './image-puller.js';
 import { checkMount } from './mounts.js';
 import { taskName } from '../model/naming.js';
@@ -65,6 +67,7 @@ export interface ControllerContext {
   readonly nodeFacts: () => Promise<NodeFacts>;
   /** Of ports of this host: those that a process has. */
   readonly heldPorts: (runs: readonly PortRun[]) => readonly HeldPort[];
+  readonly portNumbers: HostPortNumbers;
   readonly operations: Gate;
   readonly stops: Gate;
   readonly logger: Logger;
@@ -79,6 +82,8 @@ export class DockerController implements TaskController {
   /** What the network was told last, to see whether it changed. */
   private published = '';
   private drained = false;
+  /** The task's ports, with the numbers that this node gave those without one. */
+  private ports: readonly PortConfig[];
   /** No process before this one can have made a container for the task. */
   private untouched: boolean;
   /** This process made the container and has not tried to start it: there is nothing to look at. */
@@ -90,6 +95,8 @@ export class DockerController implements TaskController {
     private readonly dependencies: Dependencies,
   ) {
     this.untouched = (task.status?.state ?? TaskState.NEW) <= TaskState.ASSIGNED;
+    this.ports = task.status?.portStatus?.ports ?? [];
+    context.portNumbers.adopt(task.id, this.ports);
   }
 
   facts(): RuntimeFacts | undefined {
@@ -175,8 +182,8 @@ export class DockerController implements TaskController {
     if (engineBoundPorts(this.task).length > 0) return;
     const rules = publishRules(this.task.serviceAnnotations?.labels);
     const runs = hostPorts(this.task).flatMap((port): PortRun[] => {
-      if (port.protocol === Protocol.SCTP || rules.get(port.publishedPort)?.scope !== undefined)
-        return [];
+      const isScoped = rules.get(port.publishedPort)?.scope !== undefined;
+      if (port.protocol === Protocol.SCTP || wantsNumber(port) || isScoped) return [];
       const protocol = port.protocol === Protocol.UDP ? 'udp' : 'tcp';
       return [{ protocol, port: port.publishedPort, count: 1 }];
     });
@@ -265,7 +272,8 @@ export class DockerController implements TaskController {
 
   /** Tells the network what of the task's publication changed since it was told last. */
   private async republish(): Promise<void> {
-    const publication = publicationOf(this.task);
+    if (!this.active) return;
+    const publication = await this.publication();
     const text = publicationText(publication);
     if (!this.active || text === this.published) return;
     const before = this.published;
@@ -347,7 +355,7 @@ export class DockerController implements TaskController {
   private async enterNetwork(state: ContainerState): Promise<void> {
     if (this.active || this.attachments().length === 0) return;
     this.networked = true;
-    const endpoint = this.endpoint(state);
+    const endpoint = this.endpoint(state, await this.publication());
     await this.context.network.activate(endpoint);
     this.active = true;
     this.drained = false;
@@ -365,12 +373,21 @@ export class DockerController implements TaskController {
   private async leaveNetwork(): Promise<void> {
     if (!this.networked && this.attachments().length === 0) return;
     await this.context.network.deactivate(this.task.id);
+    this.context.portNumbers.release(this.task.id);
     this.networked = false;
     this.networking = undefined;
     this.active = false;
   }
 
-  private endpoint(state: ContainerState): TaskEndpoint {
+  private async publication(): Promise<TaskPublication> {
+    const { task, ports } = this;
+    const { portNumbers } = this.context;
+    const wanted = task.endpoint?.ports ?? [];
+    this.ports = await portNumbers.number(task.id, wanted, ports);
+    return publicationOf(task, this.ports);
+  }
+
+  private endpoint(state: ContainerState, publication: TaskPublication): TaskEndpoint {
     const { task } = this;
     return {
       taskId: task.id,
@@ -380,13 +397,16 @@ export class DockerController implements TaskController {
       serviceId: task.serviceId,
       serviceName: task.serviceAnnotations?.name ?? '',
       attachments: this.attachments(),
-      ...publicationOf(task),
+      ...publication,
     };
   }
 
   private boundPorts(state: ContainerState): readonly PortConfig[] {
     if (!state.running) return [];
-    if (engineBoundPorts(this.task).length === 0) return hostPorts(this.task);
+    if (engineBoundPorts(this.task).length === 0) {
+      const ports = this.ports.length > 0 ? this.ports : (this.task.endpoint?.ports ?? []);
+      return ports.filter((port) => isHostPort(port) && !wantsNumber(port));
+    }
     return engineBoundPorts(this.task).flatMap((port) => {
       const [bound] = state.ports[enginePort(port)] ?? [];
       if (bound === undefined) return [];
@@ -432,13 +452,13 @@ function required(state: ContainerState | undefined): ContainerState {
   return state;
 }
 
-function publicationOf(task: Task): TaskPublication {
+function publicationOf(task: Task, ports: readonly PortConfig[]): TaskPublication {
   return {
     virtualIps: (task.endpoint?.virtualIps ?? []).map((virtual) => ({
       networkId: virtual.networkId,
       address: virtual.addr,
     })),
-    ports: task.endpoint?.ports ?? [],
+    ports,
     rules: publishRules(task.serviceAnnotations?.labels),
     policy: balancePolicy(task.serviceAnnotations?.labels),
     returnPath: returnPath(task.serviceAnnotations?.labels),

@@ -17,6 +17,7 @@ import { AttachmentController } from './attachment-controller.js';
 import { type ControllerContext, DockerController } from './docker-controller.js';
 import { EngineClient } from './engine-client.js';
 import { EngineWatch } from './engine-watch.js';
+import { HostPortNumbers } from './host-port-numbers.js';
 import type {
   Dependencies,
   Executor,
@@ -75,6 +76,7 @@ export class DockerExecutor implements Executor {
       sockets: options.sockets,
       nodeFacts: () => this.nodeFacts(),
       heldPorts,
+      portNumbers: new HostPortNumbers(),
       operations: new Gate(ENGINE_OPERATIONS_MAX),
       stops: new Gate(ENGINE_STOPS_MAX),
       logger,

@@ -1,21 +1,27 @@
 /**
  * Which addresses a node listens on and tells others, from what the user wrote and what the host
  * has (rules and texts: moby daemon/cluster/listen_addr.go). Managers and gossip are reached
- * over IPv4 only: an address of the other family is refused with the text Docker has for unusable
- * ones. The data path may be either.
+ * over IPv4 only; the data path may be either.
  */
 import { isIP, isIPv4 } from 'node:net';
 import { SkepError } from '../model/errors.js';
-import { tunnelAddressOf } from '../network/addresses.js';
-import { GOSSIP_PORT } from '../network/limits.js';
-
-/** Port of managers when none is given. */
-export const MANAGER_PORT_DEFAULT = 2377;
+import { MANAGER_PORT_DEFAULT } from '../model/swarm-ports.js';
 
 /** One address of one interface of this host. */
 export interface SystemAddress {
   readonly interfaceName: string;
   readonly address: string;
+}
+
+/** Interfaces that Docker leaves out when it looks for the host's address, and ours. */
+const OWN_INTERFACES = /^(lo|docker|br-|veth|sw-|cni|flannel)/;
+
+/** The host's own IPv4 addresses among all it has: without loopback, and what we and the engine made. */
+export function systemAddresses(all: readonly SystemAddress[]): readonly SystemAddress[] {
+  return all.filter(
+    ({ interfaceName, address }) =>
+      isIPv4(address) && !OWN_INTERFACES.test(interfaceName) && !address.startsWith('127.'),
+  );
 }
 
 /** A listen or advertise address, taken apart. */
@@ -28,8 +34,6 @@ const LISTEN_TEXT =
   'listen address must be an IP address or network interface (with optional port number)';
 const ADVERTISE_TEXT =
   'advertise address must be a non-zero IP address or network interface (with optional port number)';
-const DATA_PATH_TEXT =
-  'data path address must be a non-zero IP address or network interface (without a port number)';
 
 /** `host[:port]` with brackets around IPv6 hosts; undefined if it is neither. */
 export function splitHostPort(value: string, defaultPort: number): HostPort | undefined {
@@ -44,14 +48,21 @@ function invalid(message: string): SkepError {
   return new SkepError('invalid_argument', message);
 }
 
-/** The IPv4 address of an interface. @throws SkepError invalid_argument */
-function interfaceAddress(name: string, system: readonly SystemAddress[]): string | undefined {
-  const own = system.filter((entry) => entry.interfaceName === name);
+/**
+ * The only address of an interface, of those in `among`; `family` is for the text.
+ * @throws SkepError invalid_argument where there are several
+ */
+export function interfaceAddress(
+  name: string,
+  among: readonly SystemAddress[],
+  family: 'IPv4' | 'IPv6' = 'IPv4',
+): string | undefined {
+  const own = among.filter((entry) => entry.interfaceName === name);
   const [first, second] = own;
   if (first === undefined) return undefined;
   if (second !== undefined)
     throw invalid(
-      `interface ${name} has more than one IPv4 address (${first.address} and ${second.address})`,
+      `interface ${name} has more than one ${family} address (${first.address} and ${second.address})`,
     );
   return first.address;
 }
@@ -82,6 +93,10 @@ export function resolveAdvertiseAddress(
       if (parts.host === '0.0.0.0') throw invalid(ADVERTISE_TEXT);
       return parts;
     }
+    if (isIP(parts.host) === 6)
+      throw invalid(
+        `advertise address ${parts.host}: managers and gossip are reached over IPv4; tunnels may use IPv6 (--data-path-addr)`,
+      );
     const address = interfaceAddress(parts.host, system);
     if (address === undefined) throw invalid(ADVERTISE_TEXT);
     return { host: address, port: parts.port };
@@ -106,38 +121,6 @@ export function onlySystemAddress(system: readonly SystemAddress[]): string {
       `different interfaces (${first.address} on ${first.interfaceName} and ${second.address} on ` +
       `${second.interfaceName}) - specify one with --advertise-addr`,
   );
-}
-
-/** Resolves `--data-path-addr`: an address or interface, else the advertised address. */
-export function resolveDataPathAddress(
-  value: string,
-  advertise: HostPort,
-  system: readonly SystemAddress[],
-): string {
-  if (value === '') return advertise.host;
-  if (value === '0.0.0.0') throw invalid(DATA_PATH_TEXT);
-  if (isIPv4(value)) return value;
-  if (isIP(value) === 6) {
-    const tunnel = tunnelAddressOf(value);
-    if (tunnel === undefined) throw invalid(DATA_PATH_TEXT);
-    return tunnel;
-  }
-  const address = interfaceAddress(value, system);
-  if (address === undefined) throw invalid(DATA_PATH_TEXT);
-  return address;
-}
-
-/** Resolves `--data-path-port`. Docker answers a bad one with 500, hence the code. */
-export function resolveDataPathPort(value: number): number {
-  if (value === 0) return 4789;
-  if (!Number.isInteger(value) || value < 1024 || value > 49_151)
-    throw new SkepError(
-      'unknown',
-      `Datapath port number is not in valid range (1024-49151) : ${value}`,
-    );
-  if (value === GOSSIP_PORT)
-    throw new SkepError('unknown', `Datapath port number ${value} is used by the swarm itself`);
-  return value;
 }
 
 /** Address pools of `swarm init`. Docker answers bad ones with 500, hence the code. */

@@ -4,7 +4,9 @@
  */
 import type { Network, NetworkAttachment } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { SkepError } from '../model/errors.js';
+import type { DataPathFamily } from '../model/labels.js';
 import type { Logger } from '../observe/logger.js';
+import { dataPathFamilyOf } from '../network/from-swarmkit.js';
 import type {
   ContainerNetworking,
   NetworkSight,
@@ -20,28 +22,35 @@ export interface WatchfulNetwork extends NodeNetworking {
   readonly sight: NetworkSight;
 }
 
-/** Makes the real networking for a data path port; not started yet. */
-export type OpenNetwork = (dataPathPort: number) => Promise<WatchfulNetwork>;
+/** What a session tells about the swarm's data path. */
+export interface DataPathFacts {
+  readonly port: number;
+  /** Undefined: not said. */
+  readonly family: DataPathFamily | undefined;
+}
+
+/** Makes the real networking of a data path, and notes what it is made for; not started yet. */
+export type OpenNetwork = (dataPath: DataPathFacts) => Promise<WatchfulNetwork>;
 
 /** Networking that is there as soon as it can be. */
 export class DeferredNetwork implements WatchfulNetwork {
   private opened: Promise<WatchfulNetwork> | undefined;
   private ready: WatchfulNetwork | undefined;
   private openPort = 0;
+  private failure: SkepError | undefined;
 
   constructor(
     private readonly parts: {
       readonly open: OpenNetwork;
       /** Recorded port of a node that was here before; 0: not known. */
       readonly recordedPort: number;
-      /** Told once when the port is learnt. */
-      readonly onPort: (dataPathPort: number) => void;
       readonly logger: Logger;
     },
   ) {}
 
   async start(): Promise<void> {
-    if (this.parts.recordedPort !== 0) await this.ensureOpen(this.parts.recordedPort);
+    const { recordedPort } = this.parts;
+    if (recordedPort !== 0) await this.ensureOpen({ port: recordedPort, family: undefined });
   }
 
   async stop(): Promise<void> {
@@ -59,8 +68,7 @@ export class DeferredNetwork implements WatchfulNetwork {
   async configure(config: NodeNetworkConfig): Promise<void> {
     const port = config.node.VXLANUDPPort;
     if (this.opened === undefined) {
-      await this.ensureOpen(port);
-      this.parts.onPort(port);
+      await this.ensureOpen({ port, family: dataPathFamilyOf(config.node) });
     } else if (port !== this.openPort) {
       this.parts.logger.error(
         { port, inUse: this.openPort },
@@ -113,23 +121,31 @@ export class DeferredNetwork implements WatchfulNetwork {
     return this.ready.sight;
   }
 
-  private async openAndStart(port: number): Promise<WatchfulNetwork> {
-    const network = await this.parts.open(port);
+  /** @throws SkepError why the packet side could not be opened when it was tried last */
+  requireOpen(): void {
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  private async openAndStart(dataPath: DataPathFacts): Promise<WatchfulNetwork> {
+    const network = await this.parts.open(dataPath);
     await network.start();
     this.ready = network;
     return network;
   }
 
-  private async ensureOpen(port: number): Promise<WatchfulNetwork> {
+  private async ensureOpen(dataPath: DataPathFacts): Promise<WatchfulNetwork> {
     if (this.opened !== undefined) return await this.opened;
-    this.openPort = port;
-    const opening = this.openAndStart(port);
+    this.openPort = dataPath.port;
+    const opening = this.openAndStart(dataPath);
     this.opened = opening;
     try {
-      return await opening;
+      const network = await opening;
+      this.failure = undefined;
+      return network;
     } catch (error) {
       // The next session message tries again, say after a taken port was freed.
       this.opened = undefined;
+      this.failure = SkepError.from(error);
       throw error;
     }
   }

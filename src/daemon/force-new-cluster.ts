@@ -18,7 +18,7 @@ import { NodeRole } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { forceSoleMember } from '../store/sole-member.js';
 import type { WriteTransaction } from '../store/types.js';
-import { foundingNode } from './new-cluster.js';
+import { foundingNode, noteDataPathFamily } from './new-cluster.js';
 import type { NodeRecord } from './node-state.js';
 import { statePaths } from './options.js';
 import type { NodeContext, RunningNode } from './running-node.js';
@@ -83,12 +83,13 @@ export async function forceNewCluster(
   );
   // The managers of before are none of this cluster's any more.
   rmSync(statePaths(options.stateDir).knownManagers, { force: true });
-  const parts = nodeParts(context, record, identity);
+  const parts = nodeParts({ context, record, identity });
   const runtime = await openStore(parts);
   const node = await startManagerNode(parts, runtime);
   await runtime.raft.store.update((write) => {
     const old = theCluster(write);
     const cluster = forcedCluster(old, request.applySpec(old));
+    noteDataPathFamily(cluster, record.value.DataPathAddr);
     cluster.unlockKeys = unlockKeysFor(cluster, false, environment.random);
     write.update('cluster', cluster);
   });

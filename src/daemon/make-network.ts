@@ -3,15 +3,17 @@
  * once its ports are free.
  */
 import { SkepError } from '../model/errors.js';
+import { GOSSIP_PORT } from '../model/swarm-ports.js';
 import { openDatapath } from '../native/datapath.js';
 import { startGossip } from '../native/gossip.js';
 import { openNamespaceResolver } from '../native/namespace-resolver.js';
-import { DNS_ADDRESS, DNS_PORT, GOSSIP_PORT } from '../network/limits.js';
+import { DNS_ADDRESS, DNS_PORT } from '../network/limits.js';
 import { HostWireguardDevices } from '../network/encryption/host-devices.js';
 import { NodeNetwork } from '../network/node-network.js';
 import type { IdentitySource } from '../rpc/types.js';
 import { DeferredNetwork } from './deferred-network.js';
-import type { NodeRecord, NodeState } from './node-state.js';
+import type { ChooseDataPathAddress } from './first-state.js';
+import type { NodeRecord } from './node-state.js';
 import { statePaths } from './options.js';
 import { checkGossipPort, checkTunnelPort } from './preflight.js';
 import type { NodeContext } from './running-node.js';
@@ -42,28 +44,35 @@ const RENEWED_MAPS =
   'tables of the skepd before could not be taken over, since their rows mean something else now: they ' +
   'are filled again from what the cluster announces, and connections through services may be reset';
 
+/** What a node's networking is made from. */
+export interface NetworkParts {
+  readonly context: NodeContext;
+  readonly record: NodeRecord;
+  readonly identity: IdentitySource;
+  /** Of a node that joins; others keep the address they have. */
+  readonly dataPathAddress?: ChooseDataPathAddress;
+}
+
 /** Networking that opens the packet side once the port is known. */
-export function makeNetwork(
-  context: NodeContext,
-  record: NodeRecord,
-  identity: IdentitySource,
-): DeferredNetwork {
+export function makeNetwork(parts: NetworkParts): DeferredNetwork {
+  const { context, record, identity, dataPathAddress } = parts;
   const { options, environment, logger, netlink, engine, attachments } = context;
   const paths = statePaths(options.stateDir);
   const recorded = record.value;
   return new DeferredNetwork({
     recordedPort: recorded.DataPathPort,
     logger,
-    onPort: (dataPathPort) => record.setDataPathPort(dataPathPort),
-    open: async (dataPathPort) => {
-      await portsFree(context, dataPathPort);
+    open: async ({ port, family }) => {
+      const tunnelAddress = dataPathAddress?.(family) ?? recorded.DataPathAddr;
+      await portsFree(context, port);
       const datapath = await openDatapath({
         pinDirectory: options.pinDir,
-        underlayInterfaces: underlayInterfaces(context, recorded),
-        tunnelAddress: recorded.DataPathAddr,
-        tunnelPort: dataPathPort,
+        underlayInterfaces: underlayInterfaces(context, tunnelAddress, recorded.LocalAddr),
+        tunnelAddress,
+        tunnelPort: port,
         dnsAddress: DNS_ADDRESS,
       });
+      record.setDataPath(port, tunnelAddress);
       const { renewedMaps } = datapath;
       if (renewedMaps.length > 0) logger.warn({ maps: renewedMaps }, RENEWED_MAPS);
       return new NodeNetwork({
@@ -80,7 +89,7 @@ export function makeNetwork(
         options: {
           stateDirectory: paths.network,
           pluginSocket: options.pluginSocket,
-          tunnelAddress: recorded.DataPathAddr,
+          tunnelAddress,
           gossipBindAddress: '0.0.0.0',
           advertiseAddress: recorded.LocalAddr,
           gossipPort: GOSSIP_PORT,
@@ -95,14 +104,18 @@ export function makeNetwork(
 }
 
 /** The interfaces that carry the data path address and the advertised one. */
-function underlayInterfaces(context: NodeContext, recorded: NodeState): readonly string[] {
-  const wanted = new Set([recorded.DataPathAddr, recorded.LocalAddr]);
+function underlayInterfaces(
+  context: NodeContext,
+  dataPathAddress: string,
+  advertised: string,
+): readonly string[] {
+  const wanted = new Set([dataPathAddress, advertised]);
   const found = context.netlink.addresses().filter(({ address }) => wanted.has(address));
   const names = found.map(({ interfaceName }) => interfaceName);
-  if (!found.some(({ address }) => address === recorded.DataPathAddr))
+  if (!found.some(({ address }) => address === dataPathAddress))
     throw new SkepError(
       'failed_precondition',
-      `no interface of this host has the data path address ${recorded.DataPathAddr}: give one with --data-path-addr`,
+      `no interface of this host has the data path address ${dataPathAddress}: give one with --data-path-addr`,
     );
   return [...new Set(names)];
 }

@@ -11,10 +11,14 @@ import {
   type Node,
   NodeSchema,
 } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { ClusterSpecSchema } from '../model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
+  AnnotationsSchema,
   ManagerStatusSchema,
   RaftMemberStatus_Reachability,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { DATA_PATH_FAMILY_LABEL } from '../model/labels.js';
+import { dataPathFamily } from './data-path.js';
 
 /** Swarm's defaults (reference: SwarmKit manager.go, defaultClusterObject). */
 const TASK_HISTORY_RETENTION_LIMIT = 5n;
@@ -54,6 +58,18 @@ export function newClusterObject(options: {
       encryptionConfig: { autoLockManagers: false },
     },
   });
+}
+
+/**
+ * Writes into the cluster's labels which addresses nodes that join need for their tunnels, where that is
+ * not the default: labels are seen by whoever inspects the swarm.
+ */
+export function noteDataPathFamily(cluster: Cluster, dataPathAddress: string): void {
+  const spec = (cluster.spec ??= create(ClusterSpecSchema));
+  const { labels } = (spec.annotations ??= create(AnnotationsSchema));
+  const family = dataPathFamily(dataPathAddress);
+  if (family === 'ipv4') delete labels[DATA_PATH_FAMILY_LABEL];
+  else labels[DATA_PATH_FAMILY_LABEL] = family;
 }
 
 /** The founding node as a manager that leads. */

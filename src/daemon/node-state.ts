@@ -111,9 +111,11 @@ export class NodeRecord {
     this.committed = true;
   }
 
-  /** Notes the data path port that a session told. */
-  setDataPathPort(dataPathPort: number): void {
-    this.state = { ...this.state, DataPathPort: dataPathPort };
+  /** Notes the data path's port, which a session told, and the address that fits the swarm. */
+  setDataPath(dataPathPort: number, dataPathAddress: string): void {
+    const { DataPathPort, DataPathAddr } = this.state;
+    if (DataPathPort === dataPathPort && DataPathAddr === dataPathAddress) return;
+    this.state = { ...this.state, DataPathPort: dataPathPort, DataPathAddr: dataPathAddress };
     if (this.committed) writeNodeState(this.file, this.state);
   }
 }

@@ -10,17 +10,17 @@ import { managerUnlockKey, unlockKeysFor } from '../manager/ca/unlock-keys.js';
 import { SkepError } from '../model/errors.js';
 import type { Cluster } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../model/gen/docker/swarmkit/v1/specs_pb.js';
-import { DEFAULT_TUNNEL_PORT } from '../network/limits.js';
+import { MANAGER_PORT_DEFAULT, TUNNEL_PORT_DEFAULT } from '../model/swarm-ports.js';
 import { joinCluster } from '../rpc/identity/join.js';
 import { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { RAFT_DATA_KEY_BYTES } from '../rpc/identity/raft-keys.js';
 import type { ManagerPeer, TlsIdentity } from '../rpc/types.js';
 import { raftStateExists } from '../store/raft-cluster.js';
-import { type HostPort, MANAGER_PORT_DEFAULT, splitHostPort } from './addresses.js';
+import { type HostPort, splitHostPort } from './addresses.js';
 import type { DeferredNetwork } from './deferred-network.js';
 import { KnownManagers } from './known-managers.js';
-import { foundingNode, newClusterObject } from './new-cluster.js';
-import { makeNetwork, portsFree } from './make-network.js';
+import { foundingNode, newClusterObject, noteDataPathFamily } from './new-cluster.js';
+import { makeNetwork, type NetworkParts, portsFree } from './make-network.js';
 import type { NodeRecord, NodeState } from './node-state.js';
 import { statePaths } from './options.js';
 import { RunningManager } from './running-manager.js';
@@ -52,7 +52,7 @@ export async function foundNode(
     raftDataKey: environment.random.bytes(RAFT_DATA_KEY_BYTES),
     unlockKey: managerUnlockKey(object),
   });
-  const parts = nodeParts(context, record, identity);
+  const parts = nodeParts({ context, record, identity });
   const runtime = await bootstrapStore(parts);
   try {
     await createFirstObjects(runtime, object, cluster, record.value);
@@ -79,6 +79,7 @@ function firstCluster(
       dataPathPort: recorded.DataPathPort,
     }),
   );
+  noteDataPathFamily(object, recorded.DataPathAddr);
   object.unlockKeys = unlockKeysFor(object, false, environment.random);
   return object;
 }
@@ -96,17 +97,20 @@ async function createFirstObjects(
   });
 }
 
-/** Joins the cluster behind the request's first address, in the role that the token gives. */
+/**
+ * Joins the cluster behind the request's first address, in the role that the token gives.
+ * @throws SkepError also when the packet side cannot be opened, say since the swarm's is of IPv6
+ */
 export async function joinNode(
-  context: NodeContext,
-  record: NodeRecord,
+  host: Omit<NetworkParts, 'identity'>,
   request: JoinRequest,
   signal: AbortSignal,
 ): Promise<RunningNode> {
+  const { context, record } = host;
   const { environment, options, logger } = context;
   const remote = withDefaultPort(record.value.RemoteAddr);
   // Better refused here than found out by the first task: the port is nearly always the default.
-  await portsFree(context, options.dataPathPort || DEFAULT_TUNNEL_PORT);
+  await portsFree(context, options.dataPathPort || TUNNEL_PORT_DEFAULT);
   const tls: TlsIdentity = await joinCluster({
     token: request.joinToken,
     remoteAddrs: [remote],
@@ -116,13 +120,13 @@ export async function joinNode(
     signal,
   });
   const identity = await NodeIdentity.create(prepareDirectory(options.stateDir), tls);
-  const node = makeNode(nodeParts(context, record, identity), [{ nodeId: '', addr: remote }]);
+  const parts = nodeParts({ ...host, identity });
+  const node = makeNode(parts, [{ nodeId: '', addr: remote }]);
   try {
     await node.start({ withManager: false });
-    if (identity.facts().role === 'manager') {
-      await Promise.race([node.configured(), aborted(signal)]);
-      await node.role.become(signal);
-    }
+    await Promise.race([node.configured(), aborted(signal)]);
+    parts.network.requireOpen();
+    if (identity.facts().role === 'manager') await node.role.become(signal);
     node.role.follow();
     return node;
   } catch (error) {
@@ -152,7 +156,7 @@ export async function resumeNode(
       'data_loss',
       'the node certificate is missing: restore the state directory from a backup, or leave with --force and join again',
     );
-  const parts = nodeParts(context, record, identity);
+  const parts = nodeParts({ context, record, identity });
   if (identity.facts().role === 'manager') return await resumeManager(parts);
   if (isExpired(identity, context.environment)) throw certificatesExpired();
   const node = makeNode(parts, recordedRemote(record));
@@ -208,8 +212,9 @@ export interface Parts {
 }
 
 /** The parts of this host's node; nothing is started. */
-export function nodeParts(context: NodeContext, record: NodeRecord, identity: NodeIdentity): Parts {
-  const network = makeNetwork(context, record, identity);
+export function nodeParts(host: NetworkParts & { readonly identity: NodeIdentity }): Parts {
+  const { context, record, identity } = host;
+  const network = makeNetwork(host);
   return { context, record, identity, network, address: record.value.AdvertiseAddr };
 }
 

@@ -20,16 +20,9 @@ import type { Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { NetworkSight, NodeNetworking } from '../network/types.js';
 import { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { formatUnlockKey, parseUnlockKey } from '../rpc/identity/unlock-key.js';
-import {
-  resolveAddressPools,
-  resolveAdvertiseAddress,
-  resolveDataPathAddress,
-  resolveDataPathPort,
-  resolveListenAddress,
-  type SystemAddress,
-} from './addresses.js';
 import { writeBackup } from './backup.js';
 import { forceNewCluster } from './force-new-cluster.js';
+import { initState, joinState } from './first-state.js';
 import type { LateAttachments } from './late-attachments.js';
 import { NodeRecord, type NodeState, readNodeState } from './node-state.js';
 import { statePaths } from './options.js';
@@ -154,7 +147,7 @@ export class SwarmNode implements SwarmMembership {
       if (!request.forceNewCluster) throw alreadyInSwarm();
       return await this.forceNewCluster(request);
     }
-    const record = this.newRecord(this.initState(request));
+    const record = this.newRecord(initState(this.context, request));
     const node = await this.enter((signal) => foundNode(this.context, record, request, signal));
     this.become(node, record);
     return node.nodeId;
@@ -170,8 +163,10 @@ export class SwarmNode implements SwarmMembership {
         ? state.node.identity
         : await NodeIdentity.load(statePaths(context.options.stateDir).swarm);
     if (identity?.facts().role !== 'manager') throw notAManager();
-    const { DefaultAddressPool, SubnetSize, DataPathPort } = state.record.value;
-    const recorded = { ...this.initState(request), DefaultAddressPool, SubnetSize, DataPathPort };
+    const { DefaultAddressPool, SubnetSize, DataPathPort, DataPathAddr } = state.record.value;
+    const dataPathAddr = request.dataPathAddr || this.stillOwn(DataPathAddr);
+    const forced = initState(context, { ...request, dataPathAddr });
+    const recorded = { ...forced, DefaultAddressPool, SubnetSize, DataPathPort };
     const record = this.newRecord(recorded);
     this.state = { kind: 'pending', abort: new AbortController() };
     try {
@@ -185,74 +180,17 @@ export class SwarmNode implements SwarmMembership {
     }
   }
 
-  private initState(request: InitRequest): NodeState {
-    const { context } = this;
-    const system = this.systemAddresses();
-    const listen = resolveListenAddress(request.listenAddr || context.options.listenAddr, system);
-    const advertise = resolveAdvertiseAddress(
-      request.advertiseAddr || context.options.advertiseAddr,
-      listen,
-      system,
-    );
-    const pools = resolveAddressPools(request.defaultAddrPool, request.subnetSize);
-    return {
-      LocalAddr: advertise.host,
-      RemoteAddr: '',
-      ListenAddr: `${listen.host}:${listen.port}`,
-      AdvertiseAddr: `${advertise.host}:${advertise.port}`,
-      DataPathAddr: resolveDataPathAddress(
-        request.dataPathAddr || context.options.dataPathAddr,
-        advertise,
-        system,
-      ),
-      DataPathPort: resolveDataPathPort(request.dataPathPort || context.options.dataPathPort),
-      DefaultAddressPool: pools.pools,
-      SubnetSize: pools.subnetSize,
-    };
-  }
-
   async join(request: JoinRequest): Promise<void> {
     if (this.state.kind !== 'inactive') throw alreadyInSwarm();
-    const record = this.newRecord(this.joinState(request));
-    const joining = this.enter((signal) => joinNode(this.context, record, request, signal)).then(
-      async (node) => {
-        this.become(node, record);
-        await node.registered();
-      },
-    );
+    const { state, dataPathAddress } = joinState(this.context, request);
+    const record = this.newRecord(state);
+    const joining = this.enter((signal) =>
+      joinNode({ context: this.context, record, dataPathAddress }, request, signal),
+    ).then(async (node) => {
+      this.become(node, record);
+      await node.registered();
+    });
     await this.withinJoinTimeout(joining);
-  }
-
-  /** Docker ignores advertise addresses it cannot resolve on join: the manager sees the real one. */
-  private joinState(request: JoinRequest): NodeState {
-    const { options, netlink } = this.context;
-    const system = this.systemAddresses();
-    const listen = resolveListenAddress(request.listenAddr || options.listenAddr, system);
-    const remote = request.remoteAddrs[0];
-    if (remote === undefined)
-      throw new SkepError('invalid_argument', 'at least 1 RemoteAddr is required to join');
-    const given = request.advertiseAddr || options.advertiseAddr;
-    const advertise =
-      given === '' && listen.host === '0.0.0.0'
-        ? {
-            host: sourceTowards(remote, (address) => netlink.routeTo(address).source, system),
-            port: listen.port,
-          }
-        : resolveAdvertiseAddress(given, listen, system);
-    return {
-      LocalAddr: advertise.host,
-      RemoteAddr: remote,
-      ListenAddr: `${listen.host}:${listen.port}`,
-      AdvertiseAddr: `${advertise.host}:${advertise.port}`,
-      DataPathAddr: resolveDataPathAddress(
-        request.dataPathAddr || options.dataPathAddr,
-        advertise,
-        system,
-      ),
-      DataPathPort: 0,
-      DefaultAddressPool: [],
-      SubnetSize: 0,
-    };
   }
 
   async leave(options: { readonly force: boolean }): Promise<void> {
@@ -358,6 +296,12 @@ export class SwarmNode implements SwarmMembership {
     }
   }
 
+  /** The address as long as the host has it: a backup may have been put back on another host. */
+  private stillOwn(address: string): string {
+    const isOwn = this.context.netlink.addresses().some((own) => own.address === address);
+    return isOwn ? address : '';
+  }
+
   private newRecord(state: NodeState): NodeRecord {
     const file = statePaths(this.context.options.stateDir).nodeState;
     return new NodeRecord(file, state, { committed: false });
@@ -386,38 +330,5 @@ export class SwarmNode implements SwarmMembership {
       );
     });
     await Promise.race([joining, timeout]);
-  }
-
-  /** The host's own addresses, without loopback and without what we and the engine made. */
-  private systemAddresses(): readonly SystemAddress[] {
-    return this.context.netlink
-      .addresses()
-      .filter(({ interfaceName, address }) => isSystemAddress(interfaceName, address));
-  }
-}
-
-/** Interfaces that Docker leaves out when it looks for the host's address, and ours. */
-const OWN_INTERFACES = /^(lo|docker|br-|veth|sw-|cni|flannel)/;
-
-function isSystemAddress(interfaceName: string, address: string): boolean {
-  if (address.includes(':')) return false;
-  return !OWN_INTERFACES.test(interfaceName) && !address.startsWith('127.');
-}
-
-/** The address this host uses towards a manager; the host's only address if that cannot be told. */
-function sourceTowards(
-  remote: string,
-  source: (address: string) => string,
-  system: readonly SystemAddress[],
-): string {
-  const host = remote.replace(/:\d+$/, '');
-  try {
-    return source(host);
-  } catch (error) {
-    const [first] = system;
-    if (first !== undefined) return first.address;
-    throw new SkepError('invalid_argument', "could not find the system's IP address", {
-      cause: error,
-    });
   }
 }

@@ -25,6 +25,11 @@ export const FENCE_AFTER_LABEL = 'skep.fence_after';
 /** How long clients may keep the addresses that names stand for. */
 export const DNS_TTL_LABEL = 'skep.dns_ttl';
 
+/** Family of all nodes' data path addresses. */
+export const DATA_PATH_FAMILY_LABEL = 'skep.data_path.family';
+/** Values of {@link DATA_PATH_FAMILY_LABEL}. */
+export type DataPathFamily = 'ipv4' | 'ipv6';
+
 /** First of the two UDP ports of a node's WireGuard devices. */
 export const ENCRYPTION_PORT_LABEL = 'skep.encryption.port';
 /** How often a node changes its WireGuard key. */
@@ -127,6 +132,17 @@ export const LABELS: readonly LabelDefinition[] = [
     meaning:
       'Time to live of answers about names of services and tasks, in seconds: how long clients may ' +
       'keep using the address of a task that is gone.',
+  },
+  {
+    key: DATA_PATH_FAMILY_LABEL,
+    objects: ['cluster'],
+    value: { type: 'choice', choices: ['ipv4', 'ipv6'] },
+    defaultValue: 'ipv4',
+    live: false,
+    meaning:
+      'Address family of tunnels between nodes: that of the data path address of the node that founded ' +
+      'the swarm. Set by skepd then, and never changed; nodes that join take an address of it, and ' +
+      'are refused without one.',
   },
   {
     key: 'skep.publish.<port>.address',

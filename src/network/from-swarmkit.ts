@@ -6,6 +6,8 @@ import type { NetworkAttachment, Node } from '../model/gen/docker/swarmkit/v1/ob
 import { PortConfig_PublishMode } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import {
   durationLabelMs,
+  DATA_PATH_FAMILY_LABEL,
+  type DataPathFamily,
   DNS_TTL_LABEL,
   ENCRYPTION_PORT_LABEL,
   FENCE_AFTER_LABEL,
@@ -119,6 +121,12 @@ export function keySettingsOf(node: Node): KeySettings {
     port: numberLabel(ENCRYPTION_PORT_LABEL, labels),
     rotationMs: durationLabelMs(ENCRYPTION_ROTATION_LABEL, labels),
   };
+}
+
+/** Of which family this node's data path address has to be; undefined when the cluster does not say. */
+export function dataPathFamilyOf(node: Node): DataPathFamily | undefined {
+  const family = node.spec?.annotations?.labels[DATA_PATH_FAMILY_LABEL];
+  return family === 'ipv4' || family === 'ipv6' ? family : undefined;
 }
 
 /** What the cluster has set for all nodes. */

@@ -8,12 +8,6 @@ export const DRIVER_NAME = 'skep';
 /** Where the engine looks for the plugin. */
 export const DEFAULT_PLUGIN_SOCKET = '/run/docker/plugins/skep.sock';
 
-/** Gossip port (libnetwork's, fixed in every swarm). */
-export const GOSSIP_PORT = 7946;
-
-/** VXLAN port unless `--data-path-port` says otherwise. */
-export const DEFAULT_TUNNEL_PORT = 4789;
-
 /** Address of the service DNS server on every node; link-local, so it never meets a real network. */
 export const DNS_ADDRESS = '169.254.77.53';
 

@@ -5,8 +5,6 @@ import t from 'tap';
 import {
   resolveAddressPools,
   resolveAdvertiseAddress,
-  resolveDataPathAddress,
-  resolveDataPathPort,
   resolveListenAddress,
   splitHostPort,
 } from '../../src/daemon/addresses.js';
@@ -58,25 +56,6 @@ void t.test('advertise address', async (t) => {
   });
   t.throws(() => resolveAdvertiseAddress('', any, []), {
     message: "could not find the system's IP address",
-  });
-});
-
-void t.test('data path address and port', async (t) => {
-  const advertise = { host: '192.0.2.1', port: 2377 };
-  t.equal(resolveDataPathAddress('', advertise, two), '192.0.2.1');
-  t.equal(resolveDataPathAddress('eth1', advertise, two), '198.51.100.1');
-  t.equal(resolveDataPathAddress('FD00:0::1', advertise, two), 'fd00::1');
-  for (const unusable of ['::', '::1', 'fe80::1', 'ff02::1', '::ffff:c000:201'])
-    t.throws(() => resolveDataPathAddress(unusable, advertise, two), unusable);
-  t.throws(() => resolveDataPathAddress('192.0.2.1:5', advertise, two), {
-    message: /data path address must be a non-zero IP address or network interface/,
-  });
-  t.equal(resolveDataPathPort(0), 4789);
-  t.equal(resolveDataPathPort(7789), 7789);
-  t.throws(() => resolveDataPathPort(7946), { message: /used by the swarm itself/ });
-  t.throws(() => resolveDataPathPort(1023), {
-    code: 'unknown',
-    message: 'Datapath port number is not in valid range (1024-49151) : 1023',
   });
 });
 

@@ -1,22 +1,45 @@
 /**
  * A swarm whose nodes reach each other's data paths over IPv6 (`--data-path-addr`).
  */
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { waitFor } from '../testbed/commands.js';
 import { CLIENT_ADDRESS, CLIENT_ADDRESS6, WEB_IMAGE } from '../testbed/layout.js';
-import { containerOn, formSwarm, managerOf, socketOf, waitForReplicas } from '../testbed/swarm.js';
-import { askWho, down, mustDocker, up } from '../testbed/testbed.js';
+import { containerOn, managerOf, socketOf, waitForReplicas } from '../testbed/swarm.js';
+import { type Host, askWho, docker, down, mustDocker, up } from '../testbed/testbed.js';
 
 const WAIT_MS = 30_000;
 const PORT = 8000;
 const UNDERLAY_MTU = 1500;
 const OVERHEAD_BYTES = 70;
 
+/** The second host takes an address of the family that the first one has, and is refused with another. */
+async function joinByFamily(t: Test, hosts: readonly Host[]): Promise<void> {
+  const [h1, h2] = hosts as [Host, Host];
+  const socket = socketOf(h1, 'skep');
+  const init = ['swarm', 'init', '--advertise-addr', h1.address, '--data-path-addr'];
+  for (const foreign of [h2.address6, h2.address]) {
+    const { code, stderr } = await docker(socket, [...init, foreign]);
+    t.equal(code, 1);
+    t.match(stderr, `no interface of this host has the data path address ${foreign}`);
+  }
+  await mustDocker(socket, [...init, h1.address6]);
+  const token = await mustDocker(socket, ['swarm', 'join-token', '-q', 'worker']);
+  const join = ['swarm', 'join', '--token', token, `${h1.address}:2377`];
+  const refused = await docker(h2.skepSocket, [...join, '--data-path-addr', h2.address]);
+  t.equal(refused.code, 1);
+  t.match(refused.stderr, /the data path of this swarm is of IPv6/);
+  await mustDocker(h2.skepSocket, join);
+  await waitFor('the node to be Ready', WAIT_MS, async () => {
+    const states = await mustDocker(socket, ['node', 'ls', '--format', '{{.Status}}']);
+    return states.split('\n').filter((state) => state === 'Ready').length === 2 ? true : undefined;
+  });
+}
+
 void t.test('tunnels over IPv6', async (t) => {
   const hosts = await up(2);
   try {
     const socket = socketOf(managerOf(hosts), 'skep');
-    await formSwarm(hosts, 'skep', (host) => host.address6);
+    await joinByFamily(t, hosts);
     await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'front']);
     await mustDocker(socket, [
       ...['service', 'create', '--detach', '--name', 'web', '--mode', 'global'],

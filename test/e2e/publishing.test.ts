@@ -5,7 +5,14 @@
 import t from 'tap';
 import { waitFor } from '../testbed/commands.js';
 import { WEB_IMAGE } from '../testbed/layout.js';
-import { containerOn, formSwarm, managerOf, socketOf, tasksOf } from '../testbed/swarm.js';
+import {
+  containerOn,
+  formSwarm,
+  managerOf,
+  runningTasks,
+  socketOf,
+  tasksOf,
+} from '../testbed/swarm.js';
 import {
   type Host,
   askWho,
@@ -203,6 +210,38 @@ void t.test('publishing changes live', async (t) => {
       ]);
       for (const host of hosts) await answers(host.address, PORT, true);
       t.same(await containerIds(hosts, 'web'), before, 'the same containers');
+    });
+
+    await t.test('in host mode, on a port the node chooses', async (t) => {
+      await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'chosen']);
+      await mustDocker(socket, [
+        ...['service', 'create', '--name', 'any', '--mode', 'global', '--network', 'chosen'],
+        ...['--publish', 'mode=host,target=80', WEB_IMAGE],
+      ]);
+      const ask = async (): Promise<readonly number[]> => {
+        const numbers: number[] = [];
+        for (const host of hosts) {
+          const task = (await runningTasks(socket, 'any')).find(({ node }) => node === host.name);
+          const format = '{{range .Status.PortStatus.Ports}}{{.PublishedPort}}{{end}}';
+          const number = Number(
+            await mustDocker(socket, ['inspect', '--format', format, task?.id ?? '']),
+          );
+          await answers(host.address, number, true);
+          t.equal(
+            (await askWho(host.address, number))?.hostname,
+            (await containerOn(host, 'any')).id.slice(0, 12),
+          );
+          numbers.push(number);
+        }
+        return numbers;
+      };
+      const before = await ask();
+      await killSkepd(h2);
+      await restartSkepd(h2);
+      t.same(await ask(), before, 'kept over a restart of skepd');
+      await mustDocker(socket, ['service', 'rm', 'any']);
+      for (const [index, host] of hosts.entries())
+        await answers(host.address, before[index] ?? 0, false);
     });
 
     await t.test('to some clients', async (t) => {

@@ -15,7 +15,12 @@ import {
   type ClusterSpec,
   ClusterSpecSchema,
 } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
-import { RootCASchema, VersionSchema } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  AnnotationsSchema,
+  RootCASchema,
+  VersionSchema,
+} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { DATA_PATH_FAMILY_LABEL } from '../../model/labels.js';
 import type { ReadTransaction, Store } from '../../store/types.js';
 import { checkSkepLabels, invalid } from './annotations.js';
 import { rotateJoinTokens } from '../ca/cluster-root.js';
@@ -53,7 +58,7 @@ export class ClusterObjectControl {
       if (rootCa !== undefined) cluster.rootCa = clone(RootCASchema, rootCa);
       cluster.meta ??= create(MetaSchema);
       cluster.meta.version = create(VersionSchema, { index: version });
-      cluster.spec = clone(ClusterSpecSchema, spec);
+      cluster.spec = withDataPathFamily(spec, cluster.spec);
       cluster.unlockKeys = unlockKeysFor(
         cluster,
         rotation.managerUnlockKey,
@@ -69,6 +74,17 @@ export class ClusterObjectControl {
     if (!which.worker && !which.manager) return cluster;
     return rotateJoinTokens(cluster, which, this.environment.random);
   }
+}
+
+/** The spec with the label that is set at the swarm's founding. @throws SkepError invalid_argument if changed */
+function withDataPathFamily(spec: ClusterSpec, before: ClusterSpec | undefined): ClusterSpec {
+  const copy = clone(ClusterSpecSchema, spec);
+  const founded = before?.annotations?.labels[DATA_PATH_FAMILY_LABEL];
+  const { labels } = (copy.annotations ??= create(AnnotationsSchema));
+  if ((labels[DATA_PATH_FAMILY_LABEL] ?? founded) !== founded)
+    throw invalid(`label ${DATA_PATH_FAMILY_LABEL} is set when the swarm is founded`);
+  if (founded !== undefined) labels[DATA_PATH_FAMILY_LABEL] = founded;
+  return copy;
 }
 
 function outOfSequence(): SkepError {

@@ -17,8 +17,10 @@ import {
   NodeStatus_State as NodeState,
   VersionSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { encryptionPorts } from '../../model/swarm-ports.js';
 import type { ReadTransaction, Store } from '../../store/types.js';
 import { checkSkepLabels, precondition } from './annotations.js';
+import { checkEncryptionPorts } from './port-conflicts.js';
 import { blacklistNode } from '../ca/cluster-root.js';
 import { theCluster } from './cluster-control.js';
 
@@ -50,6 +52,9 @@ export class NodeControl {
     checkSkepLabels('node', spec.annotations);
     await this.store.update((write) => {
       const node = clone(NodeSchema, required(write, id));
+      const before = node.spec?.annotations?.labels;
+      const isMoved = encryptionPorts(before)[0] !== encryptionPorts(spec.annotations?.labels)[0];
+      if (isMoved) checkEncryptionPorts(write, spec);
       const demoted =
         node.spec?.desiredRole === NodeRole.MANAGER && spec.desiredRole === NodeRole.WORKER;
       if (demoted) this.checkDemotion(write, node);

@@ -3,19 +3,21 @@
  * what the nodes of the swarm tell each other.
  */
 import type { Service } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import type { ServiceSpec } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import type { NodeSpec, ServiceSpec } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
   type PortConfig,
   PortConfig_Protocol as Protocol,
   PortConfig_PublishMode as PublishMode,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { publishRules, scopesOverlap } from '../../model/publish-rules.js';
+import {
+  encryptionPorts,
+  GOSSIP_PORT,
+  MANAGER_PORT_DEFAULT,
+  TUNNEL_PORT_DEFAULT,
+} from '../../model/swarm-ports.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { invalid } from './annotations.js';
-
-const MANAGER_PORT = 2377;
-const GOSSIP_PORT = 7946;
-const TUNNEL_PORT_DEFAULT = 4789;
 
 /** Tells published ports apart that may be held at once. */
 export function portKey(port: Pick<PortConfig, 'publishedPort' | 'protocol'>): string {
@@ -83,15 +85,48 @@ function checkPortFree(
  * no command could be given any more to undo it.
  */
 function checkOwnPorts(transaction: ReadTransaction, wanted: ReadonlyMap<string, unknown>): void {
-  const [cluster] = transaction.find('cluster', { by: 'all' });
-  const tunnelPort = cluster?.VXLANUDPPort || TUNNEL_PORT_DEFAULT;
-  for (const [publishedPort, protocol, use] of [
-    [MANAGER_PORT, Protocol.TCP, 'managers'],
+  const ports: (readonly [number, Protocol, string])[] = [
+    [MANAGER_PORT_DEFAULT, Protocol.TCP, 'managers'],
     [GOSSIP_PORT, Protocol.TCP, 'gossip'],
     [GOSSIP_PORT, Protocol.UDP, 'gossip'],
-    [tunnelPort, Protocol.UDP, 'overlay networks'],
-  ] as const) {
+    [tunnelPort(transaction), Protocol.UDP, 'overlay networks'],
+  ];
+  for (const { spec } of transaction.find('node', { by: 'all' }))
+    for (const port of encryptionPorts(spec?.annotations?.labels))
+      ports.push([port, Protocol.UDP, 'encrypted networks']);
+  for (const [publishedPort, protocol, use] of ports) {
     if (!wanted.has(portKey({ publishedPort, protocol }))) continue;
     throw invalid(`port '${publishedPort}' is already in use by the swarm itself (${use})`);
   }
+}
+
+/**
+ * The ports that a node is to use for encrypted networks, where they are taken already.
+ * @throws SkepError invalid_argument
+ */
+export function checkEncryptionPorts(transaction: ReadTransaction, spec: NodeSpec): void {
+  const ports = encryptionPorts(spec.annotations?.labels);
+  const own = [
+    [GOSSIP_PORT, 'gossip'],
+    [tunnelPort(transaction), 'overlay networks'],
+  ] as const;
+  for (const [port, use] of own) {
+    if (ports.includes(port))
+      throw invalid(`port '${port}' is already in use by the swarm itself (${use})`);
+  }
+  for (const service of transaction.find('service', { by: 'all' })) {
+    const taken = [...(service.spec?.endpoint?.ports ?? []), ...(service.endpoint?.ports ?? [])];
+    for (const { publishedPort, protocol } of taken) {
+      if (protocol !== Protocol.UDP || !ports.includes(publishedPort)) continue;
+      const name = service.spec?.annotations?.name ?? '';
+      throw invalid(
+        `port '${publishedPort}' is already in use by service '${name}' (${service.id})`,
+      );
+    }
+  }
+}
+
+function tunnelPort(transaction: ReadTransaction): number {
+  const [cluster] = transaction.find('cluster', { by: 'all' });
+  return cluster?.VXLANUDPPort || TUNNEL_PORT_DEFAULT;
 }

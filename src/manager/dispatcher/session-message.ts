@@ -17,13 +17,13 @@ import {
   WeightedPeerSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { runsSkepd } from '../../model/agent-kind.js';
-import { DNS_TTL_LABEL, FENCE_AFTER_LABEL } from '../../model/labels.js';
+import { DATA_PATH_FAMILY_LABEL, DNS_TTL_LABEL, FENCE_AFTER_LABEL } from '../../model/labels.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { OBSERVATION_WEIGHT } from '../../rpc/limits.js';
 import type { ManagerPeer } from '../../rpc/types.js';
 
 /** Labels of the cluster that agents act by. */
-const AGENT_SETTINGS = [DNS_TTL_LABEL, FENCE_AFTER_LABEL] as const;
+const AGENT_SETTINGS = [DNS_TTL_LABEL, FENCE_AFTER_LABEL, DATA_PATH_FAMILY_LABEL] as const;
 
 /** The session message of `nodeId` now; undefined once the node or the cluster is gone. */
 export function sessionMessage(
@@ -50,11 +50,12 @@ function withClusterSettings(node: Node, cluster: Cluster): Node {
   if (!runsSkepd(node)) return node;
   const labels = cluster.spec?.annotations?.labels ?? {};
   const settings = AGENT_SETTINGS.filter((key) => labels[key] !== undefined);
-  if (settings.length === 0) return node;
   const copy = clone(NodeSchema, node);
   copy.spec ??= create(NodeSpecSchema);
   copy.spec.annotations ??= create(AnnotationsSchema);
-  for (const key of settings) copy.spec.annotations.labels[key] = labels[key] ?? '';
+  const told = copy.spec.annotations.labels;
+  for (const key of settings) told[key] = labels[key] ?? '';
+  told[DATA_PATH_FAMILY_LABEL] ??= 'ipv4';
   return copy;
 }
 

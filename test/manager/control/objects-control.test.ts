@@ -1,7 +1,7 @@
 /** Networks, nodes, the cluster, secrets and configs of the Control API. */
-import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { clone, create, type MessageInitShape } from '@bufbuild/protobuf';
 import t from 'tap';
-import { TaskSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
+import { ClusterSchema, TaskSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   ClusterSpecSchema,
   ConfigSpecSchema,
@@ -10,6 +10,7 @@ import {
   SecretSpecSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
+  AnnotationsSchema,
   NodeRole,
   NodeStatus_State as NodeState,
   TaskState,
@@ -250,7 +251,11 @@ void t.test('the cluster: keys stay inside, rules for its spec, tokens rotate', 
     [
       { annotations: { name: 'default', labels: { 'skep.agentgrace': '5s' } } },
       'invalid_argument: unknown label skep.agentgrace: keys starting with skep. are reserved ' +
-        '(skep.agent_grace, skep.fence_after, skep.reschedule_after, skep.dns_ttl)',
+        '(skep.agent_grace, skep.fence_after, skep.reschedule_after, skep.dns_ttl, skep.data_path.family)',
+    ],
+    [
+      { annotations: { name: 'default', labels: { 'skep.data_path.family': 'ipv6' } } },
+      'invalid_argument: label skep.data_path.family is set when the swarm is founded',
     ],
     [
       { annotations: { name: 'default', labels: { 'skep.agent': 'x' } } },
@@ -276,6 +281,25 @@ void t.test('the cluster: keys stay inside, rules for its spec, tokens rotate', 
     await refusalOf(() => control.updateCluster(version(cluster), spec, none)),
     'unknown: update out of sequence',
   );
+});
+
+void t.test('the family of the data path outlives an update that does not name it', async (t) => {
+  const { control, store } = await testControl();
+  const label = 'skep.data_path.family';
+  await store.update((write) => {
+    const [cluster] = write.find('cluster', { by: 'all' });
+    const copy = clone(ClusterSchema, cluster ?? create(ClusterSchema));
+    copy.spec ??= create(ClusterSpecSchema);
+    copy.spec.annotations = create(AnnotationsSchema, {
+      name: 'default',
+      labels: { [label]: 'ipv6' },
+    });
+    write.update('cluster', copy);
+  });
+  const none = { workerJoinToken: false, managerJoinToken: false, managerUnlockKey: false };
+  const spec = create(ClusterSpecSchema, { annotations: { name: 'default' } });
+  const updated = await control.updateCluster(version(control.getCluster()), spec, none);
+  t.equal(updated.spec?.annotations?.labels[label], 'ipv6');
 });
 
 void t.test(

@@ -3,16 +3,19 @@ import { clone, create, type MessageInitShape } from '@bufbuild/protobuf';
 import t from 'tap';
 import { ServiceSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
+  NodeSpecSchema,
   type ServiceSpec,
   ServiceSpecSchema,
   EndpointSpec_ResolutionMode as ResolutionMode,
 } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
+  NodeRole,
+  PortConfig_Protocol as Protocol,
   PortConfig_PublishMode as PublishMode,
   UpdateStatus_UpdateState as UpdateState,
   UpdateStatusSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
-import { networkSpec, refusalOf, serviceSpec, testControl } from './support.js';
+import { networkSpec, refusalOf, serviceSpec, testControl, testNode } from './support.js';
 
 type Parts = MessageInitShape<typeof ServiceSpecSchema>;
 
@@ -238,6 +241,43 @@ void t.test('refusals with other codes', async (t) => {
   for (const [parts, text] of cases) {
     t.equal(await refusalOf(() => control.createService(serviceSpec('web', parts))), text);
   }
+});
+
+void t.test('ports of encrypted networks', async (t) => {
+  const { control, store } = await testControl();
+  const udp = (name: string, publishedPort: number): ServiceSpec =>
+    serviceSpec(name, {
+      endpoint: { ports: [{ targetPort: 53, publishedPort, protocol: Protocol.UDP }] },
+    });
+  await control.createNetwork(networkSpec('ingress', { ingress: true }));
+  await store.update((write) => write.create('node', testNode('w1', NodeRole.WORKER)));
+  for (const port of [7947, 7948])
+    t.equal(
+      await refusalOf(() => control.createService(udp('names', port))),
+      `invalid_argument: port '${port}' is already in use by the swarm itself (encrypted networks)`,
+    );
+  const { id } = await control.createService(udp('names', 7950));
+  const move = async (port: string): Promise<string> => {
+    const node = control.getNode('w1');
+    const spec = create(NodeSpecSchema, {
+      annotations: { labels: { 'skep.encryption.port': port } },
+      desiredRole: NodeRole.WORKER,
+    });
+    return await refusalOf(() => control.updateNode('w1', version(node), spec));
+  };
+  const taken = (port: number, by: string): string =>
+    `invalid_argument: port '${port}' is already in use by ${by}`;
+  for (const port of ['7945', '7946'])
+    t.equal(await move(port), taken(7946, 'the swarm itself (gossip)'));
+  t.equal(await move('4788'), taken(4789, 'the swarm itself (overlay networks)'));
+  t.equal(await move('7949'), taken(7950, `service 'names' (${id})`));
+  const node = control.getNode('w1');
+  const spec = create(NodeSpecSchema, {
+    annotations: { labels: { 'skep.encryption.port': '7960' } },
+    desiredRole: NodeRole.WORKER,
+  });
+  await control.updateNode('w1', version(node), spec);
+  await control.createService(udp('other', 7947));
 });
 
 void t.test('ports held by other services', async (t) => {

@@ -1,0 +1,105 @@
+/**
+ * What a node records about its start: the addresses and ports that an init or a join gives it.
+ */
+import type { InitRequest, JoinRequest } from '../api/types.js';
+import { SkepError } from '../model/errors.js';
+import type { DataPathFamily } from '../model/labels.js';
+import {
+  resolveAddressPools,
+  resolveAdvertiseAddress,
+  resolveListenAddress,
+  type SystemAddress,
+  systemAddresses,
+} from './addresses.js';
+import { resolveDataPathAddress, resolveDataPathPort } from './data-path.js';
+import type { NodeState } from './node-state.js';
+import type { NodeContext } from './running-node.js';
+
+/** The data path address of a joining node, once it is known of which family the swarm's is. */
+export type ChooseDataPathAddress = (family: DataPathFamily | undefined) => string;
+
+type Host = Pick<NodeContext, 'netlink' | 'options'>;
+
+/** Of the node that founds a swarm. @throws SkepError with Docker's texts */
+export function initState({ netlink, options }: Host, request: InitRequest): NodeState {
+  const own = netlink.addresses();
+  const system = systemAddresses(own);
+  const listen = resolveListenAddress(request.listenAddr || options.listenAddr, system);
+  const advertise = resolveAdvertiseAddress(
+    request.advertiseAddr || options.advertiseAddr,
+    listen,
+    system,
+  );
+  const pools = resolveAddressPools(request.defaultAddrPool, request.subnetSize);
+  return {
+    LocalAddr: advertise.host,
+    RemoteAddr: '',
+    ListenAddr: `${listen.host}:${listen.port}`,
+    AdvertiseAddr: `${advertise.host}:${advertise.port}`,
+    DataPathAddr: resolveDataPathAddress({
+      value: request.dataPathAddr || options.dataPathAddr,
+      advertised: advertise.host,
+      own,
+    }),
+    DataPathPort: resolveDataPathPort(request.dataPathPort || options.dataPathPort),
+    DefaultAddressPool: pools.pools,
+    SubnetSize: pools.subnetSize,
+  };
+}
+
+/**
+ * Of a node that joins. Docker ignores advertise addresses it cannot resolve then: the manager sees the
+ * real one. The data path address is the one it has should the swarm not say of which family it must be.
+ * @throws SkepError with Docker's texts
+ */
+export function joinState(
+  { netlink, options }: Host,
+  request: JoinRequest,
+): { readonly state: NodeState; readonly dataPathAddress: ChooseDataPathAddress } {
+  const own = netlink.addresses();
+  const system = systemAddresses(own);
+  const listen = resolveListenAddress(request.listenAddr || options.listenAddr, system);
+  const remote = request.remoteAddrs[0];
+  if (remote === undefined)
+    throw new SkepError('invalid_argument', 'at least 1 RemoteAddr is required to join');
+  const given = request.advertiseAddr || options.advertiseAddr;
+  const advertise =
+    given === '' && listen.host === '0.0.0.0'
+      ? {
+          host: sourceTowards(remote, (address) => netlink.routeTo(address).source, system),
+          port: listen.port,
+        }
+      : resolveAdvertiseAddress(given, listen, system);
+  const value = request.dataPathAddr || options.dataPathAddr;
+  const dataPathAddress: ChooseDataPathAddress = (family) =>
+    resolveDataPathAddress({ value, advertised: advertise.host, own: netlink.addresses() }, family);
+  const state = {
+    LocalAddr: advertise.host,
+    RemoteAddr: remote,
+    ListenAddr: `${listen.host}:${listen.port}`,
+    AdvertiseAddr: `${advertise.host}:${advertise.port}`,
+    DataPathAddr: dataPathAddress(undefined),
+    DataPathPort: 0,
+    DefaultAddressPool: [],
+    SubnetSize: 0,
+  };
+  return { state, dataPathAddress };
+}
+
+/** The address this host uses towards a manager; the host's only address if that cannot be told. */
+function sourceTowards(
+  remote: string,
+  source: (address: string) => string,
+  system: readonly SystemAddress[],
+): string {
+  const host = remote.replace(/:\d+$/, '');
+  try {
+    return source(host);
+  } catch (error) {
+    const [first] = system;
+    if (first !== undefined) return first.address;
+    throw new SkepError('invalid_argument', "could not find the system's IP address", {
+      cause: error,
+    });
+  }
+}
