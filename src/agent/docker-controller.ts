@@ -47,7 +47,7 @@ import type {
   RuntimeFacts,
   TaskController,
 } from './executor.js';
-import { HostPortNumbers, wantsNumber } from './host-port-numbers.js';
+import { type HostPortNumbers, wantsNumber } from './host-port-numbers.js';
 import type { ImagePuller } from './image-puller.js';
 import { checkMount } from './mounts.js';
 import { taskName } from '../model/naming.js';
