@@ -2,7 +2,7 @@
  * Locked managers: the same commands against a stock engine and against skepd, each restarted while
  * it locks, must be answered alike; and of a locked manager of ours nothing on disk can be read.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { comparable, runCli, words } from '../api/support/cli.js';
@@ -11,8 +11,18 @@ import { startEngineAgain, stopEngine } from '../testbed/engine-restart.js';
 import { dockerRequest } from '../testbed/http.js';
 import { WEB_IMAGE } from '../testbed/layout.js';
 import { runningTasks, waitForReplicas } from '../testbed/swarm.js';
-import { type Host, down, mustDocker, restartSkepd, stopSkepd, up } from '../testbed/testbed.js';
+import { skepdPid } from '../testbed/skepd.js';
+import {
+  type Host,
+  down,
+  inHost,
+  mustDocker,
+  restartSkepd,
+  stopSkepd,
+  up,
+} from '../testbed/testbed.js';
 
+const MEMORY_PIECE_BYTES = 1 << 24;
 const CLI = '/usr/bin/docker';
 const WRONG_KEY = `SWMKEY-1-${'A'.repeat(43)}`;
 
@@ -127,6 +137,49 @@ function findings(host: Host, needles: readonly string[]): readonly string[] {
   );
 }
 
+/** Long enough to be the raw form of a key, and not met by chance. */
+function isKey(decoded: Buffer): boolean {
+  return decoded.length >= 24;
+}
+
+/** Needles in what a process has in memory, which is what its core would hold. */
+function inMemory(pid: number | undefined, needles: readonly string[]): readonly string[] {
+  if (pid === undefined) throw new Error('no skepd runs');
+  const found = new Set<string>();
+  let bytesSeen = 0;
+  const memory = openSync(`/proc/${pid}/mem`, 'r');
+  try {
+    for (const line of readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n')) {
+      const [, from = '', to = ''] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? [];
+      const size = Number(BigInt(`0x${to || '0'}`) - BigInt(`0x${from || '0'}`));
+      for (let offset = 0; offset < size; offset += MEMORY_PIECE_BYTES) {
+        // Pieces overlap, so that no needle is cut in two.
+        const piece = Buffer.alloc(Math.min(MEMORY_PIECE_BYTES + 4096, size - offset));
+        try {
+          bytesSeen += readSync(
+            memory,
+            piece,
+            0,
+            piece.length,
+            BigInt(`0x${from}`) + BigInt(offset),
+          );
+        } catch {
+          continue; // Unmapped meanwhile, or a guard page.
+        }
+        for (const needle of needles) {
+          const decoded = Buffer.from(needle, 'base64');
+          const isThere = piece.includes(needle) || (isKey(decoded) && piece.includes(decoded));
+          if (isThere) found.add(needle);
+        }
+      }
+    }
+  } finally {
+    closeSync(memory);
+  }
+  if (bytesSeen < MEMORY_PIECE_BYTES) throw new Error('its memory could not be read');
+  return [...found];
+}
+
 void t.test('locked managers', async (t) => {
   const [host] = await up(1);
   if (host === undefined) throw new Error('no host');
@@ -155,11 +208,26 @@ void t.test('locked managers', async (t) => {
       await mustDocker(skep.socket, ['swarm', 'init', '--advertise-addr', host.address]);
       const create = await runCli(CLI, skep.socket, ['secret', 'create', 's', '-'], secret);
       t.equal(create.code, 0, create.stderr);
+      const network = ['network', 'create', '-d', 'overlay', '--opt', 'encrypted', 'hidden'];
+      await mustDocker(skep.socket, network);
       await mustDocker(skep.socket, [
-        ...['service', 'create', '--detach', '--name', 'web', '--secret', 's'],
+        ...[
+          'service',
+          'create',
+          '--detach',
+          '--name',
+          'web',
+          '--secret',
+          's',
+          '--network',
+          'hidden',
+        ],
         ...['--label', 'a=the-label-nobody-may-read', WEB_IMAGE],
       ]);
       await waitForReplicas(skep.socket, 'web', 1, 30_000);
+      const wireguard = await inHost(host, ['wg', 'show', 'all', 'private-key']);
+      const [tunnelKey = ''] = wireguard.stdout.match(/[\w+/]{43}=/) ?? [];
+      t.not(tunnelKey, '', 'the node has a key for the encrypted network');
       const ids = async () => (await runningTasks(skep.socket, 'web')).map(({ id }) => id);
       const before = await ids();
       const keyFile = `${host.skepState}/swarm/certificates/swarm-node.key`;
@@ -181,8 +249,9 @@ void t.test('locked managers', async (t) => {
         readFileSync(host.skepLog, 'utf8').includes('node certificate renewed') ? true : undefined,
       );
       await skep.restart();
-      const needles = [secret, key, key.slice(9), token, ...lines, dek.slice(8, 40)];
+      const needles = [secret, key, key.slice(9), token, tunnelKey, ...lines, dek.slice(8, 40)];
       t.same(findings(host, needles), []);
+      t.same(inMemory(skepdPid(host), needles), [], 'nor in the memory of its daemon');
       const raft = filesBelow(`${host.skepState}/swarm/raft`);
       t.ok(raft.length > 1, 'there is a log to look at');
       t.same(

@@ -4,8 +4,9 @@
  */
 import t from 'tap';
 import { sleep, waitFor } from '../testbed/commands.js';
-import { dockerRequest } from '../testbed/http.js';
+import { writeConfig } from '../testbed/config-writer.js';
 import { WEB_IMAGE } from '../testbed/layout.js';
+import { leaderOf, waitForStates } from '../testbed/managers.js';
 import { managerOf } from '../testbed/swarm.js';
 import {
   type Host,
@@ -23,39 +24,6 @@ const PORT = 8000;
 const RATE = 100;
 /** What is asked of the defaults, plus what a loaded test machine takes. */
 const NEXT_WRITE_MS_MAX = 6_000;
-
-/** Hostname to what `docker node ls` shows as manager status, as seen by `host`. */
-async function managerStates(host: Host): Promise<Readonly<Record<string, string>>> {
-  const format = '{{.Hostname}} {{.ManagerStatus}}';
-  const lines = await mustDocker(host.skepSocket, ['node', 'ls', '--format', format]);
-  return Object.fromEntries(
-    lines.split('\n').map((line) => {
-      const [name = '', state = ''] = line.split(' ');
-      return [name, state];
-    }),
-  );
-}
-
-async function waitForStates(host: Host, wanted: readonly string[]): Promise<void> {
-  await waitFor(`managers to be ${wanted.join(', ')}`, 30_000, async () => {
-    const states = Object.values(await managerStates(host)).sort();
-    return states.join() === [...wanted].sort().join() ? true : undefined;
-  });
-}
-
-async function leaderOf(hosts: readonly Host[], asked: Host): Promise<Host> {
-  const states = await managerStates(asked);
-  const leader = hosts.find(({ name }) => states[name] === 'Leader');
-  if (leader === undefined) throw new Error('no leader is shown');
-  return leader;
-}
-
-/** Creates a config through `host`; resolves with the HTTP status. */
-async function write(host: Host, name: string): Promise<number> {
-  const body = { Name: name, Data: Buffer.from(name).toString('base64') };
-  const answer = await dockerRequest(host.skepSocket, 'POST', '/v1.41/configs/create', body);
-  return answer.status;
-}
 
 void t.test('three managers', async (t) => {
   const hosts = await up(3);
@@ -96,12 +64,16 @@ void t.test('three managers', async (t) => {
     await t.test('the leader is killed under load', async (t) => {
       const leader = await leaderOf(hosts, first);
       const survivor = someOther(leader);
-      t.equal(await write(survivor, 'before'), 201);
+      t.equal(await writeConfig(survivor, 'before'), 201);
       const load = clientLoad([`${survivor.address}:${PORT}`], RATE, 10);
       await sleep(500);
       await killSkepd(leader);
       const killedMs = performance.now();
-      t.equal(await write(survivor, 'after'), 201, 'the next write waits for the next leader');
+      t.equal(
+        await writeConfig(survivor, 'after'),
+        201,
+        'the next write waits for the next leader',
+      );
       const tookMs = Math.round(performance.now() - killedMs);
       t.comment(`next acknowledged write ${tookMs} ms after the kill`);
       t.ok(tookMs < NEXT_WRITE_MS_MAX);
@@ -131,7 +103,7 @@ void t.test('three managers', async (t) => {
       await waitFor('the promoted node to answer', 20_000, async () =>
         (await docker(leader.skepSocket, ['node', 'ls'])).code === 0 ? true : undefined,
       );
-      t.equal(await write(leader, 'promoted'), 201);
+      t.equal(await writeConfig(leader, 'promoted'), 201);
     });
 
     await t.test('without a quorum managers say so, and what runs goes on', async (t) => {
@@ -146,7 +118,7 @@ void t.test('three managers', async (t) => {
       );
       const demoted = await docker(first.skepSocket, ['node', 'demote', lost.name]);
       t.match(demoted.stderr, /this would result in a loss of quorum/);
-      t.equal(await write(first, 'quorum'), 201);
+      t.equal(await writeConfig(first, 'quorum'), 201);
     });
   } finally {
     await down();

@@ -122,7 +122,7 @@ void t.test('short faults', async (t) => {
         const before = await containerIds(hosts);
         await Promise.all(hosts.map(killSkepd));
         const beganMs = performance.now();
-        await Promise.all(hosts.map(restartSkepd));
+        await Promise.all(hosts.map(async (host) => restartSkepd(host)));
         const upMs = performance.now() - beganMs;
         for (const host of hosts) {
           const { id } = await containerOn(host, 'web');

@@ -7,11 +7,11 @@ import { startLogged } from './commands.js';
 import { type HostLayout, packageRoot } from './layout.js';
 import { insideHost } from './namespaces.js';
 
-/** Starts skepd in the host's namespaces; returns at once. */
+/** Starts skepd in the host's namespaces, with these variables added; returns at once. */
 export function startSkepd(
   host: HostLayout,
   holderPid: number,
-  extraArgs: readonly string[] = [],
+  environment: Readonly<Record<string, string>> = {},
 ): void {
   const args = [
     ...insideHost(holderPid),
@@ -24,10 +24,12 @@ export function startSkepd(
     ...['--pin-dir', `${host.bpfDirectory}/skep`],
     ...['--plugin-socket', '/run/docker/plugins/skep.sock'],
     ...['--log-level', process.env['SKEP_LOG_LEVEL'] ?? 'info'],
-    ...extraArgs,
   ];
   // Without a registry, tasks must not stall on pulls of images that are there.
-  startLogged('nsenter', args, host.skepLog, { DOCKER_SERVICE_PREFER_OFFLINE_IMAGE: '1' });
+  startLogged('nsenter', args, host.skepLog, {
+    DOCKER_SERVICE_PREFER_OFFLINE_IMAGE: '1',
+    ...environment,
+  });
 }
 
 /** Process id of the host's skepd, or undefined when none runs. */

@@ -318,8 +318,11 @@ export async function stopSkepd(host: Host): Promise<void> {
   await endSkepd(host, 'SIGTERM');
 }
 
-/** Starts a host's skepd again and waits until it answers. */
-export async function restartSkepd(host: Host): Promise<void> {
-  startSkepd(host, host.holderPid);
+/** Starts a host's skepd again, with these variables added, and waits until it answers. */
+export async function restartSkepd(
+  host: Host,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  startSkepd(host, host.holderPid, environment);
   await waitForSkepd(host);
 }

@@ -22,6 +22,7 @@ import {
 } from '../limits.js';
 import { DeviceSet } from './device-set.js';
 import { KEY_TABLE, type NodeKeys } from './key-record.js';
+import { KeySeal } from './key-seal.js';
 import { KeyStateFile } from './key-state.js';
 import { KnownKeys } from './known-keys.js';
 import { type KeySettings, OwnKeys } from './own-keys.js';
@@ -78,7 +79,11 @@ export class Encryption {
   constructor(parts: EncryptionParts) {
     const { environment, identity, underlayAddress } = parts;
     this.parts = parts;
-    this.file = new KeyStateFile(parts.stateDirectory);
+    this.file = new KeyStateFile(
+      parts.stateDirectory,
+      () =>
+        new KeySeal(identity.current().privateKeyPem, (count) => environment.random.bytes(count)),
+    );
     this.known = new KnownKeys(
       () => identity.current(),
       () => environment.clock.nowMs(),
@@ -204,7 +209,8 @@ export class Encryption {
   /** This node's certificate or root has changed. */
   private certified(): void {
     this.own.resign();
-    if (this.known.judgeAgain() === 'unchanged') return;
+    this.known.judgeAgain();
+    // Sealed under the key of before.
     this.stored = false;
     this.watch();
   }

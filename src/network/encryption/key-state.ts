@@ -1,13 +1,14 @@
 /**
  * What must survive a restart for encrypted networks: own private keys and the last sequence number
  * given out, and the last record of each other node, so that an old one is recognised. One file,
- * mode 0600, in the room's state directory.
+ * mode 0600, in the room's state directory; the private keys in it are sealed.
  */
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { SkepError } from '../../model/errors.js';
 import { replaceFile } from '../../rpc/identity/atomic-file.js';
 import { KEY_RECORDS_MAX } from '../limits.js';
+import type { KeySeal } from './key-seal.js';
 import { KEY_BYTES } from './keys.js';
 
 const PRIVATE_MODE = 0o600;
@@ -39,12 +40,12 @@ export const NO_KEYS: KeyState = { sequence: 0n, attempt: 0, generations: [], re
 
 /** As JSON: numbers above 2^53 and bytes are text. */
 interface Stored {
-  readonly version: 1;
+  readonly version: 2;
   readonly sequence: string;
   readonly attempt: number;
   readonly generations: readonly {
     readonly number: string;
-    readonly privateKey: string;
+    readonly sealedKey: string;
     readonly port: number;
     readonly createdMs: number;
   }[];
@@ -56,11 +57,19 @@ export class KeyStateFile {
   private readonly file: string;
   private lastWrite: Promise<void> = Promise.resolve();
 
-  constructor(directory: string) {
+  /** `seal`: under the node's key as it is now. */
+  constructor(
+    directory: string,
+    private readonly seal: () => KeySeal,
+  ) {
     this.file = path.join(directory, 'encryption.json');
   }
 
-  /** The stored state. @throws SkepError data_loss when the file is there but damaged */
+  /**
+   * The stored state, without keys that were sealed under a node key of before: a crash came between
+   * a new certificate and the next {@link save}.
+   * @throws SkepError data_loss when the file is there but damaged
+   */
   async load(): Promise<KeyState> {
     let text: string;
     try {
@@ -69,7 +78,7 @@ export class KeyStateFile {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return NO_KEYS;
       throw error;
     }
-    const state = text.length > FILE_BYTES_MAX ? undefined : decode(text);
+    const state = text.length > FILE_BYTES_MAX ? undefined : decode(text, this.seal());
     if (state === undefined) throw new SkepError('data_loss', `${this.file} is damaged`);
     return state;
   }
@@ -78,7 +87,7 @@ export class KeyStateFile {
   async save(state: KeyState): Promise<void> {
     const write = this.lastWrite.then(async () => {
       await mkdir(path.dirname(this.file), { recursive: true, mode: 0o700 });
-      await replaceFile(this.file, encode(state), PRIVATE_MODE);
+      await replaceFile(this.file, encode(state, this.seal()), PRIVATE_MODE);
     });
     this.lastWrite = write.catch(() => undefined);
     await write;
@@ -90,14 +99,14 @@ export class KeyStateFile {
   }
 }
 
-function encode(state: KeyState): string {
+function encode(state: KeyState, seal: KeySeal): string {
   const stored: Stored = {
-    version: 1,
+    version: 2,
     sequence: String(state.sequence),
     attempt: state.attempt,
     generations: state.generations.map(({ number, privateKey, port, createdMs }) => ({
       number: String(number),
-      privateKey: Buffer.from(privateKey).toString('base64'),
+      sealedKey: Buffer.from(seal.seal(privateKey)).toString('base64'),
       port,
       createdMs,
     })),
@@ -108,16 +117,16 @@ function encode(state: KeyState): string {
   return `${JSON.stringify(stored)}\n`;
 }
 
-function decode(text: string): KeyState | undefined {
+function decode(text: string, seal: KeySeal): KeyState | undefined {
   try {
     const stored = JSON.parse(text) as Stored;
-    if (stored.version !== 1) return undefined;
-    const generations = stored.generations.map(({ number, privateKey, port, createdMs }) => ({
-      number: BigInt(number),
-      privateKey: new Uint8Array(Buffer.from(privateKey, 'base64')),
-      port,
-      createdMs,
-    }));
+    if (stored.version !== 2) return undefined;
+    const generations = stored.generations.flatMap(({ number, sealedKey, port, createdMs }) => {
+      const privateKey = seal.open(Buffer.from(sealedKey, 'base64'));
+      return privateKey === undefined
+        ? []
+        : [{ number: BigInt(number), privateKey, port, createdMs }];
+    });
     const isWhole = ({ privateKey, port, createdMs }: OwnGeneration) =>
       privateKey.length === KEY_BYTES && Number.isInteger(port) && Number.isFinite(createdMs);
     if (!generations.every(isWhole) || !Number.isInteger(stored.attempt)) return undefined;

@@ -2,7 +2,7 @@
  * One node's encryption over devices without packets: when keys are made, announced, changed and
  * given up, and what is refused.
  */
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
@@ -14,12 +14,15 @@ import {
   readKeyRecord,
   writeKeyRecord,
 } from '../../../src/network/encryption/key-record.js';
+import { KeySeal } from '../../../src/network/encryption/key-seal.js';
+import { KeyStateFile } from '../../../src/network/encryption/key-state.js';
 import { tunnelAddress, tunnelNumber } from '../../../src/network/encryption/keys.js';
-import { MemoryDevices } from '../../../src/network/encryption/memory-devices.js';
+import { MemoryDevices } from './memory-devices.js';
 import { KEY_CHANGE_RETRY_MS, KEY_SETTLE_MS } from '../../../src/network/limits.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
-import { fixedIdentity, TestCluster } from '../support/test-cluster.js';
+import type { TlsIdentity } from '../../../src/rpc/types.js';
+import { TestCluster } from '../support/test-cluster.js';
 
 const NODE = 'mmmmmmmmmmmmmmmmmmmmmmmmm';
 const PEER = 'aaaaaaaaaaaaaaaaaaaaaaaaa';
@@ -30,6 +33,7 @@ const NOTHING = 'this host can do no WireGuard: nothing is installed';
 
 const cluster = await TestCluster.create();
 const identity = await cluster.identity(NODE);
+const renewedIdentity = await cluster.identity(NODE);
 const peerIdentity = await cluster.identity(PEER);
 
 /** One node whose clock a test moves. */
@@ -39,6 +43,8 @@ class TestNode {
   rows: readonly WireguardPeerRow[] = [];
   encryption: Encryption;
   underlayAddress = '192.0.2.1';
+  private identity = identity;
+  private readonly listeners = new Set<(next: TlsIdentity) => void>();
   private aheadMs = 0;
 
   constructor(directory: string) {
@@ -55,6 +61,17 @@ class TestNode {
     await this.encryption.stop();
     this.encryption = this.open();
     await this.begin();
+  }
+
+  /** The node gets another certificate, of another key. */
+  renew(): void {
+    this.identity = renewedIdentity;
+    for (const listener of this.listeners) listener(renewedIdentity);
+  }
+
+  /** What is on disk. */
+  async stored(): Promise<string> {
+    return await readFile(path.join(this.directory, 'encryption.json'), 'utf8');
   }
 
   async begin(): Promise<void> {
@@ -112,7 +129,13 @@ class TestNode {
     };
     return new Encryption({
       ...{ environment, devices: this.devices, logger: silentLogger },
-      identity: fixedIdentity(identity),
+      identity: {
+        current: () => this.identity,
+        subscribe: (listener) => {
+          this.listeners.add(listener);
+          return () => this.listeners.delete(listener);
+        },
+      },
       stateDirectory: this.directory,
       underlayAddress: this.underlayAddress,
       datapath: { containerMtu: 1450, setWireguard: (rows) => void (this.rows = rows) },
@@ -169,6 +192,29 @@ void t.test('keys are announced once they are stored, and survive a restart', as
   t.same(after?.generations, before?.generations);
   t.ok((after?.sequence ?? 0n) > (before?.sequence ?? 0n));
   t.equal(node.encryption.tunnels.get(PEER), tunnelAddress(5, 2n), 'without a word from gossip');
+});
+
+void t.test('keys on disk are sealed by the key of the node', async (t) => {
+  const node = await started(t);
+  await node.encryption.require();
+  const before = node.record()?.generations;
+  const device = node.devices.byName.get('sw-wg1');
+  t.notMatch(await node.stored(), device?.privateKey.toString('base64') ?? '', 'not in clear');
+  node.renew();
+  await node.after(0);
+  await node.restart();
+  await node.encryption.require();
+  t.same(node.record()?.generations, before, 'sealed anew under the next key of the node');
+
+  const sealed = await node.stored();
+  await node.encryption.stop();
+  const stolen = new KeyStateFile(
+    node.directory,
+    () => new KeySeal(identity.privateKeyPem, (count) => systemEnvironment.random.bytes(count)),
+  );
+  t.same((await stolen.load()).generations, [], 'nothing opens them with another key');
+  t.ok((await stolen.load()).sequence > 0n, 'the rest is known');
+  t.match(sealed, /sealedKey/);
 });
 
 void t.test('a key is changed: the new one first, the old one dropped last', async (t) => {

@@ -2,20 +2,22 @@
  * WireGuard devices without packets, for tests of what is above them: they hold what they are told,
  * and a test says which peers have completed a handshake.
  */
-import { SkepError } from '../../model/errors.js';
-import { publicKeyOf } from './keys.js';
+import { SkepError } from '../../../src/model/errors.js';
+import { publicKeyOf } from '../../../src/network/encryption/keys.js';
 import type {
   DeviceChange,
   DeviceState,
   WantedPeer,
   WireguardDevice,
   WireguardDevices,
-} from './wireguard-device.js';
+} from '../../../src/network/encryption/wireguard-device.js';
 
 /** One of them. */
 export class MemoryDevice implements WireguardDevice {
   readonly name: string;
   publicKey = '';
+  /** As last told. */
+  privateKey: Buffer = Buffer.alloc(0);
   port = 0;
   readonly peers = new Map<string, WantedPeer>();
   /** Wall clock of handshakes by public key, seconds. */
@@ -29,6 +31,7 @@ export class MemoryDevice implements WireguardDevice {
   async change(change: DeviceChange): Promise<void> {
     await this.read();
     if (change.privateKey !== undefined) {
+      this.privateKey = Buffer.from(change.privateKey);
       this.publicKey = Buffer.from(publicKeyOf(change.privateKey)).toString('hex');
     }
     this.port = change.port ?? this.port;
