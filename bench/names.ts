@@ -1,7 +1,7 @@
 /**
  * What looking a name up takes inside containers: names of the engine itself, answered by its own
- * resolver, against names of services in tasks (the engine's resolver in front of ours) and in
- * plain containers (ours in front). Medians of alternating rounds.
+ * resolver, against names of services in tasks and in plain containers (our name server in
+ * front of it). Medians of alternating rounds.
  *   node dist/bench/names.js [ROUNDS] [QUESTIONS]
  */
 import path from 'node:path';

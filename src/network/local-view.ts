@@ -4,7 +4,7 @@
  */
 import { ownEndpoints, ownHostPorts } from './announcer.js';
 import type { NameTable } from './dns/names.js';
-import { type LocalState, placeKey } from './local-state.js';
+import type { LocalState } from './local-state.js';
 import type { EndpointTables } from './tables.js';
 import type { ClusterView, NetworkView } from './view.js';
 
@@ -58,15 +58,10 @@ export function namesBySource(
   return bySource;
 }
 
-/**
- * Network namespaces of plain containers here. A task's containers are told their name server when
- * they are made.
- */
-export function plainSandboxes(state: LocalState): ReadonlySet<string> {
+/** Network namespaces of the containers here that have joined a swarm network, tasks or not. */
+export function joinedSandboxes(state: LocalState): ReadonlySet<string> {
   const sandboxes = new Set<string>();
-  for (const { sandbox, interfaceName, networkId, address } of state.endpoints.values()) {
-    if (sandbox === undefined || interfaceName === undefined) continue;
-    if (!state.planned.has(placeKey(networkId, address))) sandboxes.add(sandbox);
-  }
+  for (const { sandbox, interfaceName } of state.endpoints.values())
+    if (sandbox !== undefined && interfaceName !== undefined) sandboxes.add(sandbox);
   return sandboxes;
 }

@@ -50,7 +50,7 @@ import {
 } from './limits.js';
 import { Liveness } from './liveness.js';
 import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
-import { clusterView, namesBySource, networksInUse, plainSandboxes } from './local-view.js';
+import { clusterView, namesBySource, networksInUse, joinedSandboxes } from './local-view.js';
 import { type NetworkInfo, networkInfoOf, subnetOf } from './network-info.js';
 import { PinnedRows } from './pinned.js';
 import { PATH_TICK_MS } from './paths/limits.js';
@@ -503,13 +503,13 @@ export class NodeNetwork implements NodeNetworking {
     return endpoints;
   }
 
-  /** Name servers in the namespaces of plain containers, which see what their addresses may see. */
+  /** Name servers in the namespaces of containers, which see what their addresses may see. */
   private makeResolvers(): NamespaceResolvers {
     const { openNamespaceResolver, environment, logger } = this.parts;
     const { state } = this;
     return new NamespaceResolvers({
       open: openNamespaceResolver,
-      wanted: () => plainSandboxes(state),
+      wanted: () => joinedSandboxes(state),
       namesIn: (sandbox) => {
         const tables = state.endpointsIn(sandbox).map(({ address }) => this.names.get(address));
         return tables.find((each) => each !== undefined) ?? [];

@@ -1,6 +1,6 @@
 /**
- * Our name server at 127.0.0.11:53 of plain containers on attachable networks, in front of the
- * engine's resolver. The engine fixes a container's name servers when the container is made; this
+ * Our name server at 127.0.0.11:53 of containers on swarm networks, in front of the engine's resolver:
+ * one hop less for each question. And the engine fixes a container's name servers when it is made; this
  * way names also work in one that joins a network later, or has name servers of its own choice.
  *
  * Names of swarm networks are answered here, all others are asked of the engine's resolver in the
