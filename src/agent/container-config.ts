@@ -5,6 +5,7 @@
  */
 import type Docker from 'dockerode';
 import { SkepError } from '../model/errors.js';
+import { resourceVariables } from '../model/generic-resources.js';
 import type { Duration } from '@bufbuild/protobuf/wkt';
 import type { Network, Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
@@ -80,7 +81,7 @@ export function containerBody(
   const body = {
     Image: spec.image,
     Labels: containerLabels(task, spec.labels),
-    Env: [...spec.env],
+    Env: [...spec.env, ...resourceVariables(task.assignedGenericResources)],
     Tty: spec.tty,
     OpenStdin: spec.openStdin,
     ...given('Hostname', spec.hostname),

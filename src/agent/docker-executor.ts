@@ -7,7 +7,11 @@ import type { SocketBinds } from '../model/engine-socket.js';
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import type { NodeDescription, NodeTLSInfo } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type {
+  GenericResource,
+  NodeDescription,
+  NodeTLSInfo,
+} from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { NodeFacts } from '../model/template/expansion.js';
 import { heldPorts } from '../network/port-holders.js';
 import type { NodeNetworking } from '../network/types.js';
@@ -48,6 +52,8 @@ export interface DockerExecutorOptions {
   readonly sockets: SocketBinds;
   /** DOCKER_SERVICE_PREFER_OFFLINE_IMAGE=1. */
   readonly preferOfflineImage: boolean;
+  /** User-defined resources of this node. */
+  readonly genericResources: readonly GenericResource[];
   /** The node's TLS facts, as part of its description. */
   readonly tlsInfo: () => NodeTLSInfo | undefined;
 }
@@ -93,8 +99,9 @@ export class DockerExecutor implements Executor {
   }
 
   async describe(): Promise<NodeDescription> {
-    const { version, tlsInfo } = this.options;
-    this.description = describeNode(await this.client.info(), version, tlsInfo());
+    const { version, tlsInfo, genericResources } = this.options;
+    const own = { version, tlsInfo: tlsInfo(), genericResources };
+    this.description = describeNode(await this.client.info(), own);
     return this.description;
   }
 

@@ -4,11 +4,13 @@
  */
 import { create } from '@bufbuild/protobuf';
 import {
+  type GenericResource,
   type NodeDescription,
   NodeDescriptionSchema,
   type NodeTLSInfo,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { AGENT_PLUGIN } from '../model/agent-kind.js';
+import { discreteResource, namedResource } from '../model/generic-resources.js';
 import { AGENT_VERSION_LABEL } from '../model/labels.js';
 import { DRIVER_NAME } from '../network/limits.js';
 
@@ -20,11 +22,19 @@ const OWN_PLUGINS = [
   AGENT_PLUGIN,
 ] as const;
 
+/** What a node says of itself besides what its engine tells. */
+export interface OwnFacts {
+  /** Skep's version. */
+  readonly version: string;
+  readonly tlsInfo: NodeTLSInfo | undefined;
+  /** Of skepd's flags; where there are none, the engine's own count. */
+  readonly genericResources: readonly GenericResource[];
+}
+
 /** The description of a node; fields of `info` of another type than expected are left out. */
 export function describeNode(
   info: Readonly<Record<string, unknown>>,
-  version: string,
-  tlsInfo: NodeTLSInfo | undefined,
+  { version, tlsInfo, genericResources }: OwnFacts,
 ): NodeDescription {
   return create(NodeDescriptionSchema, {
     hostname: text(info['Name']),
@@ -32,6 +42,11 @@ export function describeNode(
     resources: {
       nanoCpus: whole(info['NCPU']) * NANO_CPUS,
       memoryBytes: whole(info['MemTotal']),
+      generic: [
+        ...(genericResources.length > 0
+          ? genericResources
+          : engineResources(info['GenericResources'])),
+      ],
     },
     engine: {
       engineVersion: text(info['ServerVersion']),
@@ -40,6 +55,26 @@ export function describeNode(
     },
     ...(tlsInfo === undefined ? {} : { tlsInfo }),
   });
+}
+
+/** The list of `/info`: what dockerd's flags of the same name say. */
+function engineResources(value: unknown): readonly GenericResource[] {
+  const found: GenericResource[] = [];
+  for (const entry of Array.isArray(value) ? (value as unknown[]) : []) {
+    const { NamedResourceSpec, DiscreteResourceSpec } = object(entry);
+    const [named, discrete] = [object(NamedResourceSpec), object(DiscreteResourceSpec)];
+    const kind = text(named['Kind']) || text(discrete['Kind']);
+    if (kind === '') continue;
+    const value = text(named['Value']);
+    found.push(
+      value === '' ? discreteResource(kind, whole(discrete['Value'])) : namedResource(kind, value),
+    );
+  }
+  return found;
+}
+
+function object(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
 function text(value: unknown): string {

@@ -9,6 +9,7 @@ import { SocketBinds } from '../model/engine-socket.js';
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import { DNS_ADDRESS } from '../network/limits.js';
+import type { GenericResource } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Logger } from '../observe/logger.js';
 import { Engine } from './engine.js';
 import { ApiError, localError } from './http/api-error.js';
@@ -43,6 +44,8 @@ export interface ApiServerOptions {
    * (`HostConfig.Dns`). Default: the node's own resolver.
    */
   readonly attachableDnsServers?: readonly string[];
+  /** User-defined resources of this node; default none. */
+  readonly genericResources?: readonly GenericResource[];
 }
 
 /** The server; `start` and `stop` are idempotent. */
@@ -67,6 +70,7 @@ export class ApiServer {
       environment: options.environment,
       sockets: options.sockets ?? new SocketBinds(options.socketPath, options.engineSocketPath),
       attachableDnsServers: options.attachableDnsServers ?? [DNS_ADDRESS],
+      genericResources: options.genericResources ?? [],
     };
     this.router = new Router(allRoutes(context));
   }

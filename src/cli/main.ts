@@ -26,6 +26,15 @@ function parsePort(value: string): number {
   return port;
 }
 
+/** dockerd's check of a term; what terms mean together is checked at start. */
+function addGenericResource(value: string, before: readonly string[]): readonly string[] {
+  if (!value.includes('=')) {
+    const text = `invalid node-generic-resource format \`${value}\` expected \`name=value\``;
+    throw new InvalidArgumentError(text);
+  }
+  return [...before, value];
+}
+
 function daemonCommand(): Command {
   const defaults = DAEMON_DEFAULTS;
   return new Command('daemon')
@@ -40,6 +49,12 @@ function daemonCommand(): Command {
     .option('--pin-dir <path>', 'bpffs directory for pinned BPF objects', defaults.pinDir)
     .option('--secrets-dir <path>', 'on a memory file system', defaults.secretsDir)
     .option('--plugin-socket <path>', 'socket of the network plugin', defaults.pluginSocket)
+    .option(
+      '--node-generic-resource <name=value>',
+      'user-defined resource, `gpu=2` or, once for each, `gpu=ID`',
+      addGenericResource,
+      defaults.nodeGenericResource,
+    )
     .addOption(
       new Option('--log-level <level>', 'least severity logged')
         .choices(LOG_LEVELS)

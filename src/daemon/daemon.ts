@@ -4,6 +4,7 @@
  */
 import Dockerode from 'dockerode';
 import { ApiServer } from '../api/server.js';
+import { parseGenericResources } from '../model/generic-resources.js';
 import { openNetlink } from '../native/netlink.js';
 import { DNS_ADDRESS } from '../network/limits.js';
 import type { Logger } from '../observe/logger.js';
@@ -22,6 +23,7 @@ export class Daemon {
 
   /** Checks the host, takes up the recorded swarm, and serves the API. @throws SkepError */
   static async start(options: DaemonOptions, logger: Logger): Promise<Daemon> {
+    const genericResources = parseGenericResources(options.nodeGenericResource);
     await checkHost(options);
     const environment = systemEnvironment;
     const node = new SwarmNode({
@@ -40,6 +42,7 @@ export class Daemon {
       logger,
       environment,
       attachableDnsServers: [DNS_ADDRESS],
+      genericResources,
     });
     await node.start();
     try {

@@ -26,6 +26,8 @@ export interface DaemonOptions {
   readonly pluginSocket: string;
   /** On a memory file system, seen by the engine under the same path. */
   readonly secretsDir: string;
+  /** `KIND=VALUE` each: user-defined resources of this node, as dockerd's flag of the same name. */
+  readonly nodeGenericResource: readonly string[];
   readonly logLevel: LogLevel;
 }
 
@@ -41,6 +43,7 @@ export const DAEMON_DEFAULTS: DaemonOptions = {
   pinDir: '/sys/fs/bpf/skep',
   pluginSocket: '/run/docker/plugins/skep.sock',
   secretsDir: '/run/skep/secrets',
+  nodeGenericResource: [],
   logLevel: 'info',
 };
 

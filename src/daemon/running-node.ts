@@ -5,6 +5,7 @@ import { create, equals } from '@bufbuild/protobuf';
 import type Dockerode from 'dockerode';
 import { Agent } from '../agent/agent.js';
 import { DockerExecutor } from '../agent/docker-executor.js';
+import { parseGenericResources } from '../model/generic-resources.js';
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { SessionMessage } from '../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
@@ -105,6 +106,7 @@ export class RunningNode {
       secretsDirectory: options.secretsDir,
       sockets: socketBinds(options),
       preferOfflineImage: process.env['DOCKER_SERVICE_PREFER_OFFLINE_IMAGE'] === '1',
+      genericResources: parseGenericResources(options.nodeGenericResource),
       tlsInfo: () => nodeTlsInfo(identity),
     });
     this.agent = new Agent({

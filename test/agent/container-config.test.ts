@@ -7,6 +7,11 @@ import {
   predefinedNetwork,
 } from '../../src/agent/container-config.js';
 import { checkMount, engineMount } from '../../src/agent/mounts.js';
+import {
+  discreteResource,
+  namedResource,
+  parseGenericResources,
+} from '../../src/model/generic-resources.js';
 import { describeNode } from '../../src/agent/node-description.js';
 import { runsSkepd } from '../../src/model/agent-kind.js';
 import { NetworkSchema, NodeSchema } from '../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -145,9 +150,11 @@ void t.test('mounts: checks and conversion', async (t) => {
   });
 });
 
+const OWN = { version: '1', tlsInfo: undefined, genericResources: [] };
+
 void t.test('a description survives any answer of the engine', async (t) => {
   const strange = { Name: 5, NCPU: 'x', Labels: [null, '=x', 'a=b=c'], Plugins: { Network: 'x' } };
-  const description = describeNode(strange, '1', undefined);
+  const description = describeNode(strange, OWN);
   t.equal(description.hostname, '');
   t.equal(description.resources?.nanoCpus, 0n);
   t.same(description.engine?.labels, { a: 'b=c', 'skep.agent': '1' });
@@ -158,8 +165,37 @@ void t.test('a description survives any answer of the engine', async (t) => {
   t.ok(runsSkepd(create(NodeSchema, { description })), 'managers know it as one of ours');
   const used = { Plugins: { Network: ['bridge', 'skep', 'overlay'], Volume: ['local'] } };
   t.same(
-    describeNode(used, '1', undefined).engine?.plugins.map((plugin) => plugin.name),
+    describeNode(used, OWN).engine?.plugins.map((plugin) => plugin.name),
     ['skepd', 'bridge', 'overlay', 'local'],
     'our own driver is not told: its first use would change the node',
   );
+});
+
+void t.test('generic resources: of the flags, else of the engine; a task sees its own', (t) => {
+  const info = {
+    GenericResources: [
+      { NamedResourceSpec: { Kind: 'gpu', Value: 'a' } },
+      { DiscreteResourceSpec: { Kind: 'ssd', Value: 3 } },
+      null,
+      { NamedResourceSpec: 5 },
+    ],
+  };
+  const described = (terms: readonly string[]) =>
+    describeNode(info, { ...OWN, genericResources: parseGenericResources(terms) }).resources
+      ?.generic;
+  const engines = [namedResource('gpu', 'a'), discreteResource('ssd', 3n)];
+  t.same(described([]), engines);
+  t.same(described(['fpga=1']), [discreteResource('fpga', 1n)]);
+  const assignedGenericResources = [
+    namedResource('gpu', 'a'),
+    namedResource('gpu', 'b'),
+    discreteResource('ssd', 2n),
+  ];
+  const task = { ...containerTask({ env: ['A=b'] }), assignedGenericResources };
+  t.same(containerBody(task, undefined).Env, [
+    'A=b',
+    'DOCKER_RESOURCE_GPU=a,b',
+    'DOCKER_RESOURCE_SSD=2',
+  ]);
+  t.end();
 });

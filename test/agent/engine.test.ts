@@ -64,6 +64,7 @@ function newAgent(
       secretsDirectory: join(engine.directory, 'secrets'),
       sockets: new SocketBinds('/run/skep.sock', engine.socket),
       preferOfflineImage: true,
+      genericResources: [],
       tlsInfo: () => undefined,
     }),
     network,

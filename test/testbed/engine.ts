@@ -14,6 +14,7 @@ export function startEngine(
   host: HostLayout,
   holderPid: number,
   options: { readonly liveRestore: boolean },
+  extraArgs: readonly string[] = [],
 ): void {
   const args = [
     ...insideHost(holderPid),
@@ -23,6 +24,7 @@ export function startEngine(
     ...['--storage-driver', 'overlay2', '--exec-opt', 'native.cgroupdriver=cgroupfs'],
     ...['--cgroup-parent', `${CGROUP_PARENT}/${host.name}`],
     ...(options.liveRestore ? ['--live-restore'] : []),
+    ...extraArgs,
   ];
   // Without a registry, stock Swarm must not stall on pulls of images that are there.
   startLogged('nsenter', args, host.engineLog, { DOCKER_SERVICE_PREFER_OFFLINE_IMAGE: '1' });

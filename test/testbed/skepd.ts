@@ -7,11 +7,12 @@ import { startLogged } from './commands.js';
 import { type HostLayout, packageRoot } from './layout.js';
 import { insideHost } from './namespaces.js';
 
-/** Starts skepd in the host's namespaces, with these variables added; returns at once. */
+/** Starts skepd in the host's namespaces, with these variables and arguments added; returns at once. */
 export function startSkepd(
   host: HostLayout,
   holderPid: number,
   environment: Readonly<Record<string, string>> = {},
+  extraArgs: readonly string[] = [],
 ): void {
   const args = [
     ...insideHost(holderPid),
@@ -24,6 +25,7 @@ export function startSkepd(
     ...['--pin-dir', `${host.bpfDirectory}/skep`],
     ...['--plugin-socket', '/run/docker/plugins/skep.sock'],
     ...['--log-level', process.env['SKEP_LOG_LEVEL'] ?? 'info'],
+    ...extraArgs,
   ];
   // Without a registry, tasks must not stall on pulls of images that are there.
   startLogged('nsenter', args, host.skepLog, {

@@ -45,6 +45,8 @@ export interface UpOptions {
   /** Hosts without skepd: all, or these names. */
   readonly noSkep?: 'all' | readonly string[];
   readonly liveRestore?: boolean;
+  /** Further arguments of every dockerd; not kept when it is started again. */
+  readonly engineArgs?: readonly string[];
   /** It outlives this process; otherwise the next `up` removes it once this process has ended. */
   readonly stays?: boolean;
   /** Progress, a line each. */
@@ -157,7 +159,8 @@ async function startHost(
   mkdirSync(layout.directory, { recursive: true, mode: 0o755 });
   await createHostNetwork(layout);
   const holderPid = await startHolder(layout);
-  startEngine(layout, holderPid, { liveRestore: options.liveRestore ?? false });
+  const { liveRestore = false, engineArgs = [] } = options;
+  startEngine(layout, holderPid, { liveRestore }, engineArgs);
   const holderStartTicks = processStartTicks(holderPid);
   if (holderStartTicks === undefined) throw new Error(`${layout.name}: its holder ended`);
   return { holderPid, holderStartTicks };
@@ -318,11 +321,12 @@ export async function stopSkepd(host: Host): Promise<void> {
   await endSkepd(host, 'SIGTERM');
 }
 
-/** Starts a host's skepd again, with these variables added, and waits until it answers. */
+/** Starts a host's skepd again, with these variables and arguments added, and waits until it answers. */
 export async function restartSkepd(
   host: Host,
   environment: Readonly<Record<string, string>> = {},
+  args: readonly string[] = [],
 ): Promise<void> {
-  startSkepd(host, host.holderPid, environment);
+  startSkepd(host, host.holderPid, environment, args);
   await waitForSkepd(host);
 }

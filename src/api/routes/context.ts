@@ -7,6 +7,7 @@ import type {
   Service,
   Task,
 } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { GenericResource } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Control } from '../../manager/control/types.js';
 import type { SocketBinds } from '../../model/engine-socket.js';
 import type { Environment } from '../../model/environment.js';
@@ -27,6 +28,8 @@ export interface RouteContext {
   readonly environment: Environment;
   readonly attachableDnsServers: readonly string[];
   readonly sockets: SocketBinds;
+  /** Of skepd's flags; the engine's own are shown where there are none. */
+  readonly genericResources: readonly GenericResource[];
 }
 
 /** The manager's control, whose errors carry gRPC's prefix. @throws if this host is no manager */

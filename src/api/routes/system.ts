@@ -3,6 +3,7 @@ import type { Control } from '../../manager/control/types.js';
 import { SkepError } from '../../model/errors.js';
 import { clusterInfoFields } from '../convert/cluster.js';
 import type { JsonFields } from '../convert/common.js';
+import { genericResourceFields } from '../convert/task-spec.js';
 import { ApiError } from '../http/api-error.js';
 import type { JsonOut } from '../http/json-text.js';
 import { type ApiRequest, DONE, json, type Reply } from '../http/request.js';
@@ -49,6 +50,10 @@ async function info(context: RouteContext, request: ApiRequest): Promise<Reply> 
   if (!(answer instanceof Map)) throw new ApiError(502, 'the Docker Engine gave no information');
   const result = new Map<string, JsonOut>(answer);
   result.set('Swarm', swarmInfo(context));
+  const { genericResources } = context;
+  if (genericResources.length > 0) {
+    result.set('GenericResources', genericResourceFields(genericResources));
+  }
   return json(result);
 }
 

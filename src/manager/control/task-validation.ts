@@ -5,6 +5,7 @@
 import { create } from '@bufbuild/protobuf';
 import type { Duration } from '@bufbuild/protobuf/wkt';
 import { parseConstraints } from '../../model/constraint.js';
+import { resourceKind } from '../../model/generic-resources.js';
 import { SkepError } from '../../model/errors.js';
 import { TaskSchema } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { ContainerSpec, TaskSpec } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
@@ -49,7 +50,7 @@ export function isNegative(duration: Duration | undefined): boolean {
 
 function checkResources(resources: Resources | undefined): void {
   if (resources === undefined) return;
-  const { nanoCpus, memoryBytes } = resources;
+  const { nanoCpus, memoryBytes, generic } = resources;
   if (nanoCpus !== 0n && nanoCpus < CPU_MIN_NANO) {
     const [value, least] = [goFloat(Number(nanoCpus) / 1e9), goFloat(Number(CPU_MIN_NANO) / 1e9)];
     throw invalid(`invalid cpu value ${value}: Must be at least ${least}`);
@@ -57,6 +58,9 @@ function checkResources(resources: Resources | undefined): void {
   if (memoryBytes !== 0n && memoryBytes < MEMORY_MIN_BYTES) {
     throw invalid(`invalid memory value ${memoryBytes}: Must be at least 4MiB`);
   }
+  // Which members of a named kind a task gets is the scheduler's choice.
+  const named = generic.find(({ resource }) => resource.case !== 'discreteResourceSpec');
+  if (named !== undefined) throw invalid(`invalid argument for resource ${resourceKind(named)}`);
 }
 
 /** A number as Go's %g prints it: exponents have two digits and begin below 1e-4. */

@@ -107,9 +107,10 @@ function misplacedTasks(transaction: ReadTransaction, nodeId: string): readonly 
     const service = transaction.get('service', task.serviceId);
     const placement = (service?.spec?.task ?? task.spec)?.placement;
     const reservations = task.spec?.resources?.reservations;
-    if (!nodeMeetsExpressions(placement?.constraints ?? [], node)) misplaced.push(task);
-    else if (hasResources && !free.has(reservations)) misplaced.push(task);
-    else free.take(reservations, task.assignedGenericResources);
+    const assigned = task.assignedGenericResources;
+    const fits = !hasResources || (free.has(reservations) && free.holds(assigned));
+    if (!fits || !nodeMeetsExpressions(placement?.constraints ?? [], node)) misplaced.push(task);
+    else free.take(reservations, assigned);
   }
   return misplaced;
 }

@@ -2,14 +2,8 @@
  * What is still free on a node: CPU, memory and user-defined ("generic") resources, which are
  * either counted or named one by one (SwarmKit api/genericresource).
  */
-import { create } from '@bufbuild/protobuf';
-import {
-  type GenericResource,
-  GenericResourceSchema,
-  NamedGenericResourceSchema,
-  DiscreteGenericResourceSchema,
-  type Resources,
-} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { discreteResource, namedResource } from '../../model/generic-resources.js';
+import type { GenericResource, Resources } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 
 /** Free resources of one node. CPU in billionths of a core, memory in bytes. */
 export class NodeResources {
@@ -19,6 +13,8 @@ export class NodeResources {
   readonly #counted = new Map<string, bigint>();
   /** Free members of named kinds. */
   readonly #named = new Map<string, Set<string>>();
+  /** All members of named kinds, `KIND MEMBER` each. */
+  readonly #members = new Set<string>();
 
   constructor(total: Resources | undefined) {
     this.#nanoCpus = total?.nanoCpus ?? 0n;
@@ -29,6 +25,7 @@ export class NodeResources {
       } else if (resource.case === 'namedResourceSpec') {
         const members = this.#named.get(resource.value.kind) ?? new Set();
         this.#named.set(resource.value.kind, members.add(resource.value.value));
+        this.#members.add(`${resource.value.kind} ${resource.value.value}`);
       }
     }
   }
@@ -44,7 +41,7 @@ export class NodeResources {
       const free = this.#named.has(kind)
         ? BigInt(this.#named.get(kind)?.size ?? 0)
         : (this.#counted.get(kind) ?? 0n);
-      return value <= free;
+      return free > 0n && value <= free;
     });
   }
 
@@ -54,11 +51,25 @@ export class NodeResources {
       if (resource.case !== 'discreteResourceSpec') return [];
       const { kind, value } = resource.value;
       const members = this.#named.get(kind);
-      if (members === undefined) return [discrete(kind, value)];
+      if (members === undefined) return [discreteResource(kind, value)];
       return [...members]
         .sort()
         .slice(0, Number(value))
-        .map((member) => named(kind, member));
+        .map((member) => namedResource(kind, member));
+    });
+  }
+
+  /** Whether the node still has the very units a task was given. */
+  holds(assigned: readonly GenericResource[]): boolean {
+    return assigned.every(({ resource }) => {
+      switch (resource.case) {
+        case 'namedResourceSpec':
+          return this.#named.get(resource.value.kind)?.has(resource.value.value) === true;
+        case 'discreteResourceSpec':
+          return resource.value.value <= (this.#counted.get(resource.value.kind) ?? 0n);
+        case undefined:
+          return true;
+      }
     });
   }
 
@@ -75,14 +86,19 @@ export class NodeResources {
       }
     }
   }
-}
 
-function discrete(kind: string, value: bigint): GenericResource {
-  const spec = create(DiscreteGenericResourceSchema, { kind, value });
-  return create(GenericResourceSchema, { resource: { case: 'discreteResourceSpec', value: spec } });
-}
-
-function named(kind: string, value: string): GenericResource {
-  const spec = create(NamedGenericResourceSchema, { kind, value });
-  return create(GenericResourceSchema, { resource: { case: 'namedResourceSpec', value: spec } });
+  /** Undoes {@link take}; a member the node never had does not come to be by it. */
+  give(reservations: Resources | undefined, assigned: readonly GenericResource[]): void {
+    this.#nanoCpus += reservations?.nanoCpus ?? 0n;
+    this.#memoryBytes += reservations?.memoryBytes ?? 0n;
+    for (const { resource } of assigned) {
+      if (resource.case === 'namedResourceSpec') {
+        const { kind, value } = resource.value;
+        if (this.#members.has(`${kind} ${value}`)) this.#named.get(kind)?.add(value);
+      } else if (resource.case === 'discreteResourceSpec') {
+        const { kind, value } = resource.value;
+        this.#counted.set(kind, (this.#counted.get(kind) ?? 0n) + value);
+      }
+    }
+  }
 }

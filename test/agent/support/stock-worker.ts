@@ -52,6 +52,7 @@ const agent = new Agent({
     secretsDirectory: join(stateDirectory, 'secrets'),
     sockets: new SocketBinds('/run/skep.sock', socketPath),
     preferOfflineImage: true,
+    genericResources: [],
     tlsInfo: () => undefined,
   }),
   network,

@@ -1,6 +1,7 @@
 /** Services of the Control API: every refusal with its exact text, updates, rollbacks. */
 import { clone, create, type MessageInitShape } from '@bufbuild/protobuf';
 import t from 'tap';
+import { namedResource } from '../../../src/model/generic-resources.js';
 import { ServiceSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   NodeSpecSchema,
@@ -76,6 +77,11 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'little memory',
     task({ resources: { limits: { memoryBytes: 1024n } } }),
     'invalid memory value 1024: Must be at least 4MiB',
+  ],
+  [
+    'a named resource',
+    task({ resources: { reservations: { generic: [namedResource('gpu', 'a')] } } }),
+    'invalid argument for resource gpu',
   ],
   [
     'negative delay',

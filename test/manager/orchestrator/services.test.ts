@@ -1,5 +1,6 @@
 /** Which tasks a service has: scaling, nodes that change, history, deletion. */
 import t, { type Test } from 'tap';
+import { discreteResource, namedResource } from '../../../src/model/generic-resources.js';
 import type { Node, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import { NodeStatus_State, TaskState } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
@@ -154,6 +155,34 @@ void t.test('a node that stops meeting the constraints loses its tasks', async (
   });
   await world.run(8000);
   t.same(nodesOf(world), ['n2', 'n2']);
+});
+
+void t.test('a task whose generic resource its node no longer has goes elsewhere', async (t) => {
+  const withGpus = (id: string, ...members: readonly string[]) =>
+    makeNode(id, {
+      description: {
+        resources: { generic: members.map((member) => namedResource('gpu', member)) },
+      },
+    });
+  const world = await startWorld(t, [withGpus('n1', 'a', 'b')]);
+  const task = { resources: { reservations: { generic: [discreteResource('gpu', 1n)] } } };
+  await world.put('service', makeService('web', { ...replicas(1), task }));
+  await world.run(1000);
+  const [first] = world.tasksOf('web');
+  t.same(first?.assignedGenericResources, [namedResource('gpu', 'a')]);
+  const describe = (...members: readonly string[]) =>
+    world.change('node', 'n1', (node) => ({
+      ...node,
+      description: withGpus('n1', ...members).description,
+    }));
+  await describe('a');
+  await world.run(0);
+  t.equal(world.get('task', first?.id ?? '')?.status?.state, TaskState.RUNNING, 'the other went');
+  await describe('c');
+  await world.run(10_000);
+  t.equal(world.get('task', first?.id ?? '')?.status?.state, TaskState.REJECTED);
+  const running = world.tasksOf('web').find((one) => one.status?.state === TaskState.RUNNING);
+  t.same(running?.assignedGenericResources, [namedResource('gpu', 'c')]);
 });
 
 void t.test('a global service follows its constraints', async (t) => {
