@@ -5,7 +5,7 @@
 import { nodeMeetsExpressions } from '../../model/constraint.js';
 import { runsSkepd } from '../../model/agent-kind.js';
 import { ENCRYPTED_DRIVER_OPTION } from '../../model/labels.js';
-import type { Network, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { Network, Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
   type Mount,
@@ -16,10 +16,16 @@ import {
 import { needsSkepd } from '../orchestrator/task-ports.js';
 import { type NodeInfo, scopedHostPorts } from './node-info.js';
 
+/** A condition on the node alone, whatever tasks it holds. */
+interface StaticFilter {
+  readonly admits: (info: { readonly node: Node }, task: Task) => boolean;
+  readonly explain: (nodes: number) => string;
+}
+
 /** One condition a node must meet. */
 interface Filter {
   /** Whether `node` can take `task` as far as this filter is concerned. */
-  readonly admits: (node: NodeInfo, task: Task) => boolean;
+  readonly admits: (info: NodeInfo, task: Task) => boolean;
   /** SwarmKit's sentence about the nodes this filter refused. */
   readonly explain: (nodes: number) => string;
 }
@@ -27,7 +33,7 @@ interface Filter {
 const onNodes = (problem: string) => (nodes: number) =>
   nodes === 1 ? `${problem} on 1 node` : `${problem} on ${nodes} nodes`;
 
-const READY: Filter = {
+const READY: StaticFilter = {
   admits: ({ node }) =>
     node.status?.state === NodeStatus_State.READY &&
     (node.spec?.availability ?? NodeSpec_Availability.ACTIVE) === NodeSpec_Availability.ACTIVE,
@@ -42,21 +48,21 @@ const RESOURCES: Filter = {
   explain: onNodes('insufficient resources'),
 };
 
-const PLUGINS: Filter = { admits: hasPlugins, explain: onNodes('missing plugin') };
+const PLUGINS: StaticFilter = { admits: hasPlugins, explain: onNodes('missing plugin') };
 
 /** A stock engine encrypts with IPsec, which nobody else here speaks. */
-const ENCRYPTION: Filter = {
+const ENCRYPTION: StaticFilter = {
   admits: ({ node }, task) =>
     runsSkepd(node) || !task.networks.some(({ network }) => isEncrypted(network)),
   explain: onNodes('encrypted network not supported by the stock engine'),
 };
 
-const CONSTRAINTS: Filter = {
+const CONSTRAINTS: StaticFilter = {
   admits: ({ node }, task) => nodeMeetsExpressions(task.spec?.placement?.constraints ?? [], node),
   explain: onNodes('scheduling constraints not satisfied'),
 };
 
-const PLATFORM: Filter = { admits: hasPlatform, explain: onNodes('unsupported platform') };
+const PLATFORM: StaticFilter = { admits: hasPlatform, explain: onNodes('unsupported platform') };
 
 const HOST_PORTS: Filter = {
   admits: (node, task) =>
@@ -65,7 +71,7 @@ const HOST_PORTS: Filter = {
 };
 
 /** A stock engine would publish to everybody what a label restricts. */
-const PUBLISH_RULES: Filter = {
+const PUBLISH_RULES: StaticFilter = {
   admits: ({ node }, task) => !needsSkepd(task.serviceAnnotations?.labels) || runsSkepd(node),
   explain: onNodes('skep.publish labels need skepd'),
 };
@@ -78,7 +84,7 @@ const MAX_REPLICAS: Filter = {
   explain: () => 'max replicas per node limit exceed',
 };
 
-const FILTERS = [
+const FILTERS: readonly Filter[] = [
   READY,
   RESOURCES,
   PLUGINS,
@@ -90,8 +96,17 @@ const FILTERS = [
   MAX_REPLICAS,
 ];
 
-/** Filters that depend on the node alone, not on the tasks it holds. */
-const STATIC_FILTERS = [READY, PLUGINS, ENCRYPTION, CONSTRAINTS, PLATFORM, PUBLISH_RULES];
+/** Those of all tasks of the same placement. */
+const PLACEMENT_FILTERS = [READY, CONSTRAINTS, PLATFORM];
+
+const STATIC_FILTERS: readonly StaticFilter[] = [
+  READY,
+  PLUGINS,
+  ENCRYPTION,
+  CONSTRAINTS,
+  PLATFORM,
+  PUBLISH_RULES,
+];
 
 /** Whether the node can take the task. */
 export function admits(node: NodeInfo, task: Task): boolean {
@@ -99,8 +114,13 @@ export function admits(node: NodeInfo, task: Task): boolean {
 }
 
 /** As {@link admits}, without what depends on the other tasks of the node. */
-export function admitsStatically(node: NodeInfo, task: Task): boolean {
-  return STATIC_FILTERS.every((filter) => filter.admits(node, task));
+export function admitsStatically(node: Node, task: Task): boolean {
+  return STATIC_FILTERS.every((filter) => filter.admits({ node }, task));
+}
+
+/** As {@link admitsStatically}, only what depends on the node and the placement a task asks for. */
+export function meetsPlacement(node: Node, task: Task): boolean {
+  return PLACEMENT_FILTERS.every((filter) => filter.admits({ node }, task));
 }
 
 /** Why none of `nodes` can take the task: `reason; reason`, the most frequent first. */
@@ -120,7 +140,7 @@ function isEncrypted(network: Network | undefined): boolean {
   return network?.spec?.driverConfig?.options[ENCRYPTED_DRIVER_OPTION] !== undefined;
 }
 
-function hasPlugins({ node }: NodeInfo, task: Task): boolean {
+function hasPlugins({ node }: { readonly node: Node }, task: Task): boolean {
   const engine = node.description?.engine;
   if (engine === undefined) return true;
   const { plugins } = engine;
@@ -158,7 +178,7 @@ function hasPlugin(plugins: readonly PluginDescription[], type: string, name: st
   );
 }
 
-function hasPlatform({ node }: NodeInfo, task: Task): boolean {
+function hasPlatform({ node }: { readonly node: Node }, task: Task): boolean {
   const platforms = task.spec?.placement?.platforms ?? [];
   if (platforms.length === 0) return true;
   const actual = node.description?.platform;

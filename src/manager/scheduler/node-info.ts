@@ -1,11 +1,14 @@
-/** What the scheduler knows of a node: its description, the tasks it holds and their failures. */
+/**
+ * What the scheduler knows of a node: its description and the tasks it holds. What they use is kept
+ * by adding and taking away, so that a change of a task costs the same on every node.
+ */
+import { equals } from '@bufbuild/protobuf';
 import type { Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import type { PortConfig } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { type PortConfig, ResourcesSchema } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { runsSkepd } from '../../model/agent-kind.js';
 import { publishRules, scopesOverlap } from '../../model/publish-rules.js';
 import { isWanted } from '../../model/task-state.js';
 import { hostPorts } from '../orchestrator/task-ports.js';
-import { FAILING_SPECS_MAX, FAILURE_WINDOW_MS } from './limits.js';
 import { NodeResources } from './node-resources.js';
 
 /** What the tasks of a node use of it. */
@@ -24,17 +27,20 @@ interface PortHolder {
   readonly scope: string | undefined;
 }
 
+/** Told of each change of the number of wanted tasks of a service on a node. */
+export type LoadListener = (node: NodeInfo, serviceId: string, tasks: number) => void;
+
 /** A node with its tasks; changes only through its methods. */
 export class NodeInfo {
   #node: Node;
   readonly #tasks = new Map<string, Task>();
-  /** Times of failures by spec, on the monotonic clock, oldest first. */
-  readonly #failures = new Map<string, number[]>();
-  /** Derived from the tasks; undefined when it must be computed anew. */
-  #usage: Usage | undefined;
+  readonly #onLoad: LoadListener;
+  #usage: Usage;
 
-  constructor(node: Node) {
+  constructor(node: Node, onLoad: LoadListener = () => undefined) {
     this.#node = node;
+    this.#onLoad = onLoad;
+    this.#usage = emptyUsage(node);
   }
 
   get node(): Node {
@@ -43,23 +49,34 @@ export class NodeInfo {
 
   /** Replaces the description; the tasks stay. */
   setNode(node: Node): void {
+    const before = this.#node.description?.resources;
     this.#node = node;
-    this.#usage = undefined;
+    const after = node.description?.resources;
+    if (before === after) return;
+    if (before !== undefined && after !== undefined && equals(ResourcesSchema, before, after))
+      return;
+    this.#usage = emptyUsage(node);
+    for (const task of this.#tasks.values()) addTo(this.#usage, task);
   }
 
   /** Resources not reserved by any task. */
   get resources(): NodeResources {
-    return this.#use().resources;
+    return this.#usage.resources;
   }
 
   /** Wanted tasks of all services. */
   get activeTasks(): number {
-    return this.#use().activeTasks;
+    return this.#usage.activeTasks;
   }
 
   /** Wanted tasks of one service. */
   activeTasksOf(serviceId: string): number {
-    return this.#use().activeTasksByService.get(serviceId) ?? 0;
+    return this.#usage.activeTasksByService.get(serviceId) ?? 0;
+  }
+
+  /** Services with wanted tasks. */
+  get services(): Iterable<string> {
+    return this.#usage.activeTasksByService.keys();
   }
 
   /**
@@ -67,7 +84,7 @@ export class NodeInfo {
    * skepd a task may have the port beside the one it replaces: there it is a row of the data path.
    */
   isHostPortTaken(task: Task, port: PortConfig, scope: string | undefined): boolean {
-    const holders = this.#use().hostPorts.get(hostPortKey(port)) ?? [];
+    const holders = this.#usage.hostPorts.get(hostPortKey(port)) ?? [];
     const mayShare = runsSkepd(this.#node);
     return holders.some(
       (holder) =>
@@ -77,51 +94,37 @@ export class NodeInfo {
 
   /** Puts a task on the node, or replaces what was known of it. */
   setTask(task: Task): void {
-    const known = this.#tasks.has(task.id);
+    const known = this.#tasks.get(task.id);
+    const before = this.activeTasksOf(task.serviceId);
+    if (known !== undefined) takeFrom(this.#usage, known);
     this.#tasks.set(task.id, task);
-    if (known) this.#usage = undefined;
-    else if (this.#usage !== undefined) addTo(this.#usage, task);
+    addTo(this.#usage, task);
+    this.#tell(task.serviceId, before);
   }
 
   /** Takes a task off the node. */
   removeTask(taskId: string): void {
-    if (this.#tasks.delete(taskId)) this.#usage = undefined;
+    const known = this.#tasks.get(taskId);
+    if (known === undefined) return;
+    const before = this.activeTasksOf(known.serviceId);
+    this.#tasks.delete(taskId);
+    takeFrom(this.#usage, known);
+    this.#tell(known.serviceId, before);
   }
 
-  /** Remembers that a task of this spec failed here. */
-  recordFailure(task: Task, nowMs: number): void {
-    const key = specKey(task);
-    const recent = (this.#failures.get(key) ?? []).filter(
-      (atMs) => nowMs - atMs < FAILURE_WINDOW_MS,
-    );
-    // Re-inserted, so that the map stays in order of the last failure.
-    this.#failures.delete(key);
-    this.#failures.set(key, [...recent, nowMs]);
-    for (const oldest of this.#failures.keys()) {
-      if (this.#failures.size <= FAILING_SPECS_MAX) break;
-      this.#failures.delete(oldest);
-    }
+  #tell(serviceId: string, before: number): void {
+    const tasks = this.activeTasksOf(serviceId);
+    if (tasks !== before) this.#onLoad(this, serviceId, tasks);
   }
+}
 
-  /** Failures of tasks of this spec within the last {@link FAILURE_WINDOW_MS}. */
-  recentFailures(task: Task, nowMs: number): number {
-    const times = this.#failures.get(specKey(task));
-    if (times === undefined) return 0;
-    return times.filter((atMs) => nowMs - atMs <= FAILURE_WINDOW_MS).length;
-  }
-
-  #use(): Usage {
-    if (this.#usage !== undefined) return this.#usage;
-    const usage: Usage = {
-      resources: new NodeResources(this.#node.description?.resources),
-      hostPorts: new Map(),
-      activeTasks: 0,
-      activeTasksByService: new Map(),
-    };
-    for (const task of this.#tasks.values()) addTo(usage, task);
-    this.#usage = usage;
-    return usage;
-  }
+function emptyUsage(node: Node): Usage {
+  return {
+    resources: new NodeResources(node.description?.resources),
+    hostPorts: new Map(),
+    activeTasks: 0,
+    activeTasksByService: new Map(),
+  };
 }
 
 /** Host-mode ports of a task, each with the scope its service gives it. */
@@ -140,10 +143,26 @@ function addTo(usage: Usage, task: Task): void {
     const key = hostPortKey(port);
     usage.hostPorts.set(key, [...(usage.hostPorts.get(key) ?? []), { task, scope }]);
   }
-  if (!isWanted(task)) return;
-  usage.activeTasks += 1;
-  const ofService = usage.activeTasksByService.get(task.serviceId) ?? 0;
-  usage.activeTasksByService.set(task.serviceId, ofService + 1);
+  if (isWanted(task)) count(usage, task.serviceId, 1);
+}
+
+/** Undoes {@link addTo} of the very same task. */
+function takeFrom(usage: Usage, task: Task): void {
+  usage.resources.give(task.spec?.resources?.reservations, task.assignedGenericResources);
+  for (const [port] of scopedHostPorts(task)) {
+    const key = hostPortKey(port);
+    const left = (usage.hostPorts.get(key) ?? []).filter((holder) => holder.task !== task);
+    if (left.length === 0) usage.hostPorts.delete(key);
+    else usage.hostPorts.set(key, left);
+  }
+  if (isWanted(task)) count(usage, task.serviceId, -1);
+}
+
+function count(usage: Usage, serviceId: string, change: 1 | -1): void {
+  usage.activeTasks += change;
+  const tasks = (usage.activeTasksByService.get(serviceId) ?? 0) + change;
+  if (tasks === 0) usage.activeTasksByService.delete(serviceId);
+  else usage.activeTasksByService.set(serviceId, tasks);
 }
 
 /** Whether both are for one slot of one service (of a global service: for one node). */
@@ -153,8 +172,4 @@ function isSamePlace(a: Task, b: Task): boolean {
 
 function hostPortKey(port: PortConfig): string {
   return `${port.protocol}/${port.publishedPort}`;
-}
-
-function specKey(task: Task): string {
-  return `${task.serviceId}/${task.specVersion?.index ?? ''}`;
 }

@@ -1,7 +1,8 @@
 /**
  * Gives pending tasks a node (SwarmKit manager/scheduler). Tasks that come in are placed at once;
  * tasks no node could take are tried again, debounced, when the cluster changes. Everything known
- * of nodes and tasks follows from the store.
+ * of nodes and tasks follows from the store, by single changes: a pass costs the tasks it places and
+ * the nodes it looks at for them.
  */
 import { create } from '@bufbuild/protobuf';
 import { timestampNow } from '../../model/defaults.js';
@@ -16,7 +17,9 @@ import { ReconcileLoop } from '../orchestrator/reconcile-loop.js';
 import { withObservedState } from '../orchestrator/task.js';
 import { admits, admitsStatically, explain } from './filters.js';
 import { RETRY_MAX_DELAY_MS, RETRY_QUIET_PERIOD_MS } from './limits.js';
-import { NodeInfo } from './node-info.js';
+import { FailureLog } from './failure-log.js';
+import { NodeIndex } from './node-index.js';
+import type { NodeInfo } from './node-info.js';
 import { placementTree } from './placement-tree.js';
 
 const RETRY = { quietPeriodMs: RETRY_QUIET_PERIOD_MS, maxDelayMs: RETRY_MAX_DELAY_MS };
@@ -34,11 +37,16 @@ export class Scheduler {
   readonly #store: Store;
   readonly #environment: Environment;
   readonly #loop: ReconcileLoop;
-  readonly #nodes = new Map<string, NodeInfo>();
+  /** Makes all that wait due again. */
+  readonly #retryLoop: ReconcileLoop;
+  readonly #nodes = new NodeIndex();
+  readonly #failures = new FailureLog();
   /** Node of each task that uses one. */
   readonly #places = new Map<string, string>();
   /** Pending tasks, those with a fixed node included. */
   readonly #waiting = new Map<string, Task>();
+  /** Those of them to look at in the next pass. */
+  readonly #due = new Set<string>();
   #unsubscribe = (): void => undefined;
 
   constructor(options: {
@@ -52,6 +60,15 @@ export class Scheduler {
       environment: options.environment,
       logger: options.logger.child({ loop: 'scheduler' }),
       pass: () => this.#pass(),
+    });
+    this.#retryLoop = new ReconcileLoop({
+      environment: options.environment,
+      logger: options.logger.child({ loop: 'schedulerRetry' }),
+      pass: () => {
+        for (const taskId of this.#waiting.keys()) this.#due.add(taskId);
+        if (this.#due.size > 0) this.#loop.trigger();
+        return Promise.resolve();
+      },
     });
   }
 
@@ -78,13 +95,16 @@ export class Scheduler {
   /** Ends after the pass under way. */
   async stop(): Promise<void> {
     this.#unsubscribe();
+    await this.#retryLoop.stop();
     await this.#loop.stop();
   }
 
   #observe(event: StoreEvent): void {
     if (event.table === 'node') {
-      if (event.kind === 'remove') this.#nodes.delete(event.object.id);
-      else this.#setNode(event.object);
+      if (event.kind === 'remove') {
+        this.#nodes.delete(event.object.id);
+        this.#failures.forgetNode(event.object.id);
+      } else this.#setNode(event.object);
       this.#retry();
     } else if (event.table === 'task') {
       if (event.kind === 'remove') this.#forgetTask(event.object.id);
@@ -94,13 +114,11 @@ export class Scheduler {
   }
 
   #retry(): void {
-    if (this.#waiting.size > 0) this.#loop.trigger(RETRY);
+    if (this.#waiting.size > 0) this.#retryLoop.trigger(RETRY);
   }
 
   #setNode(node: Node): void {
-    const known = this.#nodes.get(node.id);
-    if (known !== undefined) return known.setNode(node);
-    this.#nodes.set(node.id, new NodeInfo(node));
+    if (!this.#nodes.set(node)) return;
     // Tasks can outlive the object of their node, and be there before it.
     const tasks = this.#store.view((transaction) =>
       transaction.find('task', { by: 'node', nodeId: node.id }),
@@ -116,15 +134,27 @@ export class Scheduler {
     if (state <= TaskState.PENDING) {
       const isNew = this.#waiting.get(task.id)?.desiredState !== task.desiredState;
       this.#waiting.set(task.id, task);
-      if (isNew) this.#loop.trigger();
+      if (!isNew) return;
+      this.#due.add(task.id);
+      this.#loop.trigger();
       return;
     }
-    this.#waiting.delete(task.id);
+    this.#wait(task.id, undefined);
     this.#place(task);
   }
 
-  #forgetTask(taskId: string): void {
+  /** Sets what is known of a waiting task; undefined: it waits no more. */
+  #wait(taskId: string, task: Task | undefined): void {
+    if (task !== undefined) {
+      this.#waiting.set(taskId, task);
+      return;
+    }
     this.#waiting.delete(taskId);
+    this.#due.delete(taskId);
+  }
+
+  #forgetTask(taskId: string): void {
+    this.#wait(taskId, undefined);
     const nodeId = this.#places.get(taskId);
     if (nodeId === undefined) return;
     this.#places.delete(taskId);
@@ -146,14 +176,17 @@ export class Scheduler {
     if (state !== TaskState.FAILED && state !== TaskState.REJECTED) return;
     if (observedState(old) === state) return;
     const nowMs = this.#environment.clock.monotonicMs();
-    this.#nodes.get(task.nodeId)?.recordFailure(task, nowMs);
+    if (this.#nodes.get(task.nodeId) !== undefined) this.#failures.record(task, nowMs);
   }
 
   async #pass(): Promise<void> {
     const decisions: Decision[] = [];
     const groups = new Map<string, Task[]>();
-    const waiting = [...this.#waiting.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-    for (const task of waiting) {
+    const due = [...this.#due].sort();
+    this.#due.clear();
+    for (const taskId of due) {
+      const task = this.#waiting.get(taskId);
+      if (task === undefined) continue;
       if (!isWanted(task)) decisions.push({ kind: 'end', task });
       else if (task.nodeId !== '') this.#decidePreassigned(task, decisions);
       else {
@@ -166,7 +199,12 @@ export class Scheduler {
       }
     }
     for (const group of groups.values()) this.#decideGroup(group, decisions);
-    await this.#commit(decisions);
+    try {
+      await this.#commit(decisions);
+    } catch (error) {
+      for (const taskId of due) if (this.#waiting.has(taskId)) this.#due.add(taskId);
+      throw error;
+    }
   }
 
   #decidePreassigned(task: Task, decisions: Decision[]): void {
@@ -185,8 +223,7 @@ export class Scheduler {
     const [sample] = group;
     if (sample === undefined) return;
     const nowMs = this.#environment.clock.monotonicMs();
-    const nodes = [...this.#nodes.values()];
-    const tree = placementTree(nodes, sample, nowMs);
+    const tree = placementTree(this.#nodes, sample, this.#failures.failingNodes(sample, nowMs));
     const message = 'scheduler assigned task to node';
     let err: string | undefined;
     for (const task of group) {
@@ -195,7 +232,7 @@ export class Scheduler {
         decisions.push({ kind: 'assign', task: this.#assigned(task, node), message });
         continue;
       }
-      err ??= noSuitableNode(explain(nodes, sample));
+      err ??= noSuitableNode(explain(this.#nodes.all(), sample));
       decisions.push({ kind: 'wait', task, err });
     }
   }
@@ -236,7 +273,7 @@ export class Scheduler {
     if (stored === undefined) this.#forgetTask(id);
     else if (observedState(stored) === TaskState.PENDING && decision.kind === 'assign') {
       this.#forgetTask(id);
-      this.#waiting.set(id, stored);
+      this.#wait(id, stored);
     }
   }
 
@@ -262,7 +299,7 @@ export class Scheduler {
     const { nodeId, assignedGenericResources } = decision.task;
     const node = transaction.get('node', nodeId);
     // The node may have changed since it was chosen, without its event having come through.
-    if (node === undefined || !admitsStatically(new NodeInfo(node), task)) return false;
+    if (node === undefined || !admitsStatically(node, task)) return false;
     const status = create(TaskStatusSchema, {
       state: TaskState.ASSIGNED,
       timestamp: timestampNow(this.#environment.clock),

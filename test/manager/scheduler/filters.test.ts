@@ -19,9 +19,9 @@ void t.test('stock engines take no task of an encrypted network', async (t) => {
   const ours = new NodeInfo(makeNode('ours', { description: { engine } }));
   const encrypted = onNetwork({ encrypted: '' });
   t.notOk(admits(stock, encrypted));
-  t.notOk(admitsStatically(stock, encrypted));
+  t.notOk(admitsStatically(stock.node, encrypted));
   t.ok(admits(ours, encrypted));
-  t.ok(admitsStatically(ours, encrypted));
+  t.ok(admitsStatically(ours.node, encrypted));
   t.ok(admits(stock, onNetwork({})));
   t.equal(
     explain([stock], encrypted),
