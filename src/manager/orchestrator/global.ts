@@ -53,8 +53,7 @@ export class GlobalOrchestrator extends ServiceOrchestrator {
 
   protected observeAll(transaction: ReadTransaction): void {
     for (const node of transaction.find('node', { by: 'all' })) this.#down.observe(node, false);
-    for (const service of transaction.find('service', { by: 'all' })) {
-      if (!this.isMine(service)) continue;
+    for (const service of this.services(transaction)) {
       this.dirtyServices.add(service.id);
       for (const task of transaction.find('task', { by: 'service', serviceId: service.id })) {
         if (isWanted(task) && isOver(task)) this.endedTasks.add(task.id);
@@ -107,7 +106,7 @@ export class GlobalOrchestrator extends ServiceOrchestrator {
     this.#dirtyNodes.clear();
     const writes: Group[] = [];
     this.store.view((transaction) => {
-      const services = transaction.find('service', { by: 'all' }).filter((s) => this.isMine(s));
+      const services = this.services(transaction);
       for (const nodeId of nodeIds) {
         const onNode = transaction.find('task', { by: 'node', nodeId });
         const node = transaction.get('node', nodeId);

@@ -41,8 +41,7 @@ abstract class JobOrchestrator extends ServiceOrchestrator {
   }
 
   protected observeAll(transaction: ReadTransaction): void {
-    for (const service of transaction.find('service', { by: 'all' })) {
-      if (!this.isMine(service)) continue;
+    for (const service of this.services(transaction)) {
       this.dirtyServices.add(service.id);
       for (const task of transaction.find('task', { by: 'service', serviceId: service.id })) {
         if (needsReplacement(transaction, task)) this.endedTasks.add(task.id);

@@ -56,8 +56,7 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
 
   protected observeAll(transaction: ReadTransaction): void {
     for (const node of transaction.find('node', { by: 'all' })) this.#down.observe(node, false);
-    for (const service of transaction.find('service', { by: 'all' })) {
-      if (!this.isMine(service)) continue;
+    for (const service of this.services(transaction)) {
       this.dirtyServices.add(service.id);
       for (const task of transaction.find('task', { by: 'service', serviceId: service.id })) {
         if (isWanted(task) && this.#lostItsPlace(transaction, service, task))

@@ -11,10 +11,11 @@ import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_
 import { NodeStatus_State, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOnNode, isOver, isWanted, observedState } from '../../model/task-state.js';
 import type { Logger } from '../../observe/logger.js';
-import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
+import type { ReadTransaction, Store, WriteTransaction } from '../../store/types.js';
 import type { AfterCommit, Group } from './commit-groups.js';
 import { OLD_TASK_TIMEOUT_MS, RETRY_DELAY_MS_MAX } from './limits.js';
 import { RestartHistory } from './restart-history.js';
+import { slotTopic, type Topic } from './store-topics.js';
 import {
   byTimestamp,
   findCluster,
@@ -186,7 +187,7 @@ export class RestartSupervisor {
       if (slot !== undefined && !cancellation.cancelled) {
         await waitUntil(this.#store, {
           reached: (transaction) => isFree(transaction, slot),
-          concerns: (event) => concernsSlot(event, slot),
+          topics: (transaction) => [slotTopic(slot), ...nodesOfStopping(transaction, slot)],
           cancellation: deadline,
         });
       }
@@ -248,14 +249,16 @@ function hasSuccessor(
 
 /** Whether no task of the slot that was told to stop can still run. */
 function isFree(transaction: ReadTransaction, slot: SlotKey): boolean {
-  return tasksInSlot(transaction, slot).every((task) => {
-    if (isWanted(task) || !isOnNode(task)) return true;
+  return stoppingTasks(transaction, slot).every((task) => {
     const node = transaction.get('node', task.nodeId);
     return node === undefined || node.status?.state === NodeStatus_State.DOWN;
   });
 }
 
-function concernsSlot(event: StoreEvent, slot: SlotKey): boolean {
-  if (event.table === 'task') return event.object.serviceId === slot.serviceId;
-  return event.table === 'node';
+function stoppingTasks(transaction: ReadTransaction, slot: SlotKey): readonly Task[] {
+  return tasksInSlot(transaction, slot).filter((task) => !isWanted(task) && isOnNode(task));
+}
+
+function nodesOfStopping(transaction: ReadTransaction, slot: SlotKey): readonly Topic[] {
+  return stoppingTasks(transaction, slot).map(({ nodeId }): Topic => `node ${nodeId}`);
 }

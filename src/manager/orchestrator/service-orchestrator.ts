@@ -18,7 +18,7 @@ import {
 import type { Logger } from '../../observe/logger.js';
 import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
 import type { UpdateSupervisor } from '../updater/update-supervisor.js';
-import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
+import { type AfterCommit, commitGroups } from './commit-groups.js';
 import { ReconcileLoop } from './reconcile-loop.js';
 import type { RestartSupervisor } from './restart-supervisor.js';
 import {
@@ -55,8 +55,11 @@ export abstract class ServiceOrchestrator {
   /** Tasks that ended, or lost their node, though wanted. */
   protected readonly endedTasks = new Set<string>();
   protected readonly loop: ReconcileLoop;
-  /** Services one of whose tasks came up, or whose update is over. */
+  /** Services whose update is over. */
   readonly #unsettled = new Set<string>();
+  /** Slots one of whose tasks came up, by {@link slotKeyText}. */
+  readonly #unsettledSlots = new Map<string, SlotKey>();
+  readonly #services = new Set<string>();
   readonly #mode: ServiceMode;
   #unsubscribe = (): void => undefined;
   #takenOver = false;
@@ -112,7 +115,15 @@ export abstract class ServiceOrchestrator {
   }
 
   protected hasWork(): boolean {
-    return this.dirtyServices.size + this.endedTasks.size + this.#unsettled.size > 0;
+    const { dirtyServices, endedTasks } = this;
+    const unsettled = this.#unsettled.size + this.#unsettledSlots.size;
+    return dirtyServices.size + endedTasks.size + unsettled > 0;
+  }
+
+  /** The services of this orchestrator, in order of id. */
+  protected services(transaction: ReadTransaction): readonly Service[] {
+    const services = [...this.#services].sort().map((id) => transaction.get('service', id));
+    return services.filter((service) => this.isMine(service));
   }
 
   /** Whether this orchestrator is the one for `service`. */
@@ -149,15 +160,26 @@ export abstract class ServiceOrchestrator {
 
   #observe(event: StoreEvent): void {
     if (event.table === 'service') {
+      const { id } = event.object;
       if (!this.isMine(event.object)) return;
-      if (event.kind === 'remove') this.supervisor.history.forget(event.object.id);
+      if (event.kind !== 'remove') this.#services.add(id);
+      else {
+        this.#services.delete(id);
+        this.supervisor.history.forget(id);
+      }
     }
     if (event.table === 'task') {
-      const { id, serviceId } = event.object;
-      if (event.kind === 'remove') this.supervisor.cancelStart(id);
-      else if (observedState(event.object) === TaskState.RUNNING) this.#unsettled.add(serviceId);
+      if (event.kind === 'remove') this.supervisor.cancelStart(event.object.id);
+      else if (observedState(event.object) === TaskState.RUNNING) this.#noteRunning(event.object);
     }
     this.observe(event);
+  }
+
+  #noteRunning(task: Task): void {
+    const service = this.store.view((transaction) => transaction.get('service', task.serviceId));
+    if (!this.isMine(service)) return;
+    const slot = slotOf(service, task);
+    this.#unsettledSlots.set(slotKeyText(slot), slot);
   }
 
   async #pass(): Promise<void> {
@@ -168,25 +190,48 @@ export abstract class ServiceOrchestrator {
     await this.#drain(this.endedTasks, (ids) => this.replaceEnded(ids));
     await this.#drain(this.dirtyServices, (ids) => this.reconcileServices(ids));
     await this.reconcileRest();
-    await this.#drain(this.#unsettled, (ids) => this.#settle(ids));
+    this.store.view((transaction) => {
+      for (const id of this.#unsettled) this.#noteSlots(transaction, id);
+    });
+    this.#unsettled.clear();
+    await this.#settle();
+  }
+
+  #noteSlots(transaction: ReadTransaction, serviceId: string): void {
+    const service = transaction.get('service', serviceId);
+    if (!this.isMine(service)) return;
+    for (const task of transaction.find('task', { by: 'service', serviceId })) {
+      const slot = slotOf(service, task);
+      this.#unsettledSlots.set(slotKeyText(slot), slot);
+    }
   }
 
   /**
    * A slot can be left with two wanted tasks when an update ends in between (start-first, the new
    * task failed and was restarted). Once the right one runs, the others have to go.
    */
-  #settle(serviceIds: readonly string[]): Promise<void> {
-    const groups: Group[] = [];
-    this.store.view((transaction) => {
-      for (const serviceId of serviceIds) {
-        const service = transaction.get('service', serviceId);
-        if (!this.isMine(service) || this.updates.isActive(serviceId)) continue;
-        for (const key of crowdedSlots(transaction, service)) {
-          groups.push((write) => settleSlot(write, key));
-        }
-      }
-    });
-    return commitGroups(this.store, groups);
+  async #settle(): Promise<void> {
+    const slots = [...this.#unsettledSlots.values()];
+    this.#unsettledSlots.clear();
+    const crowded = this.store.view((transaction) =>
+      slots.filter((slot) => {
+        if (tasksInSlot(transaction, slot).filter(isWanted).length < 2) return false;
+        const { serviceId } = slot;
+        // The end of an update has them all looked at again.
+        return (
+          this.isMine(transaction.get('service', serviceId)) && !this.updates.isActive(serviceId)
+        );
+      }),
+    );
+    try {
+      await commitGroups(
+        this.store,
+        crowded.map((slot) => (write) => settleSlot(write, slot)),
+      );
+    } catch (error) {
+      for (const slot of crowded) this.#unsettledSlots.set(slotKeyText(slot), slot);
+      throw error;
+    }
   }
 
   /** Works off a set; what it held comes back if that fails. */
@@ -206,6 +251,7 @@ export abstract class ServiceOrchestrator {
   #takeOver(transaction: ReadTransaction): void {
     for (const service of transaction.find('service', { by: 'all' })) {
       if (!this.isMine(service)) continue;
+      this.#services.add(service.id);
       const slots = new Map<string, { key: SlotKey; tasks: Task[] }>();
       for (const task of transaction.find('task', { by: 'service', serviceId: service.id })) {
         const key = slotOf(service, task);
@@ -233,19 +279,6 @@ export abstract class ServiceOrchestrator {
       });
     }
   }
-}
-
-/** Slots with more than one wanted task. */
-function crowdedSlots(transaction: ReadTransaction, service: Service): readonly SlotKey[] {
-  const slots = new Map<string, { readonly key: SlotKey; tasks: number }>();
-  for (const task of transaction.find('task', { by: 'service', serviceId: service.id })) {
-    if (!isWanted(task)) continue;
-    const key = slotOf(service, task);
-    const slot = slots.get(slotKeyText(key));
-    if (slot === undefined) slots.set(slotKeyText(key), { key, tasks: 1 });
-    else slot.tasks += 1;
-  }
-  return [...slots.values()].filter(({ tasks }) => tasks > 1).map(({ key }) => key);
 }
 
 /** Keeps the newest up-to-date task that runs; while none does, nothing is taken away. */

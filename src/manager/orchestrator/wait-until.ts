@@ -1,6 +1,7 @@
 /** Waiting for the store to reach a state, without polling and without missing a change. */
 import type { Clock } from '../../model/environment.js';
-import type { ReadTransaction, Store, StoreEvent } from '../../store/types.js';
+import type { ReadTransaction, Store } from '../../store/types.js';
+import { subscribeTo, type Topic } from './store-topics.js';
 
 /** A one-way switch that several waiters can hang on; cheaper than an AbortSignal and synchronous. */
 export class Cancellation {
@@ -31,18 +32,18 @@ export class Cancellation {
 }
 
 /**
- * Resolves true once `reached` holds, false when cancelled first. `concerns` tells which changes
- * can make a difference; it keeps waiting cheap on a busy store.
+ * Resolves true once `reached` holds, false when cancelled first. `topics` are the changes that can
+ * make a difference, as things are now; they are asked for again after each of them.
  */
 export function waitUntil(
   store: Store,
   options: {
     readonly reached: (transaction: ReadTransaction) => boolean;
-    readonly concerns: (event: StoreEvent) => boolean;
+    readonly topics: (transaction: ReadTransaction) => readonly Topic[];
     readonly cancellation: Cancellation;
   },
 ): Promise<boolean> {
-  const { reached, concerns, cancellation } = options;
+  const { reached, topics, cancellation } = options;
   return new Promise((resolve) => {
     let finished = false;
     let unsubscribe = (): void => undefined;
@@ -54,14 +55,14 @@ export function waitUntil(
       forget();
       resolve(value);
     };
-    const subscription = store.viewAndSubscribe(reached, (events) => {
-      if (!finished && events.some(concerns) && store.view(reached)) finish(true);
-    });
-    unsubscribe = subscription.unsubscribe;
-    if (subscription.result) {
-      finish(true);
-      return;
-    }
+    const look = (): void => {
+      unsubscribe();
+      if (finished) return;
+      if (store.view(reached)) finish(true);
+      else unsubscribe = subscribeTo(store, store.view(topics), look);
+    };
+    look();
+    if (finished) return;
     forget = cancellation.onCancel(() => finish(false));
     if (finished) forget();
   });

@@ -27,7 +27,7 @@ import {
   type SlotKey,
   tasksInSlot,
 } from '../orchestrator/task.js';
-import { hostPorts } from '../orchestrator/task-ports.js';
+import { subscribeTo } from '../orchestrator/store-topics.js';
 import { Cancellation, sleep, waitUntil } from '../orchestrator/wait-until.js';
 import { FailureMonitor } from './failure-monitor.js';
 import {
@@ -184,9 +184,7 @@ export class UpdateRun {
     if (slots.length === 0) return [];
     await waitUntil(this.#parts.store, {
       reached: (transaction) => !slots.some((slot) => this.#isFollowing(transaction, slot)),
-      concerns: (event) =>
-        event.table === 'task' &&
-        (event.object.serviceId === this.service.id || hostPorts(event.object).length > 0),
+      topics: () => [`tasksOf ${this.service.id}`, 'hostPorts'],
       cancellation: this.cancellation,
     });
     return this.cancellation.cancelled ? [] : this.#look(slots).dirty;
@@ -225,7 +223,7 @@ export class UpdateRun {
         if (now === undefined || !isWanted(now)) return true;
         return observedState(now) >= TaskState.RUNNING;
       },
-      concerns: (event) => event.table === 'task' && event.object.id === task.id,
+      topics: () => [`task ${task.id}`],
       cancellation: this.cancellation,
     });
     if (!startFirst || this.cancellation.cancelled) return;
@@ -271,10 +269,10 @@ export class UpdateRun {
 
   #watchFailures(monitor: FailureMonitor): () => void {
     if (this.#settings.failureAction === FailureAction.CONTINUE) return () => undefined;
-    return this.#parts.store.subscribe((events) => {
+    return subscribeTo(this.#parts.store, [`tasksOf ${this.service.id}`], (events) => {
       for (const event of events) {
         const task = updatedTask(event);
-        if (task?.serviceId !== this.service.id) continue;
+        if (task === undefined) continue;
         if (this.#halted.cancelled || this.cancellation.cancelled) return;
         if (monitor.observe(task)) this.#fail(task.id);
       }
@@ -327,7 +325,7 @@ export class UpdateRun {
         const task = transaction.get('task', taskId);
         return task === undefined || !isWanted(task) || supervisor.isStartPending(taskId);
       },
-      concerns: (event) => event.table === 'task' && event.object.id === taskId,
+      topics: () => [`task ${taskId}`],
       cancellation: this.cancellation,
     });
   }
