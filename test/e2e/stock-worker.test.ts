@@ -1,10 +1,11 @@
 /**
- * A stock Docker Engine as a worker of a Skep manager.
+ * A stock Docker Engine as a worker of a Skep manager; generic resources of it and of skepd's nodes.
  */
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { WEB_IMAGE } from '../testbed/layout.js';
 import { waitFor } from '../testbed/commands.js';
 import {
+  containerOn,
   formSwarm,
   managerOf,
   runningTasks,
@@ -12,10 +13,58 @@ import {
   tasksOf,
   waitForReplicas,
 } from '../testbed/swarm.js';
-import { askWho, docker, down, mustDocker, up } from '../testbed/testbed.js';
+import {
+  type Host,
+  askWho,
+  docker,
+  down,
+  killSkepd,
+  mustDocker,
+  restartSkepd,
+  up,
+} from '../testbed/testbed.js';
+
+/** On each of `names`: one task gets the two GPUs and two disks, and there is no room for another. */
+async function takesResources(t: Test, hosts: readonly Host[], names: readonly string[]) {
+  const socket = socketOf(managerOf(hosts), 'skep');
+  for (const name of names)
+    await mustDocker(socket, [
+      ...['service', 'create', '--detach', '--name', `gpu-${name}`, '--replicas', '2'],
+      ...['--constraint', `node.hostname==${name}`],
+      ...[
+        '--generic-resource',
+        'gpu=2',
+        '--generic-resource',
+        'disk=2',
+        WEB_IMAGE,
+        'sleep',
+        '1000',
+      ],
+    ]);
+  for (const name of names) {
+    const service = `gpu-${name}`;
+    await waitFor(`a task of ${service} to run and one to wait`, 30_000, async () => {
+      const tasks = await tasksOf(socket, service);
+      const waits = tasks.some(({ error }) => error.includes('insufficient resources'));
+      return waits && tasks.some((task) => task.currentState.startsWith('R')) ? true : undefined;
+    });
+    const host = hosts.find((one) => one.name === name);
+    if (host === undefined) throw new Error(`no ${name}`);
+    const { id } = await containerOn(host, service);
+    const format = '{{json .Config.Env}}';
+    const env = await mustDocker(host.dockerSocket, ['inspect', id, '--format', format]);
+    t.match(env, '"DOCKER_RESOURCE_GPU=UUID1,UUID2"');
+    t.match(env, '"DOCKER_RESOURCE_DISK=2"');
+  }
+  await mustDocker(socket, ['service', 'rm', ...names.map((name) => `gpu-${name}`)]);
+}
 
 void t.test('a stock engine joins a skepd manager and runs a task', async (t) => {
-  const hosts = await up(3, { noSkep: ['h3'] });
+  const engineArgs = ['gpu=UUID1', 'gpu=UUID2', 'disk=3'].flatMap((resource) => [
+    '--node-generic-resource',
+    resource,
+  ]);
+  const hosts = await up(3, { noSkep: ['h3'], engineArgs });
   try {
     const socket = socketOf(managerOf(hosts), 'skep');
     await formSwarm(hosts, (host) => (host.name === 'h3' ? 'stock' : 'skep'));
@@ -69,6 +118,20 @@ void t.test('a stock engine joins a skepd manager and runs a task', async (t) =>
     );
     t.match(waiting?.error, /skep.publish labels need skepd on 1 node/);
     await answering();
+
+    // Those of dockerd's flags count on both kinds of node, until skepd has its own.
+    await takesResources(t, hosts, ['h1', 'h3']);
+    const [, h2] = hosts;
+    if (h2 === undefined) throw new Error('no h2');
+    await killSkepd(h2);
+    await restartSkepd(h2, {}, ['--node-generic-resource', 'fpga=2']);
+    const format = '{{json .Description.Resources.GenericResources}}';
+    await waitFor('h2 to tell its own resources', 30_000, async () => {
+      const told = await mustDocker(socket, ['node', 'inspect', 'h2', '--format', format]);
+      return told === '[{"DiscreteResourceSpec":{"Kind":"fpga","Value":2}}]' ? true : undefined;
+    });
+    const shown = await mustDocker(h2.skepSocket, ['info', '--format', '{{json .}}']);
+    t.match(shown, '"GenericResources":[{"DiscreteResourceSpec":{"Kind":"fpga","Value":2}}]');
     const versions = await mustDocker(socket, ['node', 'ls', '--format', '{{.EngineVersion}}']);
     t.equal(versions.split('\n').length, 3);
   } finally {
