@@ -48,6 +48,8 @@ export class RaftCore {
   pendingConfIndex = 0;
   uncommittedBytes = 0;
   earlyReads: EarlyRead[] = [];
+  /** Every member is to be sent what it lacks before messages are handed out; see replication.ts. */
+  isBroadcastDue = false;
 
   /** Out at once. */
   messages: Message[] = [];
@@ -170,6 +172,7 @@ export class RaftCore {
     this.pendingConfIndex = 0;
     this.uncommittedBytes = 0;
     this.earlyReads = [];
+    this.isBroadcastDue = false;
     this.reads.clear();
     this.tracker.resetVotes();
     this.tracker.resetProgress(this.log.lastIndex + 1);

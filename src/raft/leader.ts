@@ -3,7 +3,13 @@ import { hasMajority } from './quorum.js';
 import type { RaftCore } from './core.js';
 import type { Progress } from './progress.js';
 import { entryBytes } from './raft-log.js';
-import { answerRead, broadcastAppend, maybeCommit, maybeSendAppend } from './replication.js';
+import {
+  answerRead,
+  broadcastAppend,
+  maybeCommit,
+  maybeSendAppend,
+  sendRest,
+} from './replication.js';
 import {
   type AppendResponse,
   type DropReason,
@@ -61,11 +67,7 @@ export function handleAppendResponse(core: RaftCore, message: AppendResponse): v
       maybeSendAppend(core, message.from, true);
     }
   }
-  if (message.from !== core.id) {
-    while (maybeSendAppend(core, message.from, false)) {
-      // Everything that fits in the window goes now.
-    }
-  }
+  if (message.from !== core.id) sendRest(core, message.from);
   maybeFinishTransfer(core, message.from, progress);
 }
 

@@ -19,7 +19,13 @@ import {
   transferLeader,
 } from './leader.js';
 import type { ProgressState } from './progress.js';
-import { broadcastAppend, maybeCommit, maybeSendAppend, peersOf } from './replication.js';
+import {
+  broadcastAppend,
+  maybeCommit,
+  maybeSendAppend,
+  peersOf,
+  sendDueAppends,
+} from './replication.js';
 import { requestRead, step, tick } from './step.js';
 import {
   type ConfChange,
@@ -163,6 +169,7 @@ export class RawNode {
   hasReady(): boolean {
     const core = this.#core;
     return (
+      core.isBroadcastDue ||
       core.messages.length > 0 ||
       core.messagesAfterPersist.length > 0 ||
       core.readStates.length > 0 ||
@@ -180,6 +187,7 @@ export class RawNode {
    * persisted. So a leader whose disk is slow is still heard of.
    */
   takeMessages(): readonly Message[] {
+    sendDueAppends(this.#core);
     const { messages } = this.#core;
     this.#core.messages = [];
     return messages;
@@ -189,6 +197,7 @@ export class RawNode {
   ready(): Ready {
     invariant(this.#outstanding === undefined, 'advance comes before the next ready');
     const core = this.#core;
+    sendDueAppends(core);
     const hardState = this.#hardState();
     const hardStateChanged = !isSameHardState(hardState, this.#sentHardState);
     const softChanged = core.role !== this.#sentRole || core.leader !== this.#sentLeader;

@@ -54,9 +54,29 @@ function maybeSendSnapshot(core: RaftCore, to: NodeId, progress: Progress): bool
   return true;
 }
 
-/** Sends every member what it lacks. */
+/**
+ * Has every member sent what it lacks, and the commit index, when messages are next handed out: so
+ * that entries proposed and acknowledgements taken in one go share a message.
+ */
 export function broadcastAppend(core: RaftCore): void {
-  for (const id of peersOf(core)) maybeSendAppend(core, id, true);
+  core.isBroadcastDue = true;
+}
+
+/** Sends what {@link broadcastAppend} has promised. */
+export function sendDueAppends(core: RaftCore): void {
+  if (!core.isBroadcastDue) return;
+  core.isBroadcastDue = false;
+  for (const id of peersOf(core)) {
+    maybeSendAppend(core, id, true);
+    sendRest(core, id);
+  }
+}
+
+/** Sends the member all that fits in its window. */
+export function sendRest(core: RaftCore, to: NodeId): void {
+  while (maybeSendAppend(core, to, false)) {
+    // Each message takes what fits in one.
+  }
 }
 
 /** Sends every member a sign of life, and of the newest read request. */

@@ -9,8 +9,17 @@ export const TRANSACTION_BYTES_MAX = 1.5 * 1024 * 1024;
 /** Changes in one raft entry of a batch (SwarmKit's MaxChangesPerTransaction). */
 export const BATCH_CHANGES_MAX = 200;
 
-/** Callers waiting for the writer lock; beyond it the store is hopelessly behind and says so. */
+/** Callers waiting for their turn to write; beyond it the store is hopelessly behind and says so. */
 export const WAITING_WRITERS_MAX = 20_000;
+
+/** Entries proposed and not decided yet: more than writers share a flush, few enough to hold twice. */
+export const PROPOSED_ENTRIES_MAX = 1_000;
+
+/**
+ * Bytes of them from which on the next writer waits. With a transaction on top, and as much again that
+ * is applied while the raft core still counts it, this stays below the core's UNCOMMITTED_BYTES_MAX.
+ */
+export const PROPOSED_BYTES_MAX = 1024 * 1024;
 
 /** How long a caller waits for its proposal: Docker's own limit on a swarm request. */
 export const PROPOSAL_DEADLINE_MS = 20_000;

@@ -18,7 +18,14 @@ import {
   REQUEST_OVERHEAD_BYTES,
 } from './entry-codec.js';
 import { deepFreeze } from './freeze.js';
-import { BATCH_CHANGES_MAX, TRANSACTION_BYTES_MAX, WAITING_WRITERS_MAX } from './limits.js';
+import {
+  BATCH_CHANGES_MAX,
+  PROPOSED_BYTES_MAX,
+  PROPOSED_ENTRIES_MAX,
+  TRANSACTION_BYTES_MAX,
+  WAITING_WRITERS_MAX,
+} from './limits.js';
+import { type ProposedEntry, ProposedState } from './proposed-state.js';
 import { type EntryTarget, LocalProposer, type Proposal, type Proposer } from './proposer.js';
 import {
   captureTables,
@@ -26,7 +33,7 @@ import {
   encodeSlices,
   type StoreCapture,
 } from './store-snapshot.js';
-import { emptyTables, type Table, tableOf, type TableSet } from './table.js';
+import { emptyTables, readerOf, type Table, tableOf, type TableSet } from './table.js';
 import { type StoreObject, TABLE_NAMES } from './tables.js';
 import { type Change, Transaction, versionOf } from './transaction.js';
 import type {
@@ -37,7 +44,7 @@ import type {
   TableName,
   WriteTransaction,
 } from './types.js';
-import { WriterLock } from './writer-lock.js';
+import { type WriterTurn, WriterWindow } from './writer-window.js';
 
 /** What a {@link MemoryStore} is made of. */
 export interface MemoryStoreOptions {
@@ -53,22 +60,29 @@ export class MemoryStore implements Store, EntryTarget {
   readonly #environment: Environment;
   readonly #proposer: Proposer;
   readonly #freezeObjects: boolean;
-  readonly #lock = new WriterLock(WAITING_WRITERS_MAX);
+  readonly #writers = new WriterWindow({
+    waitingMax: WAITING_WRITERS_MAX,
+    entriesMax: PROPOSED_ENTRIES_MAX,
+    bytesMax: PROPOSED_BYTES_MAX,
+  });
   readonly #listeners = new Set<StoreListener>();
   readonly #tables: TableSet = emptyTables();
+  readonly #reader = readerOf(this.#tables);
+  readonly #proposed: ProposedState;
   #version = 0n;
+  /** Of the last request; begins anywhere, so that those of other managers and starts differ. */
+  #requestId: bigint;
 
   constructor(options: MemoryStoreOptions) {
     this.#environment = options.environment;
     this.#proposer = options.proposer;
+    this.#requestId = Buffer.from(options.environment.random.bytes(8)).readBigUInt64LE();
     this.#freezeObjects = options.freezeObjects ?? false;
+    this.#proposed = new ProposedState(this.#tables, this.#freezeObjects);
   }
 
   view<R>(read: (transaction: ReadTransaction) => R): R {
-    return read({
-      get: (table, id) => tableOf(this.#tables, table).get(id),
-      find: (table, selector) => tableOf(this.#tables, table).find(selector),
-    });
+    return read(this.#reader);
   }
 
   version(): bigint {
@@ -81,25 +95,24 @@ export class MemoryStore implements Store, EntryTarget {
   }
 
   async update<R>(write: (transaction: WriteTransaction) => R): Promise<R> {
-    const release = await this.#lock.acquire();
-    let proposal: Proposal;
+    const turn = await this.#writers.enter();
+    const seen = this.#proposed.newest;
+    let proposal: Proposal | undefined;
     let result: R;
     try {
       const transaction = this.#begin();
       result = write(transaction);
       transaction.close();
-      if (transaction.changes.length === 0) {
-        release();
-        return result;
+      if (transaction.changes.length > 0) {
+        proposal = this.#propose(transaction.changes.map(encodeAction), turn);
       }
-      proposal = this.#propose(transaction.changes.map(encodeAction));
     } catch (error) {
-      release();
+      turn.end();
+      await confirm(seen);
       throw error;
     }
-    // The lock outlives the caller's wait: nothing is proposed on top of an undecided entry.
-    void proposal.settled.then(release);
-    await proposal.applied;
+    turn.end();
+    await (proposal === undefined ? confirm(seen) : proposal.applied);
     return result;
   }
 
@@ -132,9 +145,10 @@ export class MemoryStore implements Store, EntryTarget {
    */
   applyEntry(index: bigint, request: Uint8Array): SkepError | undefined {
     invariant(index > this.#version, `entry ${index} applied after ${this.#version}`);
-    const changes = request.length === 0 ? [] : decodeRequest(request);
+    const changes =
+      this.#proposed.take(index, request) ?? (request.length === 0 ? [] : decodeRequest(request));
     this.#version = index;
-    const transaction = new Transaction(this.#tables, undefined);
+    const transaction = new Transaction(this.#reader, undefined);
     try {
       for (const change of changes) replay(transaction, change);
     } catch (error) {
@@ -170,14 +184,24 @@ export class MemoryStore implements Store, EntryTarget {
   }
 
   #begin(): Transaction {
-    return new Transaction(this.#tables, timestampFromMs(this.#environment.clock.nowMs()));
+    return new Transaction(this.#proposed, timestampFromMs(this.#environment.clock.nowMs()));
   }
 
-  #propose(actions: readonly Uint8Array[]): Proposal {
-    const id = Buffer.from(this.#environment.random.bytes(8)).readBigUInt64LE();
-    const request = encodeRequest(id, actions);
+  #propose(actions: readonly Uint8Array[], turn: WriterTurn): Proposal {
+    this.#requestId = BigInt.asUintN(64, this.#requestId + 1n);
+    const request = encodeRequest(this.#requestId, actions);
     if (request.length > TRANSACTION_BYTES_MAX) throw requestTooLarge(request.length);
-    return this.#proposer.propose(request);
+    const proposal = this.#proposer.propose(request);
+    const { index, applied, settled } = proposal;
+    // Refused, or applied at once by a proposer without a quorum.
+    if (index === undefined || index <= this.#version) return proposal;
+    turn.proposed(request.length, settled);
+    const entry = { index, request, applied };
+    this.#proposed.add(entry);
+    // After the proposer has sent and written it, which it does in this turn.
+    process.nextTick(() => this.#proposed.read());
+    void settled.then(() => this.#proposed.settle(entry));
+    return proposal;
   }
 
   /** Proposes one entry from `writes[from]` on; returns the position after those it took. */
@@ -186,33 +210,30 @@ export class MemoryStore implements Store, EntryTarget {
     from: number,
     outcomes: (Error | undefined)[],
   ): Promise<number> {
-    const release = await this.#lock.acquire();
+    const turn = await this.#writers.enter();
+    const seen = this.#proposed.newest;
     let proposal: Proposal | undefined;
     let next = from;
     const taken: number[] = [];
     try {
       const collected = this.#collect(writes, from, outcomes, taken);
       next = collected.next;
-      if (collected.actions.length > 0) proposal = this.#propose(collected.actions);
-    } catch (error) {
-      release();
-      throw error;
+      if (collected.actions.length > 0) proposal = this.#propose(collected.actions, turn);
+    } finally {
+      turn.end();
     }
-    if (proposal === undefined) {
-      release();
-      return next;
-    }
-    void proposal.settled.then(release);
-    try {
-      await proposal.applied;
-    } catch (error) {
-      const failure = SkepError.from(error);
-      for (const index of taken) outcomes[index] = failure;
-      // Without a leader the rest fails alike; going on would only wait for each deadline.
-      if (failure.code === 'unavailable' || failure.code === 'deadline_exceeded') {
-        outcomes.fill(failure, next);
-        return writes.length;
-      }
+    const [basis, own] = await Promise.all([
+      failureOf(confirm(seen)),
+      failureOf(proposal?.applied),
+    ]);
+    // What groups without a change of their own found rests on what they saw.
+    if (basis !== undefined) outcomes.fill(basis, from, next);
+    for (const index of taken) outcomes[index] = own;
+    const failure = own ?? basis;
+    // Without a leader the rest fails alike; going on would only wait for each deadline.
+    if (failure?.code === 'unavailable' || failure?.code === 'deadline_exceeded') {
+      outcomes.fill(failure, next);
+      return writes.length;
     }
     return next;
   }
@@ -321,6 +342,26 @@ export class MemoryStore implements Store, EntryTarget {
       }
     }
     if (failures.length > 0) throw new AggregateError(failures, 'a store listener failed');
+  }
+}
+
+/**
+ * Waits until what a writer saw is agreed upon; itself it has proposed nothing.
+ * @throws SkepError as the entry failed; the writer may safely try again
+ */
+async function confirm(seen: ProposedEntry | undefined): Promise<void> {
+  const failure = await failureOf(seen?.applied);
+  if (failure === undefined) return;
+  throw new SkepError(failure.code, failure.message, { details: { proposed: false } });
+}
+
+/** What `outcome` rejects with; undefined if it does not. */
+async function failureOf(outcome: Promise<void> | undefined): Promise<SkepError | undefined> {
+  try {
+    await outcome;
+    return undefined;
+  } catch (error) {
+    return SkepError.from(error);
   }
 }
 

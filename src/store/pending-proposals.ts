@@ -53,7 +53,7 @@ export class PendingProposals {
       else applied.reject(error);
     };
     this.#pending.set(index, { term, finish, settle: () => settled.resolve(), timers });
-    return { applied: applied.promise, settled: settled.promise };
+    return { index: BigInt(index), applied: applied.promise, settled: settled.promise };
   }
 
   /** The entry at `index` was applied; `refusal` if the store's rules forbade it. */
@@ -78,5 +78,5 @@ export class PendingProposals {
 
 /** A proposal that was not even taken. */
 export function refusedProposal(error: SkepError): Proposal {
-  return { applied: Promise.reject(error), settled: Promise.resolve() };
+  return { index: undefined, applied: Promise.reject(error), settled: Promise.resolve() };
 }

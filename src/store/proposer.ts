@@ -25,6 +25,8 @@ export function wasNotProposed(error: unknown): boolean {
 
 /** A change on its way. */
 export interface Proposal {
+  /** The entry's place in the log, if it is applied at all; undefined when it was not even taken. */
+  readonly index: bigint | undefined;
   /**
    * Resolves once the entry is applied to the store here. Rejects with a SkepError: the store's
    * refusal, `unavailable` without leadership (the entry may still be applied later by another
@@ -32,14 +34,19 @@ export interface Proposal {
    */
   readonly applied: Promise<void>;
   /**
-   * Resolves, and never rejects, when the entry can no longer be applied behind the back of a
-   * following proposal: it was applied, refused, or this manager ceased to lead.
+   * Resolves, and never rejects, when nothing of this entry is to be expected any more: it was
+   * applied, refused, or this manager ceased to lead.
    */
   readonly settled: Promise<void>;
 }
 
-/** Gets entries agreed upon, in the order they are proposed. */
+/**
+ * Gets entries agreed upon, in the order they are proposed. Of those under way at one time either all
+ * are applied, or some of the first and none after them: whoever proposes may build on what is not
+ * decided yet.
+ */
 export interface Proposer {
+  /** `request` must not change any more; it is what the entry's data is, by identity. */
   propose(request: Uint8Array): Proposal;
 }
 
@@ -55,9 +62,11 @@ export class LocalProposer implements Proposer {
   #index: bigint;
   /** Stands for leadership. */
   available = true;
-  /** Waited for before each entry is applied, as raft waits for its quorum; at once if undefined. */
+  /** Waited for before an entry is applied, as raft waits for its quorum; at once if undefined. */
   latency: (() => Promise<void>) | undefined;
   #last: Promise<void> = Promise.resolve();
+  /** Grows when leadership is lost: entries under way then are never applied. */
+  #leaderships = 0;
   /** Called with each entry applied; lets a test feed a second store. */
   onEntry: ((index: bigint, request: Uint8Array) => void) | undefined;
 
@@ -73,27 +82,37 @@ export class LocalProposer implements Proposer {
 
   propose(request: Uint8Array): Proposal {
     const { latency } = this;
-    if (latency !== undefined) {
-      const applied = this.#last.then(latency).then(() => {
-        const refused = this.#apply(request);
-        if (refused !== undefined) throw refused;
-      });
-      this.#last = applied.catch(() => undefined);
-      return { applied, settled: this.#last };
-    }
+    if (latency !== undefined) return this.#proposeLater(request, latency());
     const settled = Promise.resolve();
-    const refused = this.#apply(request);
+    if (!this.available) {
+      return { index: undefined, applied: Promise.reject(lostLeadership()), settled };
+    }
+    this.#index += 1n;
+    const refused = this.#apply(this.#index, request);
     return {
+      index: this.#index,
       applied: refused === undefined ? Promise.resolve() : Promise.reject(refused),
       settled,
     };
   }
 
-  #apply(request: Uint8Array): SkepError | undefined {
-    if (!this.available) return lostLeadership();
-    invariant(this.#target !== undefined, 'a local proposer needs its store attached');
+  #proposeLater(request: Uint8Array, decided: Promise<void>): Proposal {
     this.#index += 1n;
-    this.onEntry?.(this.#index, request);
-    return this.#target.applyEntry(this.#index, request);
+    const index = this.#index;
+    const leadership = this.#leaderships;
+    const applied = Promise.all([this.#last, decided]).then(() => {
+      if (!this.available) this.#leaderships += 1;
+      if (leadership !== this.#leaderships) throw lostLeadership();
+      const refused = this.#apply(index, request);
+      if (refused !== undefined) throw refused;
+    });
+    this.#last = applied.catch(() => undefined);
+    return { index, applied, settled: this.#last };
+  }
+
+  #apply(index: bigint, request: Uint8Array): SkepError | undefined {
+    invariant(this.#target !== undefined, 'a local proposer needs its store attached');
+    this.onEntry?.(index, request);
+    return this.#target.applyEntry(index, request);
   }
 }

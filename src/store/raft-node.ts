@@ -11,6 +11,7 @@ import type {
   ConfChange,
   ConfState,
   Entry,
+  HardState,
   Message,
   NodeId,
   ProposeResult,
@@ -99,7 +100,12 @@ export class RaftNode implements Proposer {
   /** Term in which this node was announced as leader, 0 when it does not lead. */
   #leadingTerm = 0;
   #isPumping = false;
+  #isPumpDue = false;
   #persisting: Promise<void> | undefined;
+  /** The last hard state that was written with a flush: its term and vote are promises. */
+  #promised: HardState;
+  /** A newer one with nothing new in it but the commit index. */
+  #unwritten: HardState | undefined;
   #isStopped = false;
   #tickTimer: Timer | undefined;
   #spaceCheckedMs = 0;
@@ -113,6 +119,7 @@ export class RaftNode implements Proposer {
     this.#logger = options.logger.child({ room: 'raft', raftId: storage.raftId });
     this.#snapshot = storage.stored.snapshot;
     this.#conf = this.#snapshot.conf;
+    this.#promised = storage.stored.hardState;
     this.#applied = this.#snapshot.index;
     this.store = new MemoryStore({
       environment,
@@ -157,6 +164,7 @@ export class RaftNode implements Proposer {
     this.#stop(new SkepError('unavailable', 'raft: node is stopping'));
     await this.#persisting;
     await this.#snapshotTask;
+    await this.#writeCommit().catch((error: unknown) => this.#fail(error));
     await this.#storage.close();
   }
 
@@ -265,7 +273,7 @@ export class RaftNode implements Proposer {
   step(message: Message): void {
     if (this.#isStopped) return;
     this.#guard(() => this.#raw.step(message));
-    this.#pump();
+    this.#pumpSoon();
   }
 
   /** The transport could not reach a member. */
@@ -301,7 +309,7 @@ export class RaftNode implements Proposer {
       return refusedProposal(notLeading());
     }
     const proposal = this.#proposals.add(result.index, result.term);
-    this.#pump();
+    this.#pumpSoon();
     return proposal;
   }
 
@@ -337,6 +345,7 @@ export class RaftNode implements Proposer {
       this.#guard(() => this.#raw.tick());
       this.#askAgainAtTimes();
       this.#checkSpace();
+      this.#writeCommit().catch((error: unknown) => this.#fail(error));
       this.#pump();
       this.#armTick();
     });
@@ -357,6 +366,19 @@ export class RaftNode implements Proposer {
     this.#spaceCheckedMs = nowMs;
     this.#logger.warn({ reason: this.#storage.noSpace }, 'no room on the disk for the raft log');
     this.#storage.checkSpace().catch((error: unknown) => this.#fail(error));
+  }
+
+  /**
+   * Pumps once all that is ready to run now has run: writers woken by one flush share the next, and
+   * messages that arrived together share their answers.
+   */
+  #pumpSoon(): void {
+    if (this.#isPumpDue) return;
+    this.#isPumpDue = true;
+    process.nextTick(() => {
+      this.#isPumpDue = false;
+      this.#pump();
+    });
   }
 
   /** Works off what the core hands out, until there is nothing or something is to be persisted. */
@@ -405,18 +427,32 @@ export class RaftNode implements Proposer {
       );
       return;
     }
-    if (ready.hardState !== undefined) {
-      // The commit index alone: losing it in a power cut harms nothing.
-      const batch = { entries: [], hardState: ready.hardState, sync: false };
-      this.#storage.append(batch).catch((error: unknown) => this.#fail(error));
-    }
+    if (ready.hardState !== undefined) this.#unwritten = ready.hardState;
     this.#finish(ready);
   }
 
   async #persist(ready: Ready): Promise<void> {
     if (ready.snapshot !== undefined) await this.#install(ready.snapshot);
+    const { term, vote } = this.#promised;
     const { entries, hardState } = ready;
+    // Losing the commit index alone harms nothing: it need not go with every entry.
+    const isNews = hardState?.term !== term || hardState.vote !== vote;
+    if (hardState === undefined || (!isNews && ready.snapshot === undefined)) {
+      this.#unwritten = hardState ?? this.#unwritten;
+      await this.#storage.append({ entries, hardState: undefined, sync: true });
+      return;
+    }
+    this.#promised = hardState;
+    this.#unwritten = undefined;
     await this.#storage.append({ entries, hardState, sync: true });
+  }
+
+  /** Now and then, so that a restart finds most of what was agreed upon. */
+  async #writeCommit(): Promise<void> {
+    const hardState = this.#unwritten;
+    if (hardState === undefined || this.#persisting !== undefined) return;
+    this.#unwritten = undefined;
+    await this.#storage.append({ entries: [], hardState, sync: false });
   }
 
   #finish(ready: Ready): void {

@@ -4,7 +4,7 @@
  */
 import { SortedIds } from './sorted-ids.js';
 import { indexKeys, isSelected, selectorKey } from './tables.js';
-import type { Selector, TableName, Tables } from './types.js';
+import type { ReadTransaction, Selector, TableName, Tables } from './types.js';
 
 /** Objects of one type by id and by index key. */
 export class Table<T extends TableName> {
@@ -109,4 +109,12 @@ export function emptyTables(): TableSet {
 /** The table of that name, typed for it. */
 export function tableOf<T extends TableName>(tables: TableSet, name: T): Table<T> {
   return tables[name];
+}
+
+/** The tables as a view. */
+export function readerOf(tables: TableSet): ReadTransaction {
+  return {
+    get: (table, id) => tableOf(tables, table).get(id),
+    find: (table, selector) => tableOf(tables, table).find(selector),
+  };
 }

@@ -1,5 +1,5 @@
 /**
- * A set of changes on top of the applied tables, with the store's rules: ids exist once, names are
+ * A set of changes on top of the applied tables (or of what is proposed on top of them), with the store's rules: ids exist once, names are
  * unique, updates carry the stored version. The same code runs twice for each change: when it is
  * proposed, and when its entry is applied, on every manager alike. So an entry that was proposed
  * on a state that meanwhile changed is refused everywhere, never applied half.
@@ -8,9 +8,8 @@ import { create as createMessage } from '@bufbuild/protobuf';
 import type { Timestamp } from '@bufbuild/protobuf/wkt';
 import { invariant, SkepError } from '../model/errors.js';
 import { MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import { type TableSet, tableOf } from './table.js';
 import { descriptorOf, isSelected, type StoreObject } from './tables.js';
-import type { Selector, TableName, Tables, WriteTransaction } from './types.js';
+import type { ReadTransaction, Selector, TableName, Tables, WriteTransaction } from './types.js';
 
 /** One change in the order it was made. */
 export type Change = {
@@ -40,7 +39,7 @@ export function versionOf(object: StoreObject): bigint {
 
 /** A transaction; see the file's head. */
 export class Transaction implements WriteTransaction {
-  readonly #tables: TableSet;
+  readonly #base: ReadTransaction;
   readonly #now: Timestamp | undefined;
   readonly #pending = new Map<TableName, Map<string, Pending>>();
   readonly #changes: Change[] = [];
@@ -51,8 +50,8 @@ export class Transaction implements WriteTransaction {
    * @param now time put into created_at and updated_at; undefined when an entry is applied, since
    *   then the proposer has set them.
    */
-  constructor(tables: TableSet, now: Timestamp | undefined) {
-    this.#tables = tables;
+  constructor(base: ReadTransaction, now: Timestamp | undefined) {
+    this.#base = base;
     this.#now = now;
   }
 
@@ -64,14 +63,14 @@ export class Transaction implements WriteTransaction {
   get<T extends TableName>(table: T, id: string): Tables[T] | undefined {
     const pending = this.#pending.get(table)?.get(id);
     if (pending !== undefined) return (pending ?? undefined) as Tables[T] | undefined;
-    return tableOf(this.#tables, table).get(id);
+    return this.#base.get(table, id);
   }
 
   find<T extends TableName>(table: T, selector: Selector): readonly Tables[T][] {
-    const applied = tableOf(this.#tables, table).find(selector);
+    const before = this.#base.find(table, selector);
     const pending = this.#pending.get(table);
-    if (pending === undefined || pending.size === 0) return applied;
-    const found = applied.filter((object) => !pending.has(object.id));
+    if (pending === undefined || pending.size === 0) return before;
+    const found = before.filter((object) => !pending.has(object.id));
     for (const object of pending.values()) {
       if (object !== null && isSelected(table, object as Tables[T], selector)) {
         found.push(object as Tables[T]);

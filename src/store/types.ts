@@ -95,8 +95,9 @@ export interface Store {
   /** Runs `read` over the applied state; synchronous. */
   view<R>(read: (transaction: ReadTransaction) => R): R;
   /**
-   * Runs `write` under the writer lock, proposes its changes as one raft entry (at most 1.5 MiB)
-   * and resolves once they are applied here. A `write` without changes proposes nothing.
+   * Runs `write` when its turn comes, on top of all that was proposed before, proposes its changes
+   * as one raft entry (at most 1.5 MiB) and resolves once they are applied here. A `write` without
+   * changes proposes nothing, and settles once what it saw is applied.
    * @throws SkepError of `write`; unavailable when there is no leader; deadline_exceeded.
    */
   update<R>(write: (transaction: WriteTransaction) => R): Promise<R>;

@@ -280,9 +280,15 @@ void t.test('the window to a follower is bounded, and opens again', async (t) =>
   elect(node);
   accept(node, 2, 2);
   drain(node);
-  for (let at = 0; at < 10; at++) node.propose(Buffer.from(String(at)));
-  const first = only(drain(node), 'append').filter((one) => one.to === 2 && one.entries.length > 0);
-  t.equal(first.length, 3);
+  const first: number[][] = [];
+  for (let at = 0; at < 10; at++) {
+    node.propose(Buffer.from(String(at)));
+    const sent = only(drain(node), 'append').filter(
+      (one) => one.to === 2 && one.entries.length > 0,
+    );
+    first.push(...sent.map((one) => one.entries.map((entry) => entry.index)));
+  }
+  t.same(first, [[3], [4], [5]]);
   node.step({ type: 'heartbeatResponse', from: 2, to: 1, term: 2, context: '' });
   const probe = only(drain(node), 'append').filter((one) => one.to === 2);
   t.match(probe, [{ entries: [] }], 'a full window is probed, so that a lost one is noticed');
@@ -291,6 +297,23 @@ void t.test('the window to a follower is bounded, and opens again', async (t) =>
   t.same(
     rest.flatMap((one) => one.entries.map((e) => e.index)),
     [6, 7, 8, 9, 10, 11, 12],
+  );
+});
+
+void t.test('entries proposed in one go share messages', async (t) => {
+  const node = newNode({ options: { messageBytesMax: 60 } });
+  elect(node);
+  accept(node, 2, 2);
+  drain(node);
+  for (let at = 0; at < 5; at++) node.propose(Buffer.from('0123'));
+  const sent = only(drain(node), 'append').filter((one) => one.to === 2);
+  t.same(
+    sent.map((one) => one.entries.map((entry) => entry.index)),
+    [
+      [3, 4, 5],
+      [6, 7],
+    ],
+    'as many in each as fit',
   );
 });
 

@@ -3,12 +3,14 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { SkepError } from '../../src/model/errors.js';
+import type { Annotations } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { silentLogger } from '../../src/observe/logger.js';
 import { systemEnvironment } from '../../src/observe/system-environment.js';
 import { openRaft, prepareRaftMember } from '../../src/store/raft-cluster.js';
+import { wasNotProposed } from '../../src/store/proposer.js';
 import type { RaftNode } from '../../src/store/raft-node.js';
 import type { Message } from '../../src/raft/types.js';
-import { task } from './objects.js';
+import { service, task } from './objects.js';
 import { bootstrap, leading, stateDirectory, TEST_KEYS } from './state-directory.js';
 
 /** Resolves once `condition` holds; the test's own timeout is the limit. */
@@ -206,4 +208,75 @@ void t.test('leadership is handed over, members are removed', async (t) => {
   await cluster.close(cluster.nodes.get(3) as RaftNode);
   await create(second, 600, 10);
   t.equal(second.store.count('task'), 320);
+});
+
+void t.test('writers share flushes while leaders change: none lost, none twice', async (t) => {
+  const { cluster } = await threeManagers(t);
+  const seedTasks = cluster.leader?.store.count('task') ?? 0;
+  await (cluster.leader as RaftNode).store.update((tx) =>
+    tx.create('service', service('counter', 'counter')),
+  );
+  const acknowledged = new Set<string>();
+  const neverMade = new Set<string>();
+  const run = { isOver: false };
+  /** Adds tasks through whoever leads, and counts each in the same transaction. */
+  const writer = async (name: number): Promise<void> => {
+    for (let at = 0; !run.isOver; at++) {
+      const id = `w${name}x${at}`;
+      const { leader } = cluster;
+      if (leader === undefined) {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        continue;
+      }
+      try {
+        await leader.store.update((tx) => {
+          const counter = tx.get('service', 'counter');
+          if (counter?.spec === undefined) throw new Error('no counter');
+          const labels = { n: String(Number(counter.spec.annotations?.labels['n'] ?? 0) + 1) };
+          const annotations = { ...counter.spec.annotations, labels } as Annotations;
+          tx.update('service', { ...counter, spec: { ...counter.spec, annotations } });
+          tx.create('task', task(id, 'w'));
+        });
+        acknowledged.add(id);
+      } catch (error) {
+        t.equal(SkepError.from(error).code, 'unavailable');
+        if (wasNotProposed(error)) neverMade.add(id);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    }
+  };
+  const writers = Array.from({ length: 24 }, (_, at) => writer(at));
+  for (let round = 0; round < 4; round++) {
+    const before = acknowledged.size;
+    await until(() => acknowledged.size > before + 200);
+    const leader = cluster.leader as RaftNode;
+    if (round % 2 === 0) {
+      cluster.cut.add(leader.status().id);
+      await until(() => cluster.leader !== undefined && cluster.leader !== leader);
+      cluster.cut.clear();
+    } else {
+      leader.transferLeadership();
+      await until(() => cluster.leader !== undefined && cluster.leader !== leader);
+    }
+  }
+  run.isOver = true;
+  await Promise.all(writers);
+  await until(() => cluster.leader !== undefined && sameState(cluster.nodes.values()));
+  const { store } = cluster.leader as RaftNode;
+  const tasks = new Set(
+    store.view((tx) => tx.find('task', { by: 'service', serviceId: 'w' })).map(({ id }) => id),
+  );
+  t.equal(store.count('task'), seedTasks + tasks.size);
+  const counter = store.view((tx) => tx.get('service', 'counter'));
+  t.equal(counter?.spec?.annotations?.labels['n'], String(tasks.size), 'each counted once');
+  t.same(
+    [...acknowledged].filter((id) => !tasks.has(id)),
+    [],
+    'none acknowledged is missing',
+  );
+  t.same(
+    [...neverMade].filter((id) => tasks.has(id)),
+    [],
+    'none is there that was said not to be proposed',
+  );
 });

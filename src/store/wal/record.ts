@@ -12,7 +12,7 @@
  * disk when the record was written: a later record thus bears witness that what is now unreadable
  * was once acknowledged. Header fields are authenticated along with the body.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { type CipherGCM, createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { invariant, SkepError } from '../../model/errors.js';
 import { crc32c } from './crc32c.js';
 
@@ -84,10 +84,17 @@ export function recordBytes(plainBytes: number): number {
   return framedBytes(NONCE_BYTES + plainBytes + TAG_BYTES);
 }
 
+/** For one record. */
+interface Seal {
+  readonly nonce: Uint8Array;
+  readonly cipher: CipherGCM;
+}
+
 /** Encrypts with the first of the keys, decrypts with any. */
 export class RecordCipher {
   readonly #keys = new Map<number, Uint8Array>();
   #current: DataKey;
+  #prepared: Seal | undefined;
 
   constructor(keys: readonly DataKey[]) {
     const [current] = keys;
@@ -100,6 +107,17 @@ export class RecordCipher {
   use(key: DataKey): void {
     this.#add(key);
     this.#current = key;
+    this.#prepared = undefined;
+  }
+
+  /** Does what the next `seal` needs and can be done before its record is known. */
+  prepare(): void {
+    this.#prepared ??= this.#newSeal();
+  }
+
+  #newSeal(): Seal {
+    const nonce = randomBytes(NONCE_BYTES);
+    return { nonce, cipher: createCipheriv('aes-256-gcm', this.#current.key, nonce) };
   }
 
   #add({ keyId, key }: DataKey): void {
@@ -122,8 +140,8 @@ export class RecordCipher {
     framed.writeUInt32LE(durableOffset, 12);
     framed.writeUInt32LE(place.sequence, 20);
     framed.writeUInt32LE(place.offset, 24);
-    const nonce = randomBytes(NONCE_BYTES);
-    const cipher = createCipheriv('aes-256-gcm', this.#current.key, nonce);
+    const { nonce, cipher } = this.#prepared ?? this.#newSeal();
+    this.#prepared = undefined;
     cipher.setAAD(framed.subarray(0, RECORD_ALIGNMENT));
     framed.set(nonce, RECORD_ALIGNMENT);
     const body = RECORD_ALIGNMENT + NONCE_BYTES;

@@ -48,6 +48,7 @@ function execute(order: WriterOrder): void {
       writer.append(unpackRecords(order.packed), order.sync);
       answer({ kind: 'done', id: order.id });
       prepareSpare();
+      cipher.prepare();
       return;
     case 'removeThrough':
       writer.removeThrough(order.index);
