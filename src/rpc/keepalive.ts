@@ -8,13 +8,15 @@ import type { Clock, Timer } from '../model/environment.js';
 
 /** When to ping, and how long an answer may take. */
 export interface KeepaliveOptions {
+  /** A ping is sent when so long nothing came from the peer. */
   readonly intervalMs: number;
   readonly timeoutMs: number;
 }
 
 /**
- * Pings `session` from now until it has closed, also while it drains; destroys it when an answer
- * stays away. The session must have an error listener.
+ * Pings `session` when it is silent, from now until it has closed, also while it drains; destroys it
+ * when an answer stays away. A peer that speaks anyway is not asked: a manager has thousands of them.
+ * The session must have an error listener.
  */
 export function keepAlive(session: Http2Session, clock: Clock, options: KeepaliveOptions): void {
   let interval: Timer | undefined;
@@ -23,8 +25,19 @@ export function keepAlive(session: Http2Session, clock: Clock, options: Keepaliv
     interval?.cancel();
     deadline?.cancel();
   };
+  let bytesSeen = 0;
   const arm = (): void => {
-    interval = clock.setTimer(options.intervalMs, ping);
+    interval = clock.setTimer(options.intervalMs, look);
+  };
+  const look = (): void => {
+    if (session.destroyed) return;
+    const bytes = session.socket.bytesRead;
+    if (bytes === bytesSeen) {
+      ping();
+      return;
+    }
+    bytesSeen = bytes;
+    arm();
   };
   const ping = (): void => {
     if (session.destroyed) return;
@@ -35,7 +48,9 @@ export function keepAlive(session: Http2Session, clock: Clock, options: Keepaliv
     const sent = session.ping((error) => {
       if (error !== null) return;
       deadline?.cancel();
-      if (!session.destroyed) arm();
+      if (session.destroyed) return;
+      bytesSeen = session.socket.bytesRead;
+      arm();
     });
     // False: the session refuses pings. It is then closing, and the deadline sees to its end.
     if (!sent) interval = undefined;

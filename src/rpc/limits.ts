@@ -39,7 +39,7 @@ export const GUEST_CONNECTION_LIFETIME_MS = 60_000;
 /** TLS handshake, from accept to finished. */
 export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
 
-/** Server and client keepalive: one ping each interval; silence this long after it ends the connection. */
+/** Server and client keepalive: a ping after so long a silence; no answer this long after it ends the connection. */
 export const PING_INTERVAL_MS = 5_000;
 export const PING_TIMEOUT_MS = 5_000;
 

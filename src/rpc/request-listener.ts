@@ -13,8 +13,10 @@ import {
 import {
   Code,
   ConnectError,
+  type ConnectRouter,
   createConnectRouter,
   createContextValues,
+  createServiceImplSpec,
   type ContextValues,
 } from '@connectrpc/connect';
 import type { UniversalHandler } from '@connectrpc/connect/protocol';
@@ -36,15 +38,24 @@ import {
 import { type CallForwarder, callerOf, type Leadership, refuseCall } from './forwarding.js';
 import { callContextKey, type PeerIdentity } from './peer.js';
 import type { RpcRoutes } from './types.js';
+import { answerUnary, isPlainCall, type UnaryMethod, unaryMethods } from './unary-calls.js';
 
 const TIMEOUT_HEADER = 'grpc-timeout';
 
-/** Answers one request of a connection whose peer is known. */
-export type RequestListener = (
-  peer: PeerIdentity,
-  request: Http2ServerRequest,
-  response: Http2ServerResponse,
-) => void;
+/** Answers the calls of connections whose peers are known. */
+export interface RequestListener {
+  /** Answers a call at once if it is of the plainest kind; else returns false and leaves it alone. */
+  readonly answerPlain: (
+    peer: PeerIdentity,
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+  ) => boolean;
+  readonly answer: (
+    peer: PeerIdentity,
+    request: Http2ServerRequest,
+    response: Http2ServerResponse,
+  ) => void;
+}
 
 /** Makes the listener that serves `routes` as gRPC. `shutdown` ends calls with its reason. */
 export function createRequestListener(options: {
@@ -56,11 +67,25 @@ export function createRequestListener(options: {
   leading?: { readonly leadership: Leadership; readonly forwarder: CallForwarder };
 }): RequestListener {
   const { routes, clock, logger, shutdown, leading } = options;
-  const handlers = collectHandlers(routes, logger, shutdown);
-  return (peer, request, response) => {
-    const { stream } = request;
+  const { handlers, unary } = collectHandlers(routes, logger, shutdown);
+  const guard = (stream: ServerHttp2Stream): void => {
     stream.on('error', (error) => logger.debug({ error: error.message }, 'call stream failed'));
     stream.once('finish', () => discardRest(stream, clock));
+  };
+  const answerPlain: RequestListener['answerPlain'] = (peer, stream, headers) => {
+    const path = headers[':path'] ?? '';
+    const method = unary.get(path);
+    if (method === undefined || !isPlainCall(headers) || shutdown.aborted) return false;
+    const leadership = leading?.leadership;
+    if (leadership?.isLeadersCall(path) === true && leadership.leader() !== 'here') return false;
+    guard(stream);
+    const caller = leadership === undefined ? peer : callerOf(peer, headers, leadership).peer;
+    answerUnary(method, stream, caller, logger);
+    return true;
+  };
+  const answer: RequestListener['answer'] = (peer, request, response) => {
+    const { stream } = request;
+    guard(stream);
     const path = request.url.split('?', 1)[0] ?? '';
     const handler = handlers.get(path);
     if (handler === undefined) {
@@ -68,7 +93,7 @@ export function createRequestListener(options: {
       return;
     }
     limitTimeout(request.headers);
-    const answer = (caller: PeerIdentity): void => {
+    const answerHere = (caller: PeerIdentity): void => {
       try {
         serve(handler, request, response, contextValues(caller), logger);
       } catch (error) {
@@ -77,9 +102,10 @@ export function createRequestListener(options: {
         stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
       }
     };
-    if (leading === undefined) answer(peer);
-    else passOn({ ...leading, clock, path, peer, request, answer });
+    if (leading === undefined) answerHere(peer);
+    else passOn({ ...leading, clock, path, peer, request, answer: answerHere });
   };
+  return { answerPlain, answer };
 }
 
 interface LeadersCall {
@@ -115,7 +141,10 @@ function collectHandlers(
   routes: RpcRoutes,
   logger: Logger,
   shutdown: AbortSignal,
-): ReadonlyMap<string, UniversalHandler> {
+): {
+  readonly handlers: ReadonlyMap<string, UniversalHandler>;
+  readonly unary: ReadonlyMap<string, UnaryMethod>;
+} {
   const router = createConnectRouter({
     grpc: true,
     grpcWeb: false,
@@ -127,8 +156,23 @@ function collectHandlers(
     shutdownSignal: shutdown,
     interceptors: [errorInterceptor(logger)],
   });
-  routes(router);
-  return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  const unary = new Map<string, UnaryMethod>();
+  const recorder: ConnectRouter = {
+    handlers: router.handlers,
+    service(service, implementation, settings) {
+      const spec = createServiceImplSpec(service, implementation);
+      for (const [path, method] of unaryMethods(spec)) unary.set(path, method);
+      router.service(service, implementation, settings);
+      return recorder;
+    },
+    rpc(method, implementation, settings) {
+      router.rpc(method, implementation, settings);
+      return recorder;
+    },
+  };
+  routes(recorder);
+  const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  return { handlers, unary };
 }
 
 function contextValues(peer: PeerIdentity): ContextValues {

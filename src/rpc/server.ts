@@ -8,8 +8,10 @@ import { constants as cryptoConstants } from 'node:crypto';
 import {
   createSecureServer,
   type Http2SecureServer,
+  type IncomingHttpHeaders,
   type SecureServerOptions,
   type ServerHttp2Session,
+  type ServerHttp2Stream,
 } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -46,6 +48,14 @@ export interface RpcServerOptions {
   /** Connections without a certificate at one time; default 512. */
   readonly guestConnectionsMax?: number;
 }
+
+/** Arguments of a server's stream event. */
+type StreamEvent = [
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  flags: number,
+  rawHeaders: string[],
+];
 
 interface Connection {
   readonly socket: TLSSocket;
@@ -153,10 +163,18 @@ export class RpcServer {
     server.on('secureConnection', (socket) => this.#accept(socket, serveHttp2));
     server.on('session', (session) => this.#onSession(session));
     server.on('request', (request, response) => {
-      const { session } = request.stream;
-      const peer = session === undefined ? undefined : this.#sessionPeers.get(session);
+      const peer = this.#peerOf(request.stream);
       if (peer === undefined) request.stream.close();
-      else this.#listener(peer, request, response);
+      else this.#listener.answer(peer, request, response);
+    });
+    // Node's own listener makes request and response objects, which most calls can do without.
+    const [makeRequest] = server.listeners('stream') as [(...stream: StreamEvent) => void];
+    server.removeAllListeners('stream');
+    server.on('stream', (...event: StreamEvent) => {
+      const [stream, headers] = event;
+      const peer = this.#peerOf(stream);
+      if (peer !== undefined && this.#listener.answerPlain(peer, stream, headers)) return;
+      makeRequest.apply(server, event);
     });
     server.on('sessionError', (error) => this.#debug(error, 'connection failed'));
     server.on('tlsClientError', (error) => this.#debug(error, 'TLS handshake failed'));
@@ -212,6 +230,10 @@ export class RpcServer {
     const lifetimeMs = this.#options.guestLifetimeMs ?? limits.GUEST_CONNECTION_LIFETIME_MS;
     const end = clock.setTimer(lifetimeMs, () => session.destroy());
     session.once('close', () => end.cancel());
+  }
+
+  #peerOf({ session }: ServerHttp2Stream): PeerIdentity | undefined {
+    return session === undefined ? undefined : this.#sessionPeers.get(session);
   }
 
   #debug(error: Error, message: string): void {

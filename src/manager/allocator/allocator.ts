@@ -5,7 +5,7 @@
  */
 import type { Environment, Timer } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
-import type { Network, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { Network, Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeStatus_State, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOnNode, isOver, isWanted, observedState } from '../../model/task-state.js';
 import { durationLabelMs, FENCE_AFTER_LABEL } from '../../model/labels.js';
@@ -159,7 +159,9 @@ export class Allocator {
       if (this.#resources.forgetNetwork(network.id)) this.#unstick();
       this.#removed('network', network.id);
       // Nodes drop their addresses on it.
-      this.#markAllNodes();
+      this.#markNodes(({ attachments }) =>
+        attachments.some((attachment) => attachment.network?.id === network.id),
+      );
       return;
     }
     if (this.#resources.observeNetwork(network)) this.#unstick();
@@ -169,7 +171,7 @@ export class Allocator {
     }
     this.#problems.delete(network.id);
     this.#unstick();
-    if (network.spec?.ingress === true) this.#markAllNodes();
+    if (network.spec?.ingress === true) this.#markNodes(() => true);
   }
 
   /**
@@ -241,9 +243,9 @@ export class Allocator {
     for (const task of tasks) if (isOnNode(task)) this.#dirty.task.add(task.id);
   }
 
-  #markAllNodes(): void {
+  #markNodes(concerns: (node: Node) => boolean): void {
     const nodes = this.#store.view((read) => read.find('node', { by: 'all' }));
-    for (const { id } of nodes) this.#dirty.node.add(id);
+    for (const node of nodes) if (concerns(node)) this.#dirty.node.add(node.id);
   }
 
   /** Something became free, or ready: everything that is stuck gets another chance. */

@@ -15,7 +15,7 @@ import {
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Logger } from '../../observe/logger.js';
 import type { RaftMember } from '../../store/members.js';
-import type { Store } from '../../store/types.js';
+import type { Store, StoreEvent } from '../../store/types.js';
 import { ROLES_PERIOD_MS } from './limits.js';
 import type { RaftGroup } from './raft-group.js';
 
@@ -37,6 +37,10 @@ export class RoleManager {
   #isStopped = false;
   #unsubscribe: (() => void) | undefined;
   #isWoken = false;
+  /** Nodes whose role is not the one they are to have. */
+  readonly #unsettled = new Set<string>();
+  /** Nodes whose object tells of a manager. */
+  readonly #withStatus = new Set<string>();
 
   constructor(options: RoleManagerOptions) {
     this.#options = options;
@@ -44,9 +48,15 @@ export class RoleManager {
 
   /** Begins to compare; once. */
   start(): void {
-    this.#unsubscribe = this.#options.store.subscribe((events) => {
-      if (events.some(({ table }) => table === 'node')) this.#arm(0);
-    });
+    const { result: nodes, unsubscribe } = this.#options.store.viewAndSubscribe(
+      (read) => read.find('node', { by: 'all' }),
+      (events) => {
+        // Of thousands of workers nothing is to be done here.
+        if (events.filter((event) => this.#concerns(event)).length > 0) this.#arm(0);
+      },
+    );
+    this.#unsubscribe = unsubscribe;
+    for (const node of nodes) this.#note(node);
     this.#arm(0);
   }
 
@@ -56,6 +66,27 @@ export class RoleManager {
     this.#unsubscribe?.();
     this.#timer?.cancel();
     await this.#round;
+  }
+
+  /** Takes note of a change; returns whether it may need a round. */
+  #concerns(event: StoreEvent): boolean {
+    if (event.table !== 'node') return false;
+    const { id } = event.object;
+    const isMember = this.#options.group.memberOf(id) !== undefined;
+    if (event.kind !== 'remove') return this.#note(event.object) || isMember;
+    this.#unsettled.delete(id);
+    this.#withStatus.delete(id);
+    return isMember;
+  }
+
+  #note(node: Node): boolean {
+    const isUnsettled = desiredRoleOf(node) !== node.role;
+    if (isUnsettled) this.#unsettled.add(node.id);
+    else this.#unsettled.delete(node.id);
+    const hasStatus = node.managerStatus !== undefined;
+    if (hasStatus) this.#withStatus.add(node.id);
+    else this.#withStatus.delete(node.id);
+    return isUnsettled || hasStatus;
   }
 
   /** The next round in `delayMs`, or after the one that runs; a round asked for at once comes once. */
@@ -73,12 +104,10 @@ export class RoleManager {
   }
 
   async #compare(): Promise<void> {
-    const { store, group, logger } = this.#options;
+    const { group, logger } = this.#options;
     const steps = [
       async () => group.followAddresses(),
-      ...store
-        .view((read) => read.find('node', { by: 'all' }))
-        .map((node) => async () => this.#reconcile(node)),
+      ...this.#nodes(this.#unsettled).map((node) => async () => this.#reconcile(node)),
       async () => this.#dropStrangers(),
       async () => this.#writeStatus(),
     ];
@@ -92,8 +121,15 @@ export class RoleManager {
     }
   }
 
+  /** In order of id. */
+  #nodes(ids: ReadonlySet<string>): readonly Node[] {
+    return this.#options.store.view((read) =>
+      [...ids].sort().flatMap((id) => read.get('node', id) ?? []),
+    );
+  }
+
   async #reconcile(node: Node): Promise<void> {
-    const desired = node.spec?.desiredRole ?? NodeRole.WORKER;
+    const desired = desiredRoleOf(node);
     if (desired === node.role) return;
     if (desired === NodeRole.WORKER) {
       const member = this.#options.group.memberOf(node.id);
@@ -101,7 +137,7 @@ export class RoleManager {
     }
     this.#options.logger.info({ nodeId: node.id, role: NodeRole[desired] }, 'node gets its role');
     await this.#change(node.id, (copy) => {
-      if ((copy.spec?.desiredRole ?? NodeRole.WORKER) === desired) copy.role = desired;
+      if (desiredRoleOf(copy) === desired) copy.role = desired;
     });
   }
 
@@ -116,9 +152,8 @@ export class RoleManager {
   }
 
   async #writeStatus(): Promise<void> {
-    const { store, group } = this.#options;
-    const byNode = new Map(group.members().map((member) => [member.nodeId, member]));
-    for (const node of store.view((read) => read.find('node', { by: 'all' }))) {
+    const byNode = new Map(this.#options.group.members().map((member) => [member.nodeId, member]));
+    for (const node of this.#nodes(new Set([...this.#withStatus, ...byNode.keys()]))) {
       const member = byNode.get(node.id);
       const wanted = member === undefined ? undefined : this.#statusOf(member);
       if (isSameStatus(node.managerStatus, wanted)) continue;
@@ -148,6 +183,10 @@ export class RoleManager {
       write.update('node', copy);
     });
   }
+}
+
+function desiredRoleOf(node: Node): NodeRole {
+  return node.spec?.desiredRole ?? NodeRole.WORKER;
 }
 
 function isSameStatus(a: ManagerStatus | undefined, b: ManagerStatus | undefined): boolean {
