@@ -208,7 +208,7 @@ void t.test('agents of ours hear what the cluster has set for them', async (t) =
   void stock.stream.next().then(() => (stockHeard = true));
   await setClusterLabel(w, 'skep.dns_ttl', '30');
   await w.env.clock.advanceAsync(1);
-  t.same(await heard, { 'skep.dns_ttl': '30' });
+  t.same(await heard, { 'skep.data_path.family': 'ipv4', 'skep.dns_ttl': '30' });
   t.notOk(stockHeard);
   t.same(w.node('a')?.spec?.annotations?.labels ?? {}, {}, 'the stored node is as it was');
 });
