@@ -8,6 +8,7 @@ import type { Logger } from '../observe/logger.js';
 import type { Store } from '../store/types.js';
 import { Allocator } from './allocator/allocator.js';
 import { ConstraintEnforcer } from './orchestrator/constraint-enforcer.js';
+import { CronJobs } from './orchestrator/cron-jobs.js';
 import { GlobalOrchestrator } from './orchestrator/global.js';
 import { GlobalJobOrchestrator, ReplicatedJobOrchestrator } from './orchestrator/jobs.js';
 import { ReplicatedOrchestrator } from './orchestrator/replicated.js';
@@ -45,6 +46,7 @@ export class LeaderLoops {
       new GlobalOrchestrator(parts),
       new ReplicatedJobOrchestrator(parts),
       new GlobalJobOrchestrator(parts),
+      new CronJobs(options),
       new TaskReaper(options),
       new ConstraintEnforcer(options),
     ];

@@ -6,6 +6,7 @@
  */
 import { BALANCE_POLICIES, LB_POLICY_LABEL } from './balance-policy.js';
 import { ENGINE_SOCKET_LABEL } from './engine-socket.js';
+import { parseCron } from './cron.js';
 import { invariant, SkepError } from './errors.js';
 import { parseNetworks, parseScope, publishLabel } from './publish-rules.js';
 import { LB_RETURN_LABEL, RETURN_PATHS } from './return-path.js';
@@ -29,6 +30,9 @@ export const DNS_TTL_LABEL = 'skep.dns_ttl';
 export const DATA_PATH_FAMILY_LABEL = 'skep.data_path.family';
 /** Values of {@link DATA_PATH_FAMILY_LABEL}. */
 export type DataPathFamily = 'ipv4' | 'ipv6';
+
+/** When a job runs. */
+export const CRON_LABEL = 'skep.cron';
 
 /** First of the two UDP ports of a node's WireGuard devices. */
 export const ENCRYPTION_PORT_LABEL = 'skep.encryption.port';
@@ -61,6 +65,8 @@ export type LabelValue =
   | { readonly type: 'scope' }
   /** Networks in CIDR notation, separated by commas. */
   | { readonly type: 'networks' }
+  /** Cron's five fields. */
+  | { readonly type: 'cron' }
   | { readonly type: 'choice'; readonly choices: readonly string[] }
   /** Whole number, `min` and `max` included. */
   | { readonly type: 'number'; readonly min: number; readonly max: number }
@@ -122,6 +128,19 @@ export const LABELS: readonly LabelDefinition[] = [
     meaning:
       'How long a node must be silent before it counts as down and its tasks are started elsewhere; ' +
       'on a service, how long before its own tasks are, if that is longer.',
+  },
+  {
+    key: CRON_LABEL,
+    objects: ['service'],
+    value: { type: 'cron' },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'When a job (`--mode replicated-job`, `global-job`) runs, in UTC: minute, hour, day of month, ' +
+      'month, day of week, with `*`, lists, ranges, steps and names; if both days are restricted, ' +
+      'either will do. At each such minute the whole job runs again, unless it still runs: then this time ' +
+      'is left out. Creating the job does not run it, each update does at once (`docker service update ' +
+      '--force`). What was due while no manager led is made up for within a minute, or left out.',
   },
   {
     key: DNS_TTL_LABEL,
@@ -327,12 +346,22 @@ function checkValue(key: string, rule: LabelValue, value: string): void {
     case 'number':
       if (inRange(value, rule) !== undefined) return;
       throw refusal(`label ${key}: must be ${rule.min} to ${rule.max}, not ${value}`);
+    case 'cron':
+      return checkCron(key, value);
     case 'scope':
       if (parseScope(value) !== undefined) return;
       throw refusal(`label ${key}: ${value} is neither an address of a host nor an interface name`);
     case 'networks':
       if (parseNetworks(value) !== undefined) return;
       throw refusal(`label ${key}: ${value} is not a list of networks such as 192.0.2.0/24`);
+  }
+}
+
+function checkCron(key: string, value: string): void {
+  try {
+    parseCron(value);
+  } catch (error) {
+    throw refusal(`label ${key}: ${SkepError.from(error).message}`);
   }
 }
 
@@ -395,6 +424,8 @@ function valueText(value: LabelValue): string {
       return `duration, ${value.minMs} to ${value.maxMs} ms`;
     case 'number':
       return `number, ${value.min} to ${value.max}`;
+    case 'cron':
+      return 'schedule in five fields';
     case 'scope':
       return 'address, interface name or `lo`';
     case 'choice':

@@ -13,6 +13,7 @@ import {
   PortConfig_PublishMode as PublishMode,
   type UpdateConfig,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { CRON_LABEL } from '../../model/labels.js';
 import { ALLOW_BYTES_MAX, networksBytes, publishRules } from '../../model/publish-rules.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { checkDnsName, checkSkepLabels, invalid, precondition } from './annotations.js';
@@ -31,10 +32,17 @@ export function checkServiceSpec(spec: ServiceSpec): void {
   checkSkepLabels('service', spec.annotations);
   checkTaskSpec(spec.task, spec.annotations);
   checkMode(spec);
+  checkSchedule(spec);
   checkUpdate(spec.update);
   checkEndpoint(spec.endpoint);
   checkPublishRules(spec);
   checkReferences(spec.task);
+}
+
+function checkSchedule({ annotations, mode }: ServiceSpec): void {
+  if (annotations?.labels[CRON_LABEL] === undefined) return;
+  if (mode.case === 'replicatedJob' || mode.case === 'globalJob') return;
+  throw invalid(`label ${CRON_LABEL} is for jobs: --mode replicated-job or global-job`);
 }
 
 /** Whether a service cannot work without the ingress network. */

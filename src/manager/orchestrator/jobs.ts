@@ -8,6 +8,7 @@ import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isInvalidNode, isOver, isWanted, observedState } from '../../model/task-state.js';
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
+import { cronOf } from './cron-jobs.js';
 import { placeOn, removeLost } from './global.js';
 import { placementChanged } from './node-change.js';
 import { type OrchestratorParts, ServiceOrchestrator } from './service-orchestrator.js';
@@ -88,6 +89,8 @@ abstract class JobOrchestrator extends ServiceOrchestrator {
 
   #plan(transaction: ReadTransaction, service: Service, groups: Group[]): void {
     const iteration = service.jobStatus?.jobIteration?.index ?? 0n;
+    // A scheduled job waits for its first time.
+    if (iteration === 0n && cronOf(service) !== undefined) return;
     const slots = new Map<string, Task[]>();
     for (const task of transaction.find('task', { by: 'service', serviceId: service.id })) {
       if ((task.jobIteration?.index ?? 0n) !== iteration) {

@@ -14,3 +14,9 @@ export const REAP_DELAY_MS = 250;
 
 /** The task reaper runs at once when this many slots or tasks wait for it. */
 export const REAP_BATCH_MAX = 1000;
+
+/** A scheduled job is started late by this much at most, after a change of leader. */
+export const CRON_LATE_MS = 60_000;
+
+/** Longest sleep until the next scheduled job: the clock may be set meanwhile. */
+export const CRON_SLEEP_MS_MAX = 60_000;

@@ -12,7 +12,7 @@ import {
   ROOT_CA_LIFETIME_MS,
 } from '../limits.js';
 import { MANAGER_ROLE, WORKER_ROLE } from '../peer.js';
-import { newKeyPair, privateKeyPem, signingKey } from './keys.js';
+import { newKeyPair, privateKeyPem, type SigningKey, signingKey } from './keys.js';
 import { KEY_ALGORITHM, x509 } from './x509-provider.js';
 
 /** CN of every root certificate. */
@@ -84,8 +84,7 @@ export async function issueNodeCertificate(
   const names = role === 'manager' ? [unit, nodeId, ROOT_CA_NAME] : [unit, nodeId];
   const nowMs = env.clock.nowMs();
   const lifetimeMs = Math.max(template.lifetimeMs, NODE_CERTIFICATE_LIFETIME_MS_MIN);
-  const issuer = new x509.X509Certificate(root.certificatePem);
-  const signer = await signingKey(root.privateKeyPem);
+  const { issuer, signer, keyId } = await parsedIssuer(root);
   const { KeyUsageFlags } = x509;
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: newSerial(env.random),
@@ -104,11 +103,34 @@ export async function issueNodeCertificate(
         true,
       ),
       new x509.ExtendedKeyUsageExtension([SERVER_AUTH, CLIENT_AUTH]),
-      new x509.AuthorityKeyIdentifierExtension(await subjectKeyId(issuer)),
+      new x509.AuthorityKeyIdentifierExtension(keyId),
       new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: 'dns', value }))),
     ],
   });
   return `${certificate.toString('pem')}\n${root.intermediatePem ?? ''}`;
+}
+
+interface Issuer {
+  readonly issuer: x509.X509Certificate;
+  readonly signer: SigningKey;
+  readonly keyId: string;
+}
+
+/** The root that signed last: joining nodes come by the thousand, and it takes longer to read than to sign. */
+let lastIssuer: { readonly root: RootCa; readonly parsed: Promise<Issuer> } | undefined;
+
+function parsedIssuer({ certificatePem, privateKeyPem }: RootCa): Promise<Issuer> {
+  const isLast =
+    lastIssuer?.root.certificatePem === certificatePem &&
+    lastIssuer.root.privateKeyPem === privateKeyPem;
+  if (lastIssuer !== undefined && isLast) return lastIssuer.parsed;
+  const parse = async (): Promise<Issuer> => {
+    const issuer = new x509.X509Certificate(certificatePem);
+    const signer = await signingKey(privateKeyPem);
+    return { issuer, signer, keyId: await subjectKeyId(issuer) };
+  };
+  lastIssuer = { root: { certificatePem, privateKeyPem }, parsed: parse() };
+  return lastIssuer.parsed;
 }
 
 /**

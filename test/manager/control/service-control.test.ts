@@ -84,6 +84,11 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'invalid argument for resource gpu',
   ],
   [
+    'a schedule without a job',
+    { annotations: { name: 'web', labels: { 'skep.cron': '* * * * *' } } },
+    'label skep.cron is for jobs: --mode replicated-job or global-job',
+  ],
+  [
     'negative delay',
     task({ restart: { delay: negative } }),
     'TaskSpec: restart-delay cannot be negative',
@@ -187,7 +192,7 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'unknown skep label',
     { annotations: { name: 'web', labels: { 'skep.reshedule_after': '4s' } } },
     'unknown label skep.reshedule_after: keys starting with skep. are reserved ' +
-      '(skep.reschedule_after, skep.publish.<port>.address, skep.publish.<port>.allow, skep.lb.policy, ' +
+      '(skep.reschedule_after, skep.cron, skep.publish.<port>.address, skep.publish.<port>.allow, skep.lb.policy, ' +
       'skep.lb.return, skep.container.engine_socket)',
   ],
   [

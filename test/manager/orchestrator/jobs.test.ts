@@ -150,3 +150,58 @@ void t.test('a global job does not begin on a node that is drained meanwhile', a
   t.same(new Set(nodeIds), new Set(['n2', 'n3']));
   t.equal(inState(world, TaskState.COMPLETE), 2);
 });
+
+const scheduled = (schedule: string, init: ServiceInit = {}): Service =>
+  job(1, 1, { annotations: { labels: { 'skep.cron': schedule } }, ...init });
+
+const iterations = (world: World): readonly number[] => [
+  ...new Set(world.tasksOf('job').map(({ jobIteration }) => Number(jobIteration?.index ?? 0n))),
+];
+
+void t.test('a scheduled job runs when it is due, and once, whoever leads', async (t) => {
+  const world = await startWorld(t);
+  const runs: number[] = [];
+  world.store.subscribe((events) => {
+    for (const event of events) {
+      if (event.table !== 'task' || event.kind !== 'create') continue;
+      runs.push(world.environment.clock.nowMs());
+    }
+  });
+  await world.put('service', scheduled('*/2 * * * *'));
+  await world.run(1000);
+  t.same(world.tasksOf('job'), [], 'not when it is made');
+  const minute = 60_000;
+  await world.run(2 * minute);
+  t.equal(runs.length, 1);
+  await world.run(2 * minute);
+  t.equal(runs.length, 2);
+  for (const run of runs) t.ok(run % (2 * minute) < 1000, `at ${run}`);
+  t.same(iterations(world), [2]);
+  // Just before it is due, and just after it ran.
+  const untilDue = 2 * minute - (world.environment.clock.nowMs() % (2 * minute));
+  await world.run(untilDue - 100);
+  await world.changeLeader();
+  await world.run(1000);
+  t.equal(runs.length, 3);
+  await world.changeLeader();
+  await world.run(minute);
+  t.equal(runs.length, 3, 'a new leader does not run it again');
+  await runAgain(world);
+  await world.run(1000);
+  t.equal(runs.length, 4, 'an update runs it at once');
+});
+
+void t.test('a job that still runs when it is due again is let run', async (t) => {
+  const world = await startWorld(t);
+  const task = { placement: { constraints: ['node.labels.room==yes'] } };
+  await world.put('service', scheduled('* * * * *', { task }));
+  await world.run(200_000);
+  t.same(iterations(world), [1]);
+  t.equal(world.tasksOf('job').length, 1);
+  await world.change('node', 'n1', (node) => ({
+    ...node,
+    spec: makeNode('n1', { spec: { annotations: { labels: { room: 'yes' } } } }).spec,
+  }));
+  await world.run(120_000);
+  t.ok((iterations(world)[0] ?? 0) > 1, 'and goes on once it has ended');
+});

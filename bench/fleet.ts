@@ -1,0 +1,263 @@
+/**
+ * A large swarm: agents in one process, each with its own mTLS connection and no engine behind, against
+ * a real skepd. For each size: how long it takes until all tasks have a node that knows of them, what
+ * the manager uses for it and at rest, and what one more service costs.
+ *   node dist/bench/fleet.js [NODES:TASKS ...]
+ * Sizes ascend; the first is a few nodes with a service each task, for a manager at rest.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { sleep, waitFor } from '../test/testbed/commands.js';
+import { dockerRequest } from '../test/testbed/http.js';
+import { CLIENT_NAMESPACE, packageRoot, WEB_IMAGE } from '../test/testbed/layout.js';
+import { skepdPid } from '../test/testbed/skepd.js';
+import { managerOf } from '../test/testbed/swarm.js';
+import { type Host, down, mustDocker, up } from '../test/testbed/testbed.js';
+import type { FleetAnswer, FleetCommand } from './support/fleet-agents.js';
+import { median } from './support/table.js';
+
+const DEFAULT_SIZES = ['3:1000', '1000:30000', '10000:100000'];
+/** Replicas of a service, but for the first size. */
+const REPLICAS = 30;
+const CREATING_MAX = 16;
+const REST_MS = 15_000;
+const EXTRA_SERVICES = 30;
+const EXTRA_REPLICAS = 10;
+const LIMIT_MS = 300_000;
+/** Clock ticks a second in /proc. */
+const TICKS = 100;
+const FLEET_HEAP_MIB = 12_288;
+
+interface Size {
+  readonly nodes: number;
+  readonly tasks: number;
+}
+
+const sizes = (process.argv.length > 2 ? process.argv.slice(2) : DEFAULT_SIZES).map((text) => {
+  const [nodes = 0, tasks = 0] = text.split(':').map(Number);
+  return { nodes, tasks };
+});
+
+/** The process of the agents. */
+class Fleet {
+  private readonly child: ChildProcess;
+
+  constructor(manager: Host, token: string, directory: string) {
+    const program = path.join(packageRoot(), 'dist/bench/support/fleet-agents.js');
+    const node = [process.execPath, `--max-old-space-size=${FLEET_HEAP_MIB}`, program];
+    this.child = spawn(
+      'nsenter',
+      [
+        `--net=/var/run/netns/${CLIENT_NAMESPACE}`,
+        ...[...node, `${manager.address}:2377`, token, directory],
+      ],
+      { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
+    );
+  }
+
+  /** Milliseconds of the monotonic clock at which the command was done. */
+  async ask(command: FleetCommand): Promise<number> {
+    return await new Promise((resolve, reject) => {
+      const onExit = (): void => reject(new Error('the agents ended'));
+      this.child.once('exit', onExit);
+      this.child.once('message', (answer: FleetAnswer) => {
+        this.child.off('exit', onExit);
+        resolve(Number(BigInt(answer.atNs)) / 1e6);
+      });
+      this.child.send(command);
+    });
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
+  stop(): void {
+    this.child.kill('SIGKILL');
+  }
+}
+
+interface Usage {
+  readonly cpuSeconds: number;
+  readonly memoryMib: number;
+}
+
+function usageOf(pid: number): Usage {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const rss = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  return {
+    cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS,
+    memoryMib: Number(rss?.[1] ?? Number.NaN) / 1024,
+  };
+}
+
+const nowMs = (): number => Number(process.hrtime.bigint()) / 1e6;
+
+/** The swarm under measurement, and what is in it. */
+class Swarm {
+  nodes = 0;
+  tasks = 0;
+  private services = 0;
+  readonly managerPid: number;
+
+  constructor(
+    private readonly manager: Host,
+    readonly fleet: Fleet,
+  ) {
+    this.managerPid = skepdPid(manager) ?? 0;
+  }
+
+  usage(): Usage {
+    return usageOf(this.managerPid);
+  }
+
+  async create(replicas: number): Promise<void> {
+    const name = `s${this.services++}`;
+    const answer = await dockerRequest(this.manager.skepSocket, 'POST', '/v1.41/services/create', {
+      Name: name,
+      Labels: { team: 'fleet' },
+      TaskTemplate: { ContainerSpec: { Image: WEB_IMAGE, Env: [`NAME=${name}`] } },
+      Mode: { Replicated: { Replicas: replicas } },
+    });
+    if (answer.status !== 201) throw new Error(`${name}: ${answer.status} ${answer.text}`);
+    this.tasks += replicas;
+  }
+
+  /** Creates services up to so many tasks; returns the number of services made. */
+  async fill(tasks: number, replicas: number): Promise<number> {
+    const count = Math.ceil((tasks - this.tasks) / replicas);
+    let left = count;
+    const work = async (): Promise<void> => {
+      while (left-- > 0) await this.create(replicas);
+    };
+    await Promise.all(Array.from({ length: CREATING_MAX }, work));
+    return count;
+  }
+
+  /** Waits until every task runs, as the manager sees it. */
+  async allRunning(): Promise<void> {
+    await waitFor('all tasks to run', LIMIT_MS, async () => {
+      await sleep(1000);
+      const path = '/v1.41/services?status=true';
+      const { body } = await dockerRequest(this.manager.skepSocket, 'GET', path);
+      const running = (body as { ServiceStatus: { RunningTasks: number } }[]).reduce(
+        (sum, { ServiceStatus }) => sum + ServiceStatus.RunningTasks,
+        0,
+      );
+      return running === this.tasks ? true : undefined;
+    });
+  }
+}
+
+function report(what: string, text: string): void {
+  console.log(`  ${what.padEnd(34)}${text}`);
+}
+
+/** Share of a core that the manager uses while nothing happens. */
+async function rest(swarm: Swarm): Promise<number> {
+  await sleep(3000);
+  const before = swarm.usage();
+  const beganMs = nowMs();
+  await sleep(REST_MS);
+  const after = swarm.usage();
+  const share = ((after.cpuSeconds - before.cpuSeconds) * 1000) / (nowMs() - beganMs);
+  const percent = (100 * share).toFixed(1);
+  report('at rest', `${percent} % of a core, ${after.memoryMib.toFixed(0)} MiB`);
+  return share;
+}
+
+async function growTo(swarm: Swarm, { nodes }: Size): Promise<void> {
+  const before = swarm.usage();
+  const beganMs = nowMs();
+  const doneMs = await swarm.fleet.ask({ kind: 'grow', agents: nodes });
+  const { cpuSeconds } = swarm.usage();
+  const seconds = (doneMs - beganMs) / 1000;
+  const joined = nodes - swarm.nodes;
+  swarm.nodes = nodes;
+  report(
+    `${joined} nodes joined`,
+    `${seconds.toFixed(1)} s, manager ${(cpuSeconds - before.cpuSeconds).toFixed(1)} CPU s`,
+  );
+}
+
+async function fillTo(swarm: Swarm, { tasks }: Size, replicas: number): Promise<void> {
+  const before = swarm.usage();
+  const tasksBefore = swarm.tasks;
+  const beganMs = nowMs();
+  const [doneMs, services] = await Promise.all([
+    swarm.fleet.ask({ kind: 'await', tasks }),
+    swarm.fill(tasks, replicas),
+  ]);
+  const { cpuSeconds } = swarm.usage();
+  const seconds = (doneMs - beganMs) / 1000;
+  const placed = swarm.tasks - tasksBefore;
+  report(
+    `${placed} tasks of ${services} services told`,
+    `${seconds.toFixed(1)} s (${(placed / seconds).toFixed(0)} a second), ` +
+      `manager ${(cpuSeconds - before.cpuSeconds).toFixed(1)} CPU s`,
+  );
+  await swarm.allRunning();
+  const end = swarm.usage();
+  report(
+    'all of them running',
+    `${((nowMs() - beganMs) / 1000).toFixed(1)} s, ` +
+      `manager ${(end.cpuSeconds - before.cpuSeconds).toFixed(1)} CPU s`,
+  );
+}
+
+/** What one more service costs: from its creation until its nodes know all its tasks, and in CPU. */
+async function oneMore(swarm: Swarm, restingShare: number): Promise<void> {
+  const latencies: number[] = [];
+  const before = swarm.usage();
+  const beganMs = nowMs();
+  for (let count = 0; count < EXTRA_SERVICES; count += 1) {
+    const startMs = nowMs();
+    const told = swarm.fleet.ask({ kind: 'await', tasks: swarm.tasks + EXTRA_REPLICAS });
+    await swarm.create(EXTRA_REPLICAS);
+    latencies.push((await told) - startMs);
+    await sleep(600);
+  }
+  const elapsedMs = nowMs() - beganMs;
+  const used = swarm.usage().cpuSeconds - before.cpuSeconds - (restingShare * elapsedMs) / 1000;
+  latencies.sort((a, b) => a - b);
+  report(
+    `one more service of ${EXTRA_REPLICAS} tasks`,
+    `${((1000 * used) / EXTRA_SERVICES).toFixed(1)} CPU ms; told after ${median(latencies).toFixed(1)} ms ` +
+      `(median), ${(latencies.at(-1) ?? Number.NaN).toFixed(1)} ms (worst)`,
+  );
+}
+
+async function run(manager: Host, directory: string): Promise<void> {
+  await mustDocker(manager.skepSocket, [
+    ...['swarm', 'init', '--advertise-addr', manager.address, '--availability', 'drain'],
+    // Each node holds an address of the ingress network, as in stock Swarm: more than a /24 has.
+    ...['--default-addr-pool', '10.0.0.0/8', '--default-addr-pool-mask-length', '16'],
+  ]);
+  const token = await mustDocker(manager.skepSocket, ['swarm', 'join-token', '-q', 'worker']);
+  const fleet = new Fleet(manager, token, directory);
+  try {
+    const swarm = new Swarm(manager, fleet);
+    for (const [index, size] of sizes.entries()) {
+      console.log(`\n${size.nodes} nodes, ${size.tasks} tasks`);
+      await growTo(swarm, size);
+      await fillTo(swarm, size, index === 0 ? 1 : REPLICAS);
+      await oneMore(swarm, await rest(swarm));
+      const { memoryMib } = usageOf(fleet.pid);
+      report('the agents', `${memoryMib.toFixed(0)} MiB`);
+    }
+  } finally {
+    fleet.stop();
+  }
+}
+
+// On a memory file system: what agents keep on disk is not what is measured.
+const directory = mkdtempSync('/dev/shm/skep-fleet-');
+const hosts = await up(1);
+try {
+  await run(managerOf(hosts), directory);
+} finally {
+  await down();
+  rmSync(directory, { recursive: true, force: true });
+}
