@@ -1,5 +1,5 @@
 /**
- * Calls to skepd's Docker API from the command line.
+ * Calls to a Docker API on a socket, skepd's or an engine's, from the command line.
  */
 import http from 'node:http';
 import { createInterface } from 'node:readline';
@@ -15,10 +15,24 @@ export async function callApi(
   path: string,
   body?: unknown,
 ): Promise<unknown> {
-  const { status, text } = await request(socketPath, method, path, body);
-  const value = parse(text);
-  if (status >= 200 && status < 300) return value;
-  throw refusal(method, path, status, value);
+  const payload = body === undefined ? undefined : JSON.stringify(body);
+  return parse(await callForText(socketPath, method, path, payload));
+}
+
+/**
+ * One request; the body of the answer as it is, so that numbers of 64 bits survive. @param payload
+ * JSON, if there is any @throws SkepError with the API's message
+ */
+export async function callForText(
+  socketPath: string,
+  method: string,
+  path: string,
+  payload?: string,
+  bytesMax = ANSWER_BYTES_MAX,
+): Promise<string> {
+  const { status, text } = await request(socketPath, method, path, payload, bytesMax);
+  if (status >= 200 && status < 300) return text;
+  throw refusal(method, path, status, parse(text));
 }
 
 /**
@@ -53,7 +67,7 @@ export async function openApi(socketPath: string, path: string): Promise<http.In
 }
 
 function unreachable(socketPath: string, error: Error): SkepError {
-  return new SkepError('unavailable', `cannot talk to skepd at ${socketPath}: ${error.message}`, {
+  return new SkepError('unavailable', `cannot talk to the API at ${socketPath}: ${error.message}`, {
     cause: error,
   });
 }
@@ -70,12 +84,12 @@ async function request(
   socketPath: string,
   method: string,
   path: string,
-  body: unknown,
+  payload: string | undefined,
+  bytesMax: number,
 ): Promise<{ readonly status: number; readonly text: string }> {
   return await new Promise((resolve, reject) => {
-    const payload = body === undefined ? '' : JSON.stringify(body);
     const headers =
-      body === undefined
+      payload === undefined
         ? {}
         : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) };
     const call = http.request(
@@ -85,7 +99,7 @@ async function request(
         let size = 0;
         answer.on('data', (chunk: Buffer) => {
           size += chunk.length;
-          if (size > ANSWER_BYTES_MAX) call.destroy(new Error('the answer is too large'));
+          if (size > bytesMax) call.destroy(new Error('the answer is too large'));
           else chunks.push(chunk);
         });
         answer.on('error', reject);

@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { DAEMON_DEFAULTS, type DaemonOptions } from '../daemon/options.js';
 import { SkepError } from '../model/errors.js';
 import type { LogLevel } from '../observe/logger.js';
+import type { ImportFlags } from './import.js';
 import { stackCommand } from './stack/command.js';
 import { getClusterSettings, setClusterSetting } from './cluster-settings.js';
 import {
@@ -157,6 +158,24 @@ function restoreCommand(): Command {
     });
 }
 
+function importCommand(): Command {
+  const collect = (value: string, before: readonly string[]) => [...before, value];
+  return new Command('import')
+    .description('make what another swarm is made of here too (docs/moving.md)')
+    .requiredOption('--from <path>', "a manager's Docker socket, or a file of --save")
+    .option('--dry-run', 'print the plan and change nothing', false)
+    .option('--save <file>', 'keep what --from says in a new file, and change nothing')
+    .option('--secret <name=file>', 'the value of a secret; repeatable', collect, [])
+    .option('--secrets <directory>', 'values of secrets, a file for each name')
+    .option('--skip <kind/name>', 'leave an object out (service/web); repeatable', collect, [])
+    .option(...socketOption)
+    .action(async (flags: ImportFlags) => {
+      // Loaded only here: it brings a manager's checks along.
+      const { runImport } = await import('./import.js');
+      process.exitCode = await runImport(flags, (line) => console.log(line));
+    });
+}
+
 const program = new Command('skep')
   .description('Docker Swarm mode done again; everything else is the stock docker CLI')
   .addCommand(daemonCommand())
@@ -164,7 +183,8 @@ const program = new Command('skep')
   .addCommand(netCommand())
   .addCommand(stackCommand())
   .addCommand(backupCommand())
-  .addCommand(restoreCommand());
+  .addCommand(restoreCommand())
+  .addCommand(importCommand());
 
 try {
   await program.parseAsync(process.argv);

@@ -3,7 +3,6 @@
  * founds it.
  */
 import { clone, create } from '@bufbuild/protobuf';
-import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import type { NewCluster } from '../manager/ca/bootstrap.js';
 import {
   type Cluster,
@@ -18,16 +17,8 @@ import {
   RaftMemberStatus_Reachability,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { DATA_PATH_FAMILY_LABEL } from '../model/labels.js';
+import { newClusterSpec } from '../model/new-cluster-spec.js';
 import { dataPathFamily } from './data-path.js';
-
-/** Swarm's defaults (reference: SwarmKit manager.go, defaultClusterObject). */
-const TASK_HISTORY_RETENTION_LIMIT = 5n;
-const SNAPSHOT_INTERVAL_ENTRIES = 10_000n;
-const LOG_ENTRIES_FOR_SLOW_FOLLOWERS = 500n;
-const HEARTBEAT_TICK = 1;
-const ELECTION_TICK = 10;
-const HEARTBEAT_PERIOD_MS = 5000;
-const NODE_CERTIFICATE_EXPIRY_MS = 90 * 24 * 3600 * 1000;
 
 /** The cluster object before the user's spec is applied. */
 export function newClusterObject(options: {
@@ -42,21 +33,7 @@ export function newClusterObject(options: {
     defaultAddressPool: [...options.addressPools],
     subnetSize: options.subnetSize,
     VXLANUDPPort: options.dataPathPort,
-    spec: {
-      annotations: { name: 'default' },
-      orchestration: { taskHistoryRetentionLimit: TASK_HISTORY_RETENTION_LIMIT },
-      raft: {
-        snapshotInterval: SNAPSHOT_INTERVAL_ENTRIES,
-        keepOldSnapshots: 0n,
-        logEntriesForSlowFollowers: LOG_ENTRIES_FOR_SLOW_FOLLOWERS,
-        heartbeatTick: HEARTBEAT_TICK,
-        electionTick: ELECTION_TICK,
-      },
-      dispatcher: { heartbeatPeriod: durationFromMs(HEARTBEAT_PERIOD_MS) },
-      caConfig: { nodeCertExpiry: durationFromMs(NODE_CERTIFICATE_EXPIRY_MS) },
-      taskDefaults: {},
-      encryptionConfig: { autoLockManagers: false },
-    },
+    spec: newClusterSpec(),
   });
 }
 

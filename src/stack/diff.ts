@@ -24,13 +24,28 @@ const SKIPPED = new Set(['SecretID', 'ConfigID', 'ForceUpdate', 'Platforms']);
 
 /** Lines `place: old -> new`, sorted; none if both are the same. */
 export function differences(current: unknown, wanted: unknown): readonly string[] {
+  return changes(current, wanted).map(({ place, before, after }) => {
+    return `${place}: ${before ?? '(none)'} -> ${after ?? '(none)'}`;
+  });
+}
+
+/** The same without the values, which may be nobody's business. */
+export function changedPlaces(current: unknown, wanted: unknown): readonly string[] {
+  return changes(current, wanted).map(({ place }) => place);
+}
+
+interface Change {
+  readonly place: string;
+  readonly before: string | undefined;
+  readonly after: string | undefined;
+}
+
+function changes(current: unknown, wanted: unknown): readonly Change[] {
   const [before, after] = [flatten(current), flatten(wanted)];
   const places = [...new Set([...before.keys(), ...after.keys()])].sort();
   return places
-    .filter((place) => before.get(place) !== after.get(place))
-    .map(
-      (place) => `${place}: ${before.get(place) ?? '(none)'} -> ${after.get(place) ?? '(none)'}`,
-    );
+    .map((place) => ({ place, before: before.get(place), after: after.get(place) }))
+    .filter((change) => change.before !== change.after);
 }
 
 function flatten(value: unknown): ReadonlyMap<string, string> {

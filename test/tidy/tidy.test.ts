@@ -13,6 +13,7 @@ import { packageRoot } from '../testbed/layout.js';
 const LAYERS: readonly (readonly string[])[] = [
   ['cli'],
   ['daemon'],
+  ['import'],
   ['web'],
   ['api'],
   ['agent'],
@@ -35,6 +36,7 @@ const PURE_ROOMS = [
   'src/manager/orchestrator/',
   'src/manager/updater/',
   'src/stack/',
+  'src/import/',
 ];
 
 const IMPURE =

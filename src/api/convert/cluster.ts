@@ -57,7 +57,8 @@ export function swarmFields(cluster: Cluster): JsonFields {
   };
 }
 
-function clusterSpecFields(spec: ClusterSpec | undefined): JsonFields {
+/** A cluster spec as JSON. */
+export function clusterSpecFields(spec: ClusterSpec | undefined): JsonFields {
   const { raft, caConfig } = spec ?? {};
   return {
     ...annotationFields(spec?.annotations),

@@ -128,6 +128,33 @@ function ipamFields(ipam: IPAMOptions | undefined): JsonFields | undefined {
   );
 }
 
+/** The body of `/networks/create` that makes this network. */
+export function networkSpecFields(spec: NetworkSpec): JsonFields {
+  const { annotations, driverConfig, ipam, configFrom } = spec;
+  return {
+    Name: annotations?.name ?? '',
+    CheckDuplicate: true,
+    Driver: driverConfig?.name ?? '',
+    EnableIPv6: spec.ipv6Enabled,
+    IPAM: ipam && {
+      Driver: ipam.driver?.name ?? 'default',
+      Options: mapUnlessEmpty(ipam.driver?.options ?? {}),
+      Config: ipam.configs.map((config) => ({
+        Subnet: unlessZero(config.subnet),
+        IPRange: unlessZero(config.range),
+        Gateway: unlessZero(config.gateway),
+        AuxiliaryAddresses: mapUnlessEmpty(config.reserved),
+      })),
+    },
+    Internal: spec.internal,
+    Attachable: spec.attachable,
+    Ingress: spec.ingress,
+    ConfigFrom: configFrom.case === 'network' ? { Network: configFrom.value } : undefined,
+    Options: mapUnlessEmpty(driverConfig?.options ?? {}),
+    Labels: mapUnlessEmpty(annotations?.labels ?? {}),
+  };
+}
+
 /** A network spec from the body of `/networks/create`. */
 export function networkSpecFromJson(json: GoStruct): NetworkSpec {
   const spec = create(NetworkSpecSchema, {

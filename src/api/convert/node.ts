@@ -35,14 +35,7 @@ export function nodeFields(node: Node): JsonFields {
   return {
     ID: node.id,
     ...metaFields(node.meta),
-    Spec: {
-      ...annotationFields(spec?.annotations),
-      Role: enumText(NodeRole, spec?.desiredRole ?? NodeRole.WORKER),
-      Availability: enumText(
-        NodeSpec_Availability,
-        spec?.availability ?? NodeSpec_Availability.ACTIVE,
-      ),
-    },
+    Spec: nodeSpecFields(spec),
     Description: descriptionFields(node.description),
     Status: {
       State: enumText(NodeStatus_State, status?.state ?? NodeStatus_State.UNKNOWN),
@@ -54,6 +47,18 @@ export function nodeFields(node: Node): JsonFields {
       Reachability: enumText(RaftMemberStatus_Reachability, managerStatus.reachability),
       Addr: unlessZero(managerStatus.addr),
     },
+  };
+}
+
+/** A node's spec as JSON. */
+export function nodeSpecFields(spec: NodeSpec | undefined): JsonFields {
+  return {
+    ...annotationFields(spec?.annotations),
+    Role: enumText(NodeRole, spec?.desiredRole ?? NodeRole.WORKER),
+    Availability: enumText(
+      NodeSpec_Availability,
+      spec?.availability ?? NodeSpec_Availability.ACTIVE,
+    ),
   };
 }
 

@@ -21,27 +21,29 @@ import {
 
 /** A secret without its data. */
 export function secretFields(secret: Secret): JsonFields {
+  return { ID: secret.id, ...metaFields(secret.meta), Spec: secretSpecFields(secret.spec) };
+}
+
+/** A secret's spec without its data. */
+export function secretSpecFields(spec: SecretSpec | undefined): JsonFields {
   return {
-    ID: secret.id,
-    ...metaFields(secret.meta),
-    Spec: {
-      ...annotationFields(secret.spec?.annotations),
-      Driver: driverFields(secret.spec?.driver),
-      Templating: driverFields(secret.spec?.templating),
-    },
+    ...annotationFields(spec?.annotations),
+    Driver: driverFields(spec?.driver),
+    Templating: driverFields(spec?.templating),
   };
 }
 
 /** A config with its data. */
 export function configFields(config: Config): JsonFields {
+  return { ID: config.id, ...metaFields(config.meta), Spec: configSpecFields(config.spec) };
+}
+
+/** A config's spec with its data. */
+export function configSpecFields(spec: ConfigSpec | undefined): JsonFields {
   return {
-    ID: config.id,
-    ...metaFields(config.meta),
-    Spec: {
-      ...annotationFields(config.spec?.annotations),
-      Data: unlessZero(base64(config.spec?.data ?? new Uint8Array())),
-      Templating: driverFields(config.spec?.templating),
-    },
+    ...annotationFields(spec?.annotations),
+    Data: unlessZero(base64(spec?.data ?? new Uint8Array())),
+    Templating: driverFields(spec?.templating),
   };
 }
 
