@@ -31,6 +31,8 @@ export const DATA_PATH_FAMILY_LABEL = 'skep.data_path.family';
 /** Values of {@link DATA_PATH_FAMILY_LABEL}. */
 export type DataPathFamily = 'ipv4' | 'ipv6';
 
+/** Services that are to be up before a service begins. */
+export const DEPENDS_ON_LABEL = 'skep.depends_on';
 /** When a job runs. */
 export const CRON_LABEL = 'skep.cron';
 
@@ -65,6 +67,8 @@ export type LabelValue =
   | { readonly type: 'scope' }
   /** Networks in CIDR notation, separated by commas. */
   | { readonly type: 'networks' }
+  /** Names of services, separated by commas. */
+  | { readonly type: 'services' }
   /** Cron's five fields. */
   | { readonly type: 'cron' }
   | { readonly type: 'choice'; readonly choices: readonly string[] }
@@ -86,6 +90,10 @@ export interface LabelDefinition {
 }
 
 const HOUR_MS = 3_600_000;
+
+const SERVICE_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$/;
+/** Names in one list of services. */
+const SERVICE_NAMES_MAX = 64;
 
 /** The table. */
 export const LABELS: readonly LabelDefinition[] = [
@@ -128,6 +136,19 @@ export const LABELS: readonly LabelDefinition[] = [
     meaning:
       'How long a node must be silent before it counts as down and its tasks are started elsewhere; ' +
       'on a service, how long before its own tasks are, if that is longer.',
+  },
+  {
+    key: DEPENDS_ON_LABEL,
+    objects: ['service'],
+    value: { type: 'services' },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'Services that must be up before this one begins: its tasks stay pending and say what they wait ' +
+      'for, until all wanted tasks of each named service run and are healthy (of a job: are complete). It ' +
+      'holds until the first task of the service has got a node, and never again then: restarts and ' +
+      'updates do not wait. In a stack the names are those of its file. A named service that is removed ' +
+      'or not there is waited for; services that wait for each other do so for ever.',
   },
   {
     key: CRON_LABEL,
@@ -348,6 +369,9 @@ function checkValue(key: string, rule: LabelValue, value: string): void {
       throw refusal(`label ${key}: must be ${rule.min} to ${rule.max}, not ${value}`);
     case 'cron':
       return checkCron(key, value);
+    case 'services':
+      if (serviceNames(value) !== undefined) return;
+      throw refusal(`label ${key}: ${value} is not a list of services such as db,cache`);
     case 'scope':
       if (parseScope(value) !== undefined) return;
       throw refusal(`label ${key}: ${value} is neither an address of a host nor an interface name`);
@@ -355,6 +379,13 @@ function checkValue(key: string, rule: LabelValue, value: string): void {
       if (parseNetworks(value) !== undefined) return;
       throw refusal(`label ${key}: ${value} is not a list of networks such as 192.0.2.0/24`);
   }
+}
+
+/** The names in a value of {@link DEPENDS_ON_LABEL}; undefined if it is none. */
+export function serviceNames(value: string): readonly string[] | undefined {
+  const names = value.split(',').map((name) => name.trim());
+  if (names.length > SERVICE_NAMES_MAX) return undefined;
+  return names.every((name) => SERVICE_NAME.test(name)) ? names : undefined;
 }
 
 function checkCron(key: string, value: string): void {
@@ -426,6 +457,8 @@ function valueText(value: LabelValue): string {
       return `number, ${value.min} to ${value.max}`;
     case 'cron':
       return 'schedule in five fields';
+    case 'services':
+      return 'names of services, separated by commas';
     case 'scope':
       return 'address, interface name or `lo`';
     case 'choice':

@@ -15,6 +15,7 @@ import type { Store, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { commitGroups, type Group } from '../orchestrator/commit-groups.js';
 import { ReconcileLoop } from '../orchestrator/reconcile-loop.js';
 import { withObservedState } from '../orchestrator/task.js';
+import { hasDependencies, unmetDependency } from './dependencies.js';
 import { admits, admitsStatically, explain } from './filters.js';
 import { RETRY_MAX_DELAY_MS, RETRY_QUIET_PERIOD_MS } from './limits.js';
 import { FailureLog } from './failure-log.js';
@@ -47,6 +48,8 @@ export class Scheduler {
   readonly #waiting = new Map<string, Task>();
   /** Those of them to look at in the next pass. */
   readonly #due = new Set<string>();
+  /** Those whose service is to begin after others. */
+  readonly #dependent = new Set<string>();
   #unsubscribe = (): void => undefined;
 
   constructor(options: {
@@ -100,6 +103,7 @@ export class Scheduler {
   }
 
   #observe(event: StoreEvent): void {
+    if (this.#dependent.size > 0 && mayFree(event)) this.#retry();
     if (event.table === 'node') {
       if (event.kind === 'remove') {
         this.#nodes.delete(event.object.id);
@@ -133,7 +137,7 @@ export class Scheduler {
     if (isOver(task)) return this.#forgetTask(task.id);
     if (state <= TaskState.PENDING) {
       const isNew = this.#waiting.get(task.id)?.desiredState !== task.desiredState;
-      this.#waiting.set(task.id, task);
+      this.#wait(task.id, task);
       if (!isNew) return;
       this.#due.add(task.id);
       this.#loop.trigger();
@@ -147,10 +151,12 @@ export class Scheduler {
   #wait(taskId: string, task: Task | undefined): void {
     if (task !== undefined) {
       this.#waiting.set(taskId, task);
+      if (hasDependencies(task)) this.#dependent.add(taskId);
       return;
     }
     this.#waiting.delete(taskId);
     this.#due.delete(taskId);
+    this.#dependent.delete(taskId);
   }
 
   #forgetTask(taskId: string): void {
@@ -210,8 +216,9 @@ export class Scheduler {
   #decidePreassigned(task: Task, decisions: Decision[]): void {
     const node = this.#nodes.get(task.nodeId);
     if (node === undefined) return;
-    if (!admits(node, task)) {
-      decisions.push({ kind: 'wait', task, err: explain([node], task) });
+    const unmet = this.#store.view((transaction) => unmetDependency(transaction, task));
+    if (unmet !== undefined || !admits(node, task)) {
+      decisions.push({ kind: 'wait', task, err: unmet ?? explain([node], task) });
       return;
     }
     const message = 'scheduler confirmed task can run on preassigned node';
@@ -222,6 +229,11 @@ export class Scheduler {
     group.sort((a, b) => Number(a.slot - b.slot));
     const [sample] = group;
     if (sample === undefined) return;
+    const unmet = this.#store.view((transaction) => unmetDependency(transaction, sample));
+    if (unmet !== undefined) {
+      for (const task of group) decisions.push({ kind: 'wait', task, err: unmet });
+      return;
+    }
     const nowMs = this.#environment.clock.monotonicMs();
     const tree = placementTree(this.#nodes, sample, this.#failures.failingNodes(sample, nowMs));
     const message = 'scheduler assigned task to node';
@@ -308,6 +320,14 @@ export class Scheduler {
     transaction.update('task', { ...task, nodeId, assignedGenericResources, status });
     return true;
   }
+}
+
+/** Whether a service may be up now, or not be waited for any more. */
+function mayFree(event: StoreEvent): boolean {
+  if (event.table === 'service') return true;
+  if (event.table !== 'task' || event.kind === 'remove') return event.table === 'task';
+  const state = observedState(event.object);
+  return state === TaskState.RUNNING || state === TaskState.COMPLETE;
 }
 
 function noSuitableNode(explanation: string): string {

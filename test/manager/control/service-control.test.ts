@@ -192,7 +192,7 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'unknown skep label',
     { annotations: { name: 'web', labels: { 'skep.reshedule_after': '4s' } } },
     'unknown label skep.reshedule_after: keys starting with skep. are reserved ' +
-      '(skep.reschedule_after, skep.cron, skep.publish.<port>.address, skep.publish.<port>.allow, skep.lb.policy, ' +
+      '(skep.reschedule_after, skep.depends_on, skep.cron, skep.publish.<port>.address, skep.publish.<port>.allow, skep.lb.policy, ' +
       'skep.lb.return, skep.container.engine_socket)',
   ],
   [

@@ -306,3 +306,63 @@ void t.test('a task of a global service is only checked against its node', async
   t.equal(status('n2')?.state, TaskState.PENDING);
   t.equal(status('n2')?.err, 'insufficient resources on 1 node');
 });
+
+const dependsOn = (names: string, labels: Record<string, string> = {}) => ({
+  annotations: { labels: { 'skep.depends_on': names, ...labels } },
+});
+
+void t.test('a service begins after those it depends on, and only then', async (t) => {
+  const world = await startWorld(t, [makeNode('n1'), makeNode('n2')]);
+  const said = () => world.tasksOf('web').map(({ status }) => status?.err);
+  const isUp = () =>
+    world.tasksOf('web').every(({ status }) => status?.state === TaskState.RUNNING) &&
+    world.tasksOf('web').length === 2;
+  await world.put('service', makeService('web', replicated(2, dependsOn('db,init'))));
+  await world.run(5000);
+  const absent = 'waits for service db, which does not exist';
+  t.same(said(), [absent, absent]);
+  const nowhere = { placement: { constraints: ['node.labels.disk==yes'] } };
+  const named = (name: string) => ({ annotations: { name } });
+  await world.put('service', makeService('dbid', replicated(2, { ...named('db'), task: nowhere })));
+  await world.run(5000);
+  t.match(said()[0], 'waits for service db: 0 of 2 tasks');
+  await world.change('node', 'n1', (node) => ({
+    ...node,
+    spec: makeNode('n1', { spec: { annotations: { labels: { disk: 'yes' } } } }).spec,
+  }));
+  await world.run(5000);
+  t.match(said()[0], 'waits for service init, which does not exist');
+  const value = { maxConcurrent: 1n, totalCompletions: 1n };
+  const mode = { case: 'replicatedJob' as const, value };
+  const jobStatus = { jobStatus: { jobIteration: { index: 0n } } };
+  await world.put('service', makeService('initid', { ...named('init'), mode }, jobStatus));
+  await world.run(5000);
+  t.ok(isUp(), said().join());
+  await world.remove('service', 'dbid');
+  await world.setNodeState('n2', NodeStatus_State.DOWN);
+  await world.run(20_000);
+  const running = world
+    .tasksOf('web')
+    .filter((task) => task.desiredState === TaskState.RUNNING)
+    .filter(({ status }) => status?.state === TaskState.RUNNING);
+  t.same(
+    running.map(({ nodeId }) => nodeId),
+    ['n1', 'n1'],
+    'restarts do not wait',
+  );
+});
+
+void t.test('names within a stack are those of its file', async (t) => {
+  const world = await startWorld(t, [makeNode('n1')]);
+  const stack = { 'com.docker.stack.namespace': 'shop' };
+  const global = { mode: { case: 'global' as const, value: {} } };
+  await world.put('service', makeService('web', { ...global, ...dependsOn('db', stack) }));
+  const task = { placement: { constraints: ['node.labels.disk==yes'] } };
+  await world.put('service', makeService('other', { annotations: { name: 'db' } }));
+  await world.put('service', makeService('ours', { annotations: { name: 'shop_db' }, task }));
+  await world.run(5000);
+  t.equal(world.tasksOf('web')[0]?.status?.err, 'waits for service db: 0 of 1 tasks');
+  await world.remove('service', 'ours');
+  await world.run(5000);
+  t.equal(world.tasksOf('web')[0]?.status?.state, TaskState.RUNNING, 'the other one is up');
+});
