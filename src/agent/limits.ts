@@ -9,6 +9,12 @@ export const SESSION_BACKOFF_MIN_MS = 100;
 export const SESSION_BACKOFF_MAX_MS = 8_000;
 /** One unary call, and the wait for the first session message. */
 export const RPC_TIMEOUT_MS = 5_000;
+
+/**
+ * A report of task states, which the manager answers once it is stored: longer than its own limit on that
+ * (20 s). A manager whose disk is slow is no dead one; heartbeats tell.
+ */
+export const STATUS_TIMEOUT_MS = 25_000;
 /** How often the node's description is read again; a change reconnects the session. */
 export const DESCRIPTION_PERIOD_MS = 20_000;
 /** Used until a heartbeat answer names the manager's period. */

@@ -10,7 +10,7 @@ import type { Logger } from '../observe/logger.js';
 import { fromRpcError } from '../rpc/errors.js';
 import type { ManagerConnection } from '../rpc/types.js';
 import { WakeFlag } from './async.js';
-import { RPC_TIMEOUT_MS, STATUS_BATCH_MAX } from './limits.js';
+import { STATUS_BATCH_MAX, STATUS_TIMEOUT_MS } from './limits.js';
 
 /** The states not delivered yet. */
 export class StatusReporter {
@@ -62,7 +62,7 @@ export class StatusReporter {
     try {
       await dispatcher.updateTaskStatus(
         { sessionId, updates },
-        { signal, timeoutMs: RPC_TIMEOUT_MS },
+        { signal, timeoutMs: STATUS_TIMEOUT_MS },
       );
     } catch (thrown) {
       await this.refused(fromRpcError(thrown), dispatcher, sessionId, batch, signal);

@@ -67,6 +67,8 @@ export class Dispatcher {
   readonly #taskStreams = new NodeStreams();
   /** Nodes that were unknown when this leader began and have not come back. */
   readonly #unknown = new Set<string>();
+  /** Registrations under way, by node. */
+  readonly #registering = new Map<string, number>();
   #nodeCount = 0;
   #state: 'stopped' | 'starting' | 'running' = 'stopped';
   #unsubscribe: (() => void) | undefined;
@@ -270,22 +272,35 @@ export class Dispatcher {
     const node = this.#store.view((read) => read.get('node', nodeId));
     if (node === undefined) throw new SkepError('not_found', 'node not found');
     if (resumed !== undefined && isUnchanged(node, addr, description)) return resumed;
-    // From here on the old session's timer must not call a node down that is registering.
-    this.#sessions.expect(nodeId, this.#plan(nodeId).graceMs);
     // The write passes raft: once it is applied here, so is all that was committed before, and an
     // assignment made from the store is complete.
-    await this.#writer.writeNode(nodeId, {
-      state: NodeStatus_State.READY,
-      message: '',
-      addr,
-      ...(description === undefined ? {} : { description }),
-    });
+    await this.#whileRegistering(nodeId, () =>
+      this.#writer.writeNode(nodeId, {
+        state: NodeStatus_State.READY,
+        message: '',
+        addr,
+        ...(description === undefined ? {} : { description }),
+      }),
+    );
     this.#checkRunning();
     this.#unknown.delete(nodeId);
     this.#watch.forget(nodeId);
     if (resumed !== undefined && !resumed.ended.aborted) return resumed;
     this.#options.logger.info({ nodeId, addr }, 'node registered');
     return this.#sessions.open(nodeId, this.#plan(nodeId).graceMs);
+  }
+
+  /** However slow the disk is, a node that is registering does not count as down meanwhile. */
+  async #whileRegistering(nodeId: string, write: () => Promise<void>): Promise<void> {
+    this.#registering.set(nodeId, (this.#registering.get(nodeId) ?? 0) + 1);
+    this.#sessions.expect(nodeId, this.#plan(nodeId).graceMs);
+    try {
+      await write();
+    } finally {
+      const left = (this.#registering.get(nodeId) ?? 1) - 1;
+      if (left === 0) this.#registering.delete(nodeId);
+      else this.#registering.set(nodeId, left);
+    }
   }
 
   #resumable(nodeId: string, sessionId: string): Session | undefined {
@@ -341,6 +356,10 @@ export class Dispatcher {
   }
 
   #onSilent(nodeId: string): void {
+    if (this.#registering.has(nodeId)) {
+      this.#sessions.expect(nodeId, this.#plan(nodeId).graceMs);
+      return;
+    }
     const message = this.#unknown.delete(nodeId)
       ? constants.MESSAGE_UNKNOWN_HEARTBEAT_FAILURE
       : constants.MESSAGE_HEARTBEAT_FAILURE;
