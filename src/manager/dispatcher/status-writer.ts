@@ -21,6 +21,7 @@ import {
   TaskStatusSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Logger } from '../../observe/logger.js';
+import { keepReturningTasks } from '../orchestrator/returning-node.js';
 import type { Store, WriteTransaction } from '../../store/types.js';
 
 /** A change of a node's observed state. */
@@ -141,7 +142,8 @@ function isBackward(task: Task, status: TaskStatus): boolean {
   return task.status !== undefined && task.status.state > status.state;
 }
 
-function changeNode(nodeId: string, change: NodeChange): (write: WriteTransaction) => void {
+/** Writes the change; tasks of a node that was down and is back go on where they can. */
+export function changeNode(nodeId: string, change: NodeChange): (write: WriteTransaction) => void {
   return (write) => {
     const node = write.get('node', nodeId);
     if (node === undefined) return;
@@ -155,6 +157,9 @@ function changeNode(nodeId: string, change: NodeChange): (write: WriteTransactio
     });
     if (change.description !== undefined) copy.description = change.description;
     write.update('node', copy);
+    const isBack =
+      stateOf(node) === NodeStatus_State.DOWN && change.state === NodeStatus_State.READY;
+    if (isBack) keepReturningTasks(write, copy);
   };
 }
 

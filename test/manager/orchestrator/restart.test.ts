@@ -5,6 +5,7 @@ import { timestampNow } from '../../../src/model/defaults.js';
 import type { Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   GlobalServiceSchema,
+  ReplicatedServiceSchema,
   NodeSpec_Availability,
 } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
@@ -144,6 +145,71 @@ void t.test('tasks of a node that is down are replaced; what returns is stopped'
   await world.setNodeState(first.nodeId, NodeStatus_State.READY);
   await world.run(500);
   t.equal(world.get('task', first.id)?.status?.state, TaskState.SHUTDOWN);
+});
+
+void t.test('a node that returns keeps a task whose replacement does not run yet', async (t) => {
+  const world = await startWorld(t);
+  const first = wanted(world);
+  const other = first.nodeId === 'n1' ? 'n2' : 'n1';
+  // Nobody can start the replacement.
+  await world.setNodeState(other, NodeStatus_State.DOWN);
+  await world.setNodeState(first.nodeId, NodeStatus_State.DOWN);
+  await world.run(1000);
+  const replacement = wanted(world);
+  t.not(replacement.id, first.id);
+  t.equal(world.get('task', first.id)?.desiredState, TaskState.SHUTDOWN);
+  await world.setNodeState(first.nodeId, NodeStatus_State.READY);
+  await world.run(20_000);
+  t.equal(wanted(world).id, first.id);
+  t.equal(world.get('task', first.id)?.status?.state, TaskState.RUNNING, 'it never stopped');
+  t.ok((world.get('task', replacement.id)?.status?.state ?? 0) < TaskState.RUNNING);
+});
+
+void t.test('nothing comes back with a node that is not wanted there any more', async (t) => {
+  for (const change of ['scaled to nothing', 'updated', 'drained'] as const) {
+    const world = await startWorld(t);
+    const first = wanted(world);
+    await world.setNodeState('n1', NodeStatus_State.DOWN);
+    await world.setNodeState('n2', NodeStatus_State.DOWN);
+    await world.run(1000);
+    if (change === 'drained')
+      await world.setAvailability(first.nodeId, NodeSpec_Availability.DRAIN);
+    else
+      await world.updateService('web', (spec) => ({
+        ...spec,
+        ...(change === 'updated'
+          ? { task: { ...(spec.task as NonNullable<typeof spec.task>), forceUpdate: 1n } }
+          : { mode: { case: 'replicated' as const, value: create(ReplicatedServiceSchema) } }),
+      }));
+    await world.run(1000);
+    await world.setNodeState(first.nodeId, NodeStatus_State.READY);
+    await world.run(20_000);
+    const state = world.get('task', first.id)?.status?.state ?? TaskState.REMOVE;
+    t.ok(state > TaskState.RUNNING, change);
+  }
+});
+
+void t.test('a node that returns keeps its tasks of global services', async (t) => {
+  const world = await startWorld(t);
+  await world.put(
+    'service',
+    makeService('all', { mode: { case: 'global', value: create(GlobalServiceSchema) } }),
+  );
+  await world.run(1000);
+  const before = world
+    .tasksOf('all')
+    .filter(isWanted)
+    .map(({ id }) => id)
+    .sort();
+  t.equal(before.length, 2);
+  await world.setNodeState('n1', NodeStatus_State.DOWN);
+  await world.run(10_000);
+  t.equal(world.tasksOf('all').filter(isWanted).length, 1);
+  await world.setNodeState('n1', NodeStatus_State.READY);
+  await world.run(10_000);
+  const after = world.tasksOf('all').filter(isWanted);
+  t.same(after.map(({ id }) => id).sort(), before);
+  t.ok(after.every(({ status }) => status?.state === TaskState.RUNNING));
 });
 
 void t.test('a service may wait longer for a node that is down than the cluster', async (t) => {

@@ -100,7 +100,14 @@ export class InvariantChecker {
   /** What of a task may never change, or only grow. */
   #checkKept(old: Task, task: Task): void {
     if (task.desiredState < old.desiredState) {
-      this.#violated(`task ${task.id} is desired less than before`);
+      // Its node was away and is back: it goes on in the place of its replacement.
+      const isKept =
+        this.#cutOff.has(task.id) &&
+        old.desiredState === TaskState.SHUTDOWN &&
+        task.desiredState === TaskState.RUNNING &&
+        observedState(task) === TaskState.RUNNING;
+      if (!isKept) this.#violated(`task ${task.id} is desired less than before`);
+      this.#checkWanted(task);
     }
     if (old.nodeId !== '' && task.nodeId !== old.nodeId) {
       this.#violated(`task ${task.id} moved from ${old.nodeId} to ${task.nodeId}`);

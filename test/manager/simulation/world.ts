@@ -2,6 +2,7 @@
  * A simulated cluster around the leader's loops: a local store, virtual time, and what the API,
  * the dispatcher and the agents do to the store.
  */
+import { changeNode } from '../../../src/manager/dispatcher/status-writer.js';
 import { create } from '@bufbuild/protobuf';
 import { LeaderLoops } from '../../../src/manager/leader-loops.js';
 import type { Node, Service, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -150,11 +151,9 @@ export class World {
     });
   }
 
-  setNodeState(id: string, state: NodeStatus_State): Promise<void> {
-    return this.change('node', id, (node) => ({
-      ...node,
-      status: { ...(node.status as NonNullable<Node['status']>), state },
-    }));
+  /** What the dispatcher writes about a node. */
+  async setNodeState(id: string, state: NodeStatus_State): Promise<void> {
+    await this.#settled(this.store.update(changeNode(id, { state, message: '' })));
   }
 
   setAvailability(id: string, availability: NodeSpec_Availability): Promise<void> {
