@@ -355,11 +355,21 @@ void Swim::Rejoin() {
   }
 }
 
+void Swim::ForgetLater(const Member& member) {
+  forget_due_ = std::min(forget_due_, member.changed + config_.gossip_to_dead);
+}
+
 void Swim::Forget() {
-  for (auto at = members_.begin(); at != members_.end();) {
+  const bool due = now_ >= forget_due_;
+  if (due) forget_due_ = kNever;
+  for (auto at = members_.begin(); due && at != members_.end();) {
     const Member& member = at->second;
-    if (member.reachable() || now_ - member.changed < config_.gossip_to_dead ||
-        member.name == config_.name) {
+    if (member.reachable() || member.name == config_.name) {
+      ++at;
+      continue;
+    }
+    if (now_ - member.changed < config_.gossip_to_dead) {
+      ForgetLater(member);
       ++at;
       continue;
     }

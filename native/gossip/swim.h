@@ -194,6 +194,8 @@ class Swim {
   void Broadcast(const std::string& about, Bytes message);
   PushPull LocalState(bool join);
   Alive OwnAlive() const;
+  /// `member` is dead or gone since `changed`.
+  void ForgetLater(const Member& member);
 
   SwimConfig config_;
   Envelope* envelope_;
@@ -235,6 +237,8 @@ class Swim {
   Millis next_reconnect_ = 0;
   Millis next_rejoin_ = 0;
   Millis next_forget_ = 0;
+  /// No member is to be forgotten before: a ring of many is not looked through every second.
+  Millis forget_due_ = kNever;
 };
 
 }  // namespace skep::gossip

@@ -1,6 +1,7 @@
 // The life of a member: alive, suspect, dead or left, decided by incarnation numbers that only the
 // member itself raises.
 #include <algorithm>
+#include <array>
 
 #include "gossip/limits.h"
 #include "gossip/swim.h"
@@ -34,9 +35,10 @@ void Swim::Broadcast(const std::string& about, Bytes message) {
 PushPull Swim::LocalState(bool join) {
   PushPull state;
   state.join = join;
-  for (const auto& [name, member] : members_) {
-    state.nodes.push_back({name, member.address, member.meta, member.incarnation, member.state,
-                           member.versions});
+  state.nodes.reserve(roster_.size());
+  for (const Member* member : roster_) {
+    state.nodes.push_back({member->name, member->address, member->meta, member->incarnation,
+                           member->state, member->versions});
   }
   state.user_state = delegate_->LocalState(join);
   return state;
@@ -54,6 +56,7 @@ Member* Swim::AddMember(const Alive& alive) {
   member.versions = alive.versions;
   member.changed = now_;
   Member& added = Enrol(std::move(member));
+  ForgetLater(added);
   // Somewhere among those still to be probed in this round.
   const size_t left = probe_order_.size() - probe_index_;
   const size_t at = probe_index_ + host_->Random(left + 1);
@@ -169,6 +172,7 @@ void Swim::OnDead(const Accusation& accusation) {
   member.state = left ? MemberState::kLeft : MemberState::kDead;
   member.changed = now_;
   if (self) return;
+  ForgetLater(member);
   counters_->Add(left ? Counter::membersLeft : Counter::membersFailed);
   if (left) {
     failed_.erase(member.name);
@@ -192,26 +196,30 @@ void Swim::Refute(uint32_t accused, bool dead) {
 }
 
 bool Swim::VersionsAgree(const std::vector<PushNode>& remote) const {
-  // Protocol and delegate ranges, each as [min, max, current] at offset 0 and 3.
-  std::vector<const Versions*> alive;
-  for (const auto& [name, member] : members_) {
-    if (member.state == MemberState::kAlive) alive.push_back(&member.versions);
+  // Protocol and delegate ranges, each as [min, max, current] at offset 0 and 3. Everyone's current version
+  // has to be within everyone's range.
+  struct Range {
+    uint8_t low = 0, high = 255, least = 255, most = 0;
+  };
+  std::array<Range, 2> ranges;
+  const auto add = [&ranges](const Versions& versions) {
+    for (size_t i = 0; i < ranges.size(); i++) {
+      Range& range = ranges[i];
+      range.low = std::max(range.low, versions[3 * i]);
+      range.high = std::min(range.high, versions[3 * i + 1]);
+      range.least = std::min(range.least, versions[3 * i + 2]);
+      range.most = std::max(range.most, versions[3 * i + 2]);
+    }
+  };
+  for (const Member* member : roster_) {
+    if (member->state == MemberState::kAlive) add(member->versions);
   }
   for (const PushNode& node : remote) {
-    if (node.state == MemberState::kAlive) alive.push_back(&node.versions);
+    if (node.state == MemberState::kAlive) add(node.versions);
   }
-  for (const size_t at : {0, 3}) {
-    uint8_t low = 0, high = 255;
-    for (const Versions* versions : alive) {
-      low = std::max(low, (*versions)[at]);
-      high = std::min(high, (*versions)[at + 1]);
-    }
-    for (const Versions* versions : alive) {
-      const uint8_t current = (*versions)[at + 2];
-      if (current < low || current > high) return false;
-    }
-  }
-  return true;
+  return std::ranges::all_of(ranges, [](const Range& range) {
+    return range.least >= range.low && range.most <= range.high;
+  });
 }
 
 bool Swim::MergeRemote(const PushPull& remote) {
