@@ -180,6 +180,13 @@ export class DockerController implements TaskController {
    */
   private requireHostPorts(): void {
     if (engineBoundPorts(this.task).length > 0) return;
+    const { portNumbers } = this.context;
+    for (const port of hostPorts(this.task)) {
+      if (!portNumbers.isGivenToOther(this.task.id, port)) continue;
+      const name = enginePort({ ...port, targetPort: port.publishedPort });
+      const text = `port ${name} of this node is in use by another task`;
+      throw new SkepError('failed_precondition', text);
+    }
     const rules = publishRules(this.task.serviceAnnotations?.labels);
     const runs = hostPorts(this.task).flatMap((port): PortRun[] => {
       const isScoped = rules.get(port.publishedPort)?.scope !== undefined;

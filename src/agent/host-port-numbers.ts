@@ -58,6 +58,12 @@ export class HostPortNumbers {
     return numbered;
   }
 
+  /** Whether another task than this one was given the port's number here. */
+  isGivenToOther(taskId: string, port: PortConfig): boolean {
+    const holder = this.taken.get(nameOf(port, port.publishedPort));
+    return holder !== undefined && holder !== taskId;
+  }
+
   /** The task is gone from the network. */
   release(taskId: string): void {
     for (const [name, holder] of this.taken) if (holder === taskId) this.taken.delete(name);

@@ -46,6 +46,8 @@ interface Service {
   readonly Port?: number;
   readonly TargetPort?: number;
   readonly Backends: readonly string[];
+  /** Published no more: only connections of before use it. */
+  readonly Retired?: boolean;
   /** Absent: everybody. */
   readonly Clients?: readonly string[];
   /** Of published ports: how replies from other nodes get back. */
@@ -143,7 +145,7 @@ export async function netServices(socket: string): Promise<readonly string[]> {
     rows.map((row) => [
       listensOn(row),
       row.Kind === 'vip' ? 'same' : String(row.TargetPort),
-      row.Backends.join(' '),
+      row.Retired === true ? '(published no more)' : row.Backends.join(' '),
       returnOf(row),
       row.Clients?.join(' ') ?? '',
     ]),

@@ -37,7 +37,9 @@ export function resolveDataPathAddress(wish: DataPathWish, family?: DataPathFami
   if (value === '') return unwished(wish, family);
   if (isIP(value) === 0) return ofInterface(value, usable(own), family);
   const address = tunnelAddressOf(value);
-  if (address === undefined) throw invalid(ADDRESS_TEXT);
+  if (value === '0.0.0.0' || value === '::') throw invalid(ADDRESS_TEXT);
+  if (address === undefined)
+    throw invalid(`data path address ${value} is not one that other nodes can reach`);
   if (!own.some((entry) => entry.address === address))
     throw invalid(`no interface of this host has the data path address ${value}`);
   if (family !== undefined && family !== dataPathFamily(address)) throw otherFamily(value, family);
@@ -66,6 +68,7 @@ function ofInterface(
   own: readonly SystemAddress[],
   family: DataPathFamily | undefined,
 ): string {
+  if (name === 'lo') throw invalid('data path interface lo is this host alone');
   if (!own.some(({ interfaceName }) => interfaceName === name)) throw invalid(ADDRESS_TEXT);
   // As Docker does: IPv4 where the interface has it.
   for (const wanted of family === undefined ? (['ipv4', 'ipv6'] as const) : [family]) {

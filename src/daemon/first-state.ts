@@ -20,8 +20,15 @@ export type ChooseDataPathAddress = (family: DataPathFamily | undefined) => stri
 
 type Host = Pick<NodeContext, 'netlink' | 'options'>;
 
-/** Of the node that founds a swarm. @throws SkepError with Docker's texts */
-export function initState({ netlink, options }: Host, request: InitRequest): NodeState {
+/**
+ * Of the node that founds a swarm, or takes one over by force, whose data path is of `family`.
+ * @throws SkepError with Docker's texts
+ */
+export function initState(
+  { netlink, options }: Host,
+  request: InitRequest,
+  family?: DataPathFamily,
+): NodeState {
   const own = netlink.addresses();
   const system = systemAddresses(own);
   const listen = resolveListenAddress(request.listenAddr || options.listenAddr, system);
@@ -36,11 +43,14 @@ export function initState({ netlink, options }: Host, request: InitRequest): Nod
     RemoteAddr: '',
     ListenAddr: `${listen.host}:${listen.port}`,
     AdvertiseAddr: `${advertise.host}:${advertise.port}`,
-    DataPathAddr: resolveDataPathAddress({
-      value: request.dataPathAddr || options.dataPathAddr,
-      advertised: advertise.host,
-      own,
-    }),
+    DataPathAddr: resolveDataPathAddress(
+      {
+        value: request.dataPathAddr || options.dataPathAddr,
+        advertised: advertise.host,
+        own,
+      },
+      family,
+    ),
     DataPathPort: resolveDataPathPort(request.dataPathPort || options.dataPathPort),
     DefaultAddressPool: pools.pools,
     SubnetSize: pools.subnetSize,
@@ -70,6 +80,11 @@ export function joinState(
           port: listen.port,
         }
       : resolveAdvertiseAddress(given, listen, system);
+  if (advertise.host.startsWith('127.'))
+    throw new SkepError(
+      'invalid_argument',
+      `advertise address ${advertise.host} is this host alone: give one that the other nodes can reach`,
+    );
   const value = request.dataPathAddr || options.dataPathAddr;
   const dataPathAddress: ChooseDataPathAddress = (family) =>
     resolveDataPathAddress({ value, advertised: advertise.host, own: netlink.addresses() }, family);

@@ -18,7 +18,7 @@ import { NodeRole } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { forceSoleMember } from '../store/sole-member.js';
 import type { WriteTransaction } from '../store/types.js';
-import { foundingNode, noteDataPathFamily } from './new-cluster.js';
+import { foundingNode } from './new-cluster.js';
 import type { NodeRecord } from './node-state.js';
 import { statePaths } from './options.js';
 import type { NodeContext, RunningNode } from './running-node.js';
@@ -89,7 +89,6 @@ export async function forceNewCluster(
   await runtime.raft.store.update((write) => {
     const old = theCluster(write);
     const cluster = forcedCluster(old, request.applySpec(old));
-    noteDataPathFamily(cluster, record.value.DataPathAddr);
     cluster.unlockKeys = unlockKeysFor(cluster, false, environment.random);
     write.update('cluster', cluster);
   });

@@ -51,6 +51,8 @@ export interface NodeParts {
   readonly managers: readonly ManagerPeer[];
   /** Opens this node's store as a manager's and makes the manager; not started. */
   readonly openManager: () => Promise<RunningManager>;
+  /** Where this node's own manager listens: what it advertises may lead there from outside only. */
+  readonly ownManagerAddr: string;
   /** A manager that is made already, on a store that is open; not started. */
   readonly manager?: RunningManager;
 }
@@ -94,7 +96,12 @@ export class RunningNode {
       logger,
     });
     if (parts.manager !== undefined) this.role.adopt(parts.manager);
-    const connector = new ManagerConnector({ remotes: this.remotes, identity, env: environment });
+    const connector = new ManagerConnector({
+      remotes: this.remotes,
+      identity,
+      env: environment,
+      dialAddr: (peer) => (peer.nodeId === this.nodeId ? parts.ownManagerAddr : undefined),
+    });
     const connect = async () => connector.connect();
     this.executor = new DockerExecutor({
       docker: context.engine,

@@ -230,6 +230,7 @@ function makeNode(
     network,
     managers,
     openManager: async () => makeManager(parts, await openStore(parts)),
+    ownManagerAddr: ownManagerAddr(parts),
     ...(manager === undefined ? {} : { manager }),
   });
 }
@@ -246,6 +247,15 @@ function makeManager(parts: Parts, runtime: StoreRuntime): RunningManager {
     silenceMs: (nodeId) => network.silenceMs(nodeId),
     secretSource: secretSource(context.engine),
   });
+}
+
+/** On the address as others know it if the host has it, which is then what the manager sees us by. */
+function ownManagerAddr({ context, record }: Parts): string {
+  const { ListenAddr, LocalAddr } = record.value;
+  const { host, port } = hostPort(ListenAddr);
+  if (host !== '0.0.0.0') return ListenAddr;
+  const isOwn = context.netlink.addresses().some(({ address }) => address === LocalAddr);
+  return `${isOwn ? LocalAddr : '127.0.0.1'}:${port}`;
 }
 
 function recordedRemote(record: NodeRecord): readonly ManagerPeer[] {

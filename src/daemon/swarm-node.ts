@@ -21,6 +21,7 @@ import type { NetworkSight, NodeNetworking } from '../network/types.js';
 import { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { formatUnlockKey, parseUnlockKey } from '../rpc/identity/unlock-key.js';
 import { writeBackup } from './backup.js';
+import { dataPathFamily } from './data-path.js';
 import { forceNewCluster } from './force-new-cluster.js';
 import { initState, joinState } from './first-state.js';
 import type { LateAttachments } from './late-attachments.js';
@@ -165,7 +166,8 @@ export class SwarmNode implements SwarmMembership {
     if (identity?.facts().role !== 'manager') throw notAManager();
     const { DefaultAddressPool, SubnetSize, DataPathPort, DataPathAddr } = state.record.value;
     const dataPathAddr = request.dataPathAddr || this.stillOwn(DataPathAddr);
-    const forced = initState(context, { ...request, dataPathAddr });
+    const family = dataPathFamily(DataPathAddr);
+    const forced = initState(context, { ...request, dataPathAddr }, family);
     const recorded = { ...forced, DefaultAddressPool, SubnetSize, DataPathPort };
     const record = this.newRecord(recorded);
     this.state = { kind: 'pending', abort: new AbortController() };

@@ -18,6 +18,8 @@ import { managerTls } from './peer.js';
 /** What a connection needs; the ping times are there for tests. */
 export interface ManagerConnectionOptions {
   readonly peer: ManagerPeer;
+  /** `host:port` to dial in place of the peer's, where it is told another from outside. */
+  readonly dialAddr?: string | undefined;
   readonly identity: IdentitySource;
   readonly env: Environment;
   readonly pingIntervalMs?: number;
@@ -101,9 +103,9 @@ class RenewingLink implements ManagerConnection {
   }
 
   #newSession(identity: TlsIdentity): ClientSession {
-    const { peer, env, pingIntervalMs, pingTimeoutMs } = this.#options;
+    const { peer, dialAddr, env, pingIntervalMs, pingTimeoutMs } = this.#options;
     const session = new ClientSession({
-      addr: peer.addr,
+      addr: dialAddr ?? peer.addr,
       clock: env.clock,
       tls: managerTls(identity),
       ...(pingIntervalMs === undefined ? {} : { pingIntervalMs }),

@@ -8,7 +8,7 @@ import { SkepError } from '../model/errors.js';
 import { fromRpcError } from './errors.js';
 import { connectManager } from './manager-connection.js';
 import type { Remotes } from './remotes.js';
-import type { IdentitySource, ManagerConnection } from './types.js';
+import type { IdentitySource, ManagerConnection, ManagerPeer } from './types.js';
 
 /** Makes connections to whichever manager is best at the time. */
 export class ManagerConnector {
@@ -16,7 +16,16 @@ export class ManagerConnector {
   readonly #identity: IdentitySource;
   readonly #env: Environment;
 
-  constructor(options: { remotes: Remotes; identity: IdentitySource; env: Environment }) {
+  readonly #dialAddr: (peer: ManagerPeer) => string | undefined;
+
+  constructor(options: {
+    remotes: Remotes;
+    identity: IdentitySource;
+    env: Environment;
+    /** Where to dial instead of a peer's own address; undefined: there. */
+    dialAddr?: (peer: ManagerPeer) => string | undefined;
+  }) {
+    this.#dialAddr = options.dialAddr ?? (() => undefined);
     this.remotes = options.remotes;
     this.#identity = options.identity;
     this.#env = options.env;
@@ -34,7 +43,12 @@ export class ManagerConnector {
       if (peer === undefined) throw failure;
       tried.add(peer.addr);
       try {
-        return await connectManager({ peer, identity: this.#identity, env: this.#env });
+        return await connectManager({
+          peer,
+          dialAddr: this.#dialAddr(peer),
+          identity: this.#identity,
+          env: this.#env,
+        });
       } catch (error) {
         this.remotes.observe(peer.addr, 'bad');
         failure = fromRpcError(ConnectError.from(error));

@@ -65,6 +65,9 @@ void t.test('numbers of tasks of before are not given out', async (t) => {
   const numbers = giving(40_001, 40_002);
   numbers.adopt('old', [port(80, 40_001)]);
   t.same(numbersOf(await numbers.number('new', [port(80)], [])), [40_002]);
+  t.ok(numbers.isGivenToOther('new', port(81, 40_001)), 'nor may a spec ask for one');
+  t.notOk(numbers.isGivenToOther('old', port(81, 40_001)));
+  t.notOk(numbers.isGivenToOther('new', port(81, 40_003)));
 });
 
 void t.test('when none is free', async (t) => {

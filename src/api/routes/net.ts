@@ -156,7 +156,7 @@ function returnFields(
 }
 
 function serviceFields(row: ServiceRow, returns: JsonOut): JsonOut {
-  const { key, targetPort, backends, allow } = row;
+  const { key, targetPort, backends, allow, retired } = row;
   const addresses = backends.map(({ address }) => address);
   if (key.kind === 'vip')
     return { Kind: 'vip', Network: key.vni, Address: key.address, Backends: addresses };
@@ -168,6 +168,7 @@ function serviceFields(row: ServiceRow, returns: JsonOut): JsonOut {
     TargetPort: targetPort ?? key.port,
     Backends: addresses,
     ...(allow === undefined ? {} : { Clients: [...allow] }),
+    ...(retired === true ? { Retired: true } : {}),
     ...(key.kind === 'published' ? { Return: returns } : {}),
   };
 }

@@ -9,6 +9,7 @@ import {
   PortConfig_Protocol as Protocol,
   PortConfig_PublishMode as PublishMode,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { isOnNode } from '../../model/task-state.js';
 import { publishRules, scopesOverlap } from '../../model/publish-rules.js';
 import {
   encryptionPorts,
@@ -48,11 +49,21 @@ export function checkPortConflicts(
     if (service.id === serviceId) continue;
     const held = [...(service.spec?.endpoint?.ports ?? []), ...(service.endpoint?.ports ?? [])];
     const heldRules = publishRules(service.spec?.annotations?.labels);
-    for (const port of held) {
+    for (const port of [...held, ...numbersGiven(transaction, service)]) {
       const scope = heldRules.get(port.publishedPort)?.scope;
       checkPortFree(port, scope, service, wanted.get(portKey(port)) ?? []);
     }
   }
+}
+
+/** Numbers that nodes gave to host-mode ports of the service which have none of their own. */
+function numbersGiven(transaction: ReadTransaction, service: Service): readonly PortConfig[] {
+  const wants = (service.endpoint?.ports ?? []).some(
+    ({ publishMode, publishedPort }) => publishMode === PublishMode.HOST && publishedPort === 0,
+  );
+  if (!wants) return [];
+  const tasks = transaction.find('task', { by: 'service', serviceId: service.id });
+  return tasks.filter(isOnNode).flatMap(({ status }) => status?.portStatus?.ports ?? []);
 }
 
 /** A port of the spec being checked; `scope` is what `skep.publish.<port>.address` says. */

@@ -206,9 +206,21 @@ function specFit(
     const expressions = wanted.placement?.constraints ?? [];
     if (node !== undefined && nodeMeetsExpressions(expressions, node)) return 'constraints met';
   }
-  return equals(TaskSpecSchema, withPullOptionsOf(wanted, actual, task), actual)
-    ? 'same'
-    : 'differs';
+  return isSameSpec(withPullOptionsOf(wanted, actual, task), actual) ? 'same' : 'differs';
+}
+
+/**
+ * Whether two specs mean the same: mounts go by their targets, and the docker CLI sorts them by source
+ * at every `service update`, whatever was asked for.
+ */
+function isSameSpec(a: TaskSpec, b: TaskSpec): boolean {
+  return equals(TaskSpecSchema, withSortedMounts(a), withSortedMounts(b));
+}
+
+function withSortedMounts(spec: TaskSpec): TaskSpec {
+  if (spec.runtime.case !== 'container' || spec.runtime.value.mounts.length < 2) return spec;
+  const mounts = [...spec.runtime.value.mounts].sort((a, b) => (a.target < b.target ? -1 : 1));
+  return { ...spec, runtime: { case: 'container', value: { ...spec.runtime.value, mounts } } };
 }
 
 function onlyConstraintsDiffer(wanted: TaskSpec, actual: TaskSpec): boolean {
@@ -217,7 +229,7 @@ function onlyConstraintsDiffer(wanted: TaskSpec, actual: TaskSpec): boolean {
   if (equals(PlacementSchema, wantedPlacement, placement)) return false;
   const same = { ...wantedPlacement, constraints: placement.constraints };
   if (!equals(PlacementSchema, same, placement)) return false;
-  return equals(TaskSpecSchema, { ...wanted, placement: actual.placement }, actual);
+  return isSameSpec({ ...wanted, placement: actual.placement }, actual);
 }
 
 /** Registry credentials alone are no reason to replace a task that has its image already. */

@@ -120,6 +120,8 @@ export class IpamDriver {
   }
 
   private async releaseAddress(request: PluginRequest): Promise<Record<string, unknown>> {
+    // The engine gives back what it never had: an address of a family for which it asked for no pool.
+    if (text(request, 'PoolID') === '') return {};
     const { network } = this.pool(request);
     const address = bareAddress(requiredText(request, 'Address'));
     if (address === undefined) throw new SkepError('invalid_argument', 'Address is malformed');

@@ -2,7 +2,11 @@
 import { clone, create, type MessageInitShape } from '@bufbuild/protobuf';
 import t from 'tap';
 import { namedResource } from '../../../src/model/generic-resources.js';
-import { ServiceSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
+import {
+  EndpointSchema,
+  ServiceSchema,
+  TaskSchema,
+} from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   NodeSpecSchema,
   type ServiceSpec,
@@ -13,6 +17,7 @@ import {
   NodeRole,
   PortConfig_Protocol as Protocol,
   PortConfig_PublishMode as PublishMode,
+  TaskState,
   UpdateStatus_UpdateState as UpdateState,
   UpdateStatusSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
@@ -289,6 +294,33 @@ void t.test('ports of encrypted networks', async (t) => {
   });
   await control.updateNode('w1', version(node), spec);
   await control.createService(udp('other', 7947));
+});
+
+void t.test('numbers that nodes gave to host-mode ports', async (t) => {
+  const { control, store } = await testControl();
+  await control.createNetwork(networkSpec('ingress', { ingress: true }));
+  const spec = (name: string, publishMode: PublishMode, publishedPort: number): ServiceSpec =>
+    serviceSpec(name, { endpoint: { ports: [{ targetPort: 80, publishedPort, publishMode }] } });
+  const any = await control.createService(spec('any', PublishMode.HOST, 0));
+  await store.update((write) => {
+    const stored = write.get('service', any.id);
+    if (stored === undefined) throw new Error('no service');
+    const ports = stored.spec?.endpoint?.ports ?? [];
+    write.update('service', { ...stored, endpoint: create(EndpointSchema, { ports }) });
+    const given = { targetPort: 80, publishedPort: 40_001, publishMode: PublishMode.HOST };
+    write.create(
+      'task',
+      create(TaskSchema, {
+        ...{ id: 't1', serviceId: any.id, nodeId: 'n1' },
+        status: { state: TaskState.RUNNING, portStatus: { ports: [given] } },
+      }),
+    );
+  });
+  t.equal(
+    await refusalOf(() => control.createService(spec('two', PublishMode.INGRESS, 40_001))),
+    `invalid_argument: port '40001' is already in use by service 'any' (${any.id}) as a host-published port`,
+  );
+  await control.createService(spec('two', PublishMode.HOST, 40_001));
 });
 
 void t.test('ports held by other services', async (t) => {

@@ -10,6 +10,12 @@ const constrained = (...constraints: string[]) => ({ placement: { constraints } 
 const container = (image: string, registryAuth = '') => ({
   runtime: { case: 'container' as const, value: { image, pullOptions: { registryAuth } } },
 });
+const mounted = (...targets: string[]) => ({
+  runtime: {
+    case: 'container' as const,
+    value: { image: 'a', mounts: targets.map((target) => ({ source: `/from${target}`, target })) },
+  },
+});
 const dirtyCases: {
   readonly name: string;
   readonly was: Parameters<typeof create<typeof TaskSpecSchema>>[1];
@@ -24,6 +30,13 @@ const dirtyCases: {
   { name: 'a constraint it does not', was: {}, now: constrained('node.id==n2'), dirty: true },
   { name: 'constraint dropped', was: constrained('node.id==n1'), now: {}, dirty: false },
   { name: 'another limit', was: {}, now: { placement: { maxReplicas: 1n } }, dirty: true },
+  {
+    name: 'mounts in another order',
+    was: mounted('/a', '/b'),
+    now: mounted('/b', '/a'),
+    dirty: false,
+  },
+  { name: 'another mount', was: mounted('/a', '/b'), now: mounted('/a', '/c'), dirty: true },
   { name: 'credentials', was: container('a', 'x'), now: container('a', 'y'), dirty: false },
   {
     name: 'credentials before the image is there',
