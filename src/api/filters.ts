@@ -2,7 +2,7 @@
  * The `filters` query of lists: parsing (`{"key":{"value":true}}` and the old
  * `{"key":["value"]}`), Docker's check of keys, and its ways of matching.
  */
-import { badRequest } from './http/api-error.js';
+import { ApiError, badRequest } from './http/api-error.js';
 import { JsonSyntaxError, type JsonValue, parseJsonString } from './http/go-json.js';
 import { kindOf } from './http/go-struct.js';
 import { FILTER_VALUES_MAX } from './limits.js';
@@ -18,14 +18,14 @@ export class Filters {
     this.values = values;
   }
 
-  /** Reads the query text. @throws ApiError 400 with Go's text for bad JSON */
-  static parse(text: string | null): Filters {
+  /** Reads the query text. @throws ApiError with Go's text for bad JSON, by default with status 400 */
+  static parse(text: string | null, status = 400): Filters {
     if (text === null || text === '') return new Filters(new Map());
     let parsed: JsonValue;
     try {
       parsed = parseJsonString(text);
     } catch (error) {
-      if (error instanceof JsonSyntaxError) throw badRequest(error.message);
+      if (error instanceof JsonSyntaxError) throw new ApiError(status, error.message);
       throw error;
     }
     if (parsed === null) return new Filters(new Map());

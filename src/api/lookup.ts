@@ -11,14 +11,18 @@ export interface Lookup<T> {
   readonly items: readonly T[];
   readonly idOf: (item: T) => string;
   readonly nameOf: (item: T) => string;
+  /** Whether `abc` finds `Abc` (secrets and configs, as in SwarmKit). */
+  readonly ignoresCase?: boolean;
 }
 
 /** The matches in order of precedence; empty, one or several. */
 export function findMatches<T>(lookup: Lookup<T>, input: string): readonly T[] {
   const { items, idOf, nameOf } = lookup;
+  const same = (name: string) =>
+    lookup.ignoresCase === true ? name.toLowerCase() === input.toLowerCase() : name === input;
   const byId = items.filter((item) => idOf(item) === input);
   if (byId.length > 0) return byId;
-  const byName = items.filter((item) => nameOf(item) === input);
+  const byName = items.filter((item) => same(nameOf(item)));
   if (byName.length > 0) return byName;
   return items.filter((item) => idOf(item).startsWith(input));
 }

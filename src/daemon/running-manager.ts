@@ -99,6 +99,8 @@ export class RunningManager {
     this.group = new RaftGroup({ raft, transport, environment: env, logger });
     this.link = new LeaderLink({ identity, env });
     const external = new CfsslAuthority(() => identity.current());
+    const { secretSource } = parts;
+    const drivers = secretSource === undefined ? {} : { secretSource };
     this.services = new AgentServices({
       store,
       env,
@@ -110,10 +112,16 @@ export class RunningManager {
         this.server.disconnectNode(id);
       },
       silenceMs: parts.silenceMs,
-      ...(parts.secretSource === undefined ? {} : { secretSource: parts.secretSource }),
+      ...drivers,
     });
     const { group, link } = this;
-    const local = new StoreControl({ store, environment: env, managers: group, external });
+    const local = new StoreControl({
+      store,
+      environment: env,
+      managers: group,
+      external,
+      ...drivers,
+    });
     this.access = {
       control: new GroupControl({ local, group, link, environment: env }),
       store,

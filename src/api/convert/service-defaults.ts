@@ -4,7 +4,10 @@
  */
 import { clone, create } from '@bufbuild/protobuf';
 import { type Service, ServiceSchema } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { ContainerSpec_DNSConfigSchema } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
+  PlacementSchema,
+  ResourceRequirementsSchema,
   RestartPolicy_RestartCondition,
   RestartPolicySchema,
   type UpdateConfig,
@@ -27,11 +30,14 @@ export function withDefaults(service: Service): Service {
   const runtime = spec.task?.runtime;
   if (runtime?.case === 'container') {
     runtime.value.stopGracePeriod ??= durationOfNanos(STOP_GRACE_NANOS);
+    runtime.value.dnsConfig ??= create(ContainerSpec_DNSConfigSchema);
   }
   if (spec.task !== undefined) {
     spec.task.restart ??= create(RestartPolicySchema, {
       condition: RestartPolicy_RestartCondition.ANY,
     });
+    spec.task.resources ??= create(ResourceRequirementsSchema);
+    spec.task.placement ??= create(PlacementSchema);
     spec.task.restart.delay ??= durationOfNanos(RESTART_DELAY_NANOS);
   }
   spec.update = updateWithDefaults(spec.update);

@@ -99,12 +99,14 @@ export function findTask(from: Control, input: string): Task {
 
 /** The secret a user means. */
 export function findSecret(from: Control, input: string): Secret {
-  return findOne(lookup('secret', from.listSecrets(), specName as (s: Secret) => string), input);
+  const secrets = lookup('secret', from.listSecrets(), specName as (s: Secret) => string);
+  return findOne({ ...secrets, ignoresCase: true }, input);
 }
 
 /** The config a user means. */
 export function findConfig(from: Control, input: string): Config {
-  return findOne(lookup('config', from.listConfigs(), specName as (c: Config) => string), input);
+  const configs = lookup('config', from.listConfigs(), specName as (c: Config) => string);
+  return findOne({ ...configs, ignoresCase: true }, input);
 }
 
 /** How networks are found. */

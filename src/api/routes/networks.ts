@@ -82,7 +82,7 @@ interface Filterable {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** Docker's rules; a swarm network is custom and, as it may be in use elsewhere, never dangling. */
+/** Docker's rules; a swarm network is custom and, in a list, always dangling, even in use. */
 function passes(network: Filterable, filters: Filters): boolean {
   const dangling = filters.get('dangling');
   for (const value of dangling) {
@@ -98,13 +98,13 @@ function passes(network: Filterable, filters: Filters): boolean {
     }
   }
   return (
-    filters.pattern('name', network.name) &&
+    filters.exact('name', network.name) &&
     filters.pattern('id', network.id) &&
     filters.exact('driver', network.driver) &&
     filters.exact('scope', 'swarm') &&
     filters.exact('type', 'custom') &&
     filters.labels('label', network.labels) &&
-    !dangling.some((value) => value === '1' || value === 'true')
+    !dangling.some((value) => value === '0' || value === 'false')
   );
 }
 
@@ -134,6 +134,7 @@ async function createNetwork(context: RouteContext, request: ApiRequest): Promis
     throw badRequest(`Content-Type specified (${type}) must be 'application/json'`);
   }
   const body = GoStruct.root(await request.jsonValue(), 'types.NetworkCreateRequest');
+  const isSwarm = isSwarmScoped(body);
   const manager = controlIfManager(context);
   const name = body.string('Name');
   const taken = manager?.listNetworks().some((network) => {
@@ -142,11 +143,11 @@ async function createNetwork(context: RouteContext, request: ApiRequest): Promis
   // Every swarm has these two, whether or not they are stored.
   if (taken || (manager !== undefined && SWARM_PREDEFINED.has(name)))
     throw new ApiError(409, `network with name ${name} already exists`);
-  if (!isSwarmScoped(body)) {
+  if (!isSwarm) {
     await context.proxy.pass(request.message, request.response, { body: raw });
     return DONE;
   }
-  if (manager === undefined) throw creationRefused(context);
+  if (manager === undefined) throw creationRefused(context, body.string('Driver'));
   checkLocally(body, name);
   const local = await listEngineNetworks(context);
   const network = await manager.createNetwork(networkSpecFromJson(body));
@@ -184,8 +185,10 @@ function isSwarmScoped(body: GoStruct): boolean {
   return body.string('Driver') === 'overlay' || body.string('Scope') === 'swarm';
 }
 
-function creationRefused(context: RouteContext): Error {
+function creationRefused(context: RouteContext, driver: string): Error {
   const { state } = context.membership.status();
+  if (driver !== 'overlay' && state === 'inactive')
+    return new ApiError(403, 'cannot create a swarm scoped network when swarm is not active');
   // The engine answers 500 here, not the 503 of other routes.
   if (state === 'inactive') return new ApiError(500, noManager(state, false).message);
   if (state !== 'active') return noManager(state, false);
@@ -254,6 +257,7 @@ async function twinById(
 
 async function inspect(context: RouteContext, request: ApiRequest): Promise<Reply> {
   const scope = request.query.get('scope') ?? '';
+  request.strictBool('verbose', true);
   const input = request.param('id');
   const target = await resolve(context, controlIfManager(context), input, scope);
   switch (target.kind) {

@@ -135,7 +135,12 @@ function matches(
   const kinds = ['names', 'name', 'id'].filter((key) => filters.has(key));
   if (kinds.length === 0) return true;
   return kinds.some((key) => {
-    if (key === 'names') return filters.exact(key, name);
-    return filters.prefix(key, key === 'name' ? name : id);
+    if (key === 'id') return filters.prefix(key, id);
+    // SwarmKit's index of names knows no upper case.
+    const lower = name.toLowerCase();
+    return filters
+      .get(key)
+      .map((value) => value.toLowerCase())
+      .some((value) => (key === 'names' ? value === lower : lower.startsWith(value)));
   });
 }

@@ -4,6 +4,7 @@ import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_p
 import {
   type ContainerSpec,
   ContainerSpec_PullOptionsSchema,
+  ReplicatedServiceSchema,
   type ServiceSpec,
 } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import { create } from '@bufbuild/protobuf';
@@ -131,6 +132,9 @@ async function remove(context: RouteContext, request: ApiRequest): Promise<Reply
   return empty();
 }
 
+/** Modes that came with API 1.41; `undefined` is none of them. */
+const JOB_MODES = new Set<string | undefined>(['replicatedJob', 'globalJob']);
+
 /** Features that clients of an older API version cannot mean are dropped, as the engine does. */
 function adjustForVersion(spec: ServiceSpec, version: string): ServiceSpec {
   if (version === '') return spec;
@@ -142,6 +146,9 @@ function adjustForVersion(spec: ServiceSpec, version: string): ServiceSpec {
     container.configs = container.configs.filter(({ target }) => target.case !== 'runtime');
   }
   if (versionLess(version, '1.40') && spec.task?.placement) spec.task.placement.maxReplicas = 0n;
+  if (versionLess(version, '1.41') && JOB_MODES.has(spec.mode.case)) {
+    spec.mode = { case: 'replicated', value: create(ReplicatedServiceSchema, { replicas: 1n }) };
+  }
   if (container !== undefined && versionLess(version, '1.41')) {
     container.capabilityAdd = [];
     container.capabilityDrop = [];

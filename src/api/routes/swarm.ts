@@ -2,9 +2,10 @@
 import { clone, create } from '@bufbuild/protobuf';
 import { ClusterSchema } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { ClusterSpecSchema } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
+import { checkClusterSpec } from '../../manager/control/cluster-control.js';
 import { goQuote } from '../convert/common.js';
 import { mergeClusterSpec, swarmFields } from '../convert/cluster.js';
-import { badRequest } from '../http/api-error.js';
+import { ApiError, badRequest, controlError } from '../http/api-error.js';
 import type { GoStruct } from '../http/go-struct.js';
 import { type ApiRequest, empty, json, type Reply } from '../http/request.js';
 import { type Route, versionLess } from '../http/router.js';
@@ -48,7 +49,7 @@ function availabilityOf(body: GoStruct): 'active' | 'pause' | 'drain' {
     case 'drain':
       return text;
     default:
-      throw badRequest(`invalid Availability: ${goQuote(text)}`);
+      throw new ApiError(500, `invalid Availability: ${goQuote(text)}`);
   }
 }
 
@@ -85,7 +86,20 @@ function initRequestOf(body: GoStruct, version: string): InitRequest {
     },
   };
   checkClusterName(spec);
+  checkSettings(spec);
   return request;
+}
+
+/** What the cluster would refuse, before there is one. @throws ApiError with the engine's text */
+function checkSettings(json: GoStruct): void {
+  const spec = mergeClusterSpec(json, create(ClusterSpecSchema));
+  if (spec.annotations !== undefined) spec.annotations.name = CLUSTER_NAME;
+  try {
+    checkClusterSpec(spec);
+  } catch (cause) {
+    const { message } = controlError(cause);
+    throw new ApiError(500, `error updating cluster settings: ${message}`, { cause });
+  }
 }
 
 function checkClusterName(spec: GoStruct): void {

@@ -27,6 +27,9 @@ import { formatSubnet, POOL_EXHAUSTED, POOL_OVERLAP } from './subnets.js';
 /** The network driver of swarm networks that name none. */
 export const OVERLAY_DRIVER = 'overlay';
 
+/** Option of address management in SwarmKit: addresses are given one after the other. */
+const SERIAL_ALLOCATION = 'com.docker.network.ipam.serial';
+
 /** Drivers whose networks exist on each node for itself and have no cluster-wide addresses. */
 const NODE_LOCAL_DRIVERS = new Set(['bridge', 'host', 'ipvlan', 'macvlan', 'null']);
 
@@ -68,7 +71,10 @@ export function allocateNetwork(resources: Resources, network: Network): Network
       ...network,
       driverState: create(DriverSchema, { name, options: { [VXLAN_ID_LIST]: vnis.join(',') } }),
       ipam: create(IPAMOptionsSchema, {
-        driver: create(DriverSchema, { name: ipamDriver, options: driver?.options ?? {} }),
+        driver: create(DriverSchema, {
+          name: ipamDriver,
+          options: ipamOptions(driver?.options ?? {}),
+        }),
         configs,
       }),
     };
@@ -78,6 +84,11 @@ export function allocateNetwork(resources: Resources, network: Network): Network
     resources.observeNetwork(network);
     throw error;
   }
+}
+
+/** Options that a user gave, and the one that SwarmKit adds to them. */
+function ipamOptions(given: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.keys(given).length === 0 ? {} : { ...given, [SERIAL_ALLOCATION]: 'true' };
 }
 
 function allocateConfigs(resources: Resources, network: Network): IPAMConfig[] {

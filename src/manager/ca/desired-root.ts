@@ -36,7 +36,7 @@ export async function desiredRoot(
 ): Promise<RootCA | undefined> {
   const { rootCa } = cluster;
   if (rootCa === undefined || wanted === undefined) return rootCa;
-  const certificate = text(wanted.signingCaCert).trim();
+  const certificate = pemBlocks(text(wanted.signingCaCert));
   const key = text(wanted.signingCaKey).trim();
   if (key !== '' && certificate === '') {
     throw invalid('if a signing CA key is provided, the signing CA cert must also be provided');
@@ -157,6 +157,11 @@ async function checkedRoot(certificatePem: string, key: string, nowMs: number): 
 
 function isSame(certificatePem: string, stored: Uint8Array): boolean {
   return certificatePem.trim() === text(stored).trim();
+}
+
+/** What is no PEM block does not count (SwarmKit's NormalizePEMs). */
+function pemBlocks(pem: string): string {
+  return (pem.match(/-----BEGIN ([^-\n]+)-----\n[^-]*-----END \1-----/g) ?? []).join('\n');
 }
 
 function text(bytes: Uint8Array): string {

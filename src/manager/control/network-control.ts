@@ -58,7 +58,12 @@ export class NetworkControl {
         const text = `ingress network (${present.id}) is already present`;
         throw new SkepError('already_exists', text);
       }
-      write.create('network', network);
+      try {
+        write.create('network', network);
+      } catch (error) {
+        // Names that differ in case only, or another manager was first: the store's plain error.
+        throw new SkepError('unknown', SkepError.from(error).message, { cause: error });
+      }
     });
     return this.get(network.id);
   }

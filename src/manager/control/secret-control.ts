@@ -23,6 +23,7 @@ import {
 import { VersionSchema } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { newId } from '../../model/ids.js';
 import type { ReadTransaction, Store } from '../../store/types.js';
+import type { SecretSource } from '../drivers/secret-drivers.js';
 import { checkSecretName, checkSkepLabels, invalid } from './annotations.js';
 import { CONFIG_BYTES_LIMIT, SECRET_BYTES_LIMIT } from './limits.js';
 import { nameConflict } from './service-validation.js';
@@ -32,6 +33,7 @@ export class SecretControl {
   constructor(
     private readonly store: Store,
     private readonly environment: Environment,
+    private readonly drivers: Pick<SecretSource, 'check'> | undefined,
   ) {}
 
   list(): readonly Secret[] {
@@ -52,6 +54,7 @@ export class SecretControl {
     checkSkepLabels('secret', spec.annotations);
     if (spec.driver !== undefined) {
       if (spec.driver.name === '') throw invalid('secret driver must have a name');
+      await this.checkDriver(spec.driver.name);
     } else {
       checkData('secret', spec.data, SECRET_BYTES_LIMIT);
     }
@@ -65,6 +68,15 @@ export class SecretControl {
       }
     });
     return this.get(id);
+  }
+
+  private async checkDriver(name: string): Promise<void> {
+    try {
+      await this.drivers?.check(name);
+    } catch (cause) {
+      // SwarmKit passes on the engine's plain error.
+      throw new SkepError('unknown', SkepError.from(cause).message, { cause });
+    }
   }
 
   async update(id: string, version: bigint, spec: SecretSpec): Promise<Secret> {

@@ -6,6 +6,7 @@ import { clone, create, equals } from '@bufbuild/protobuf';
 import type { Environment } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import {
+  EndpointSchema,
   MetaSchema,
   type Service,
   ServiceSchema,
@@ -57,6 +58,8 @@ export class ServiceControl {
       specVersion: create(VersionSchema),
     });
     if (isJob(spec)) service.jobStatus = this.jobStatus(0n);
+    // What needs no allocation is complete at once: no second change, and no second event.
+    if (needsNoAllocation(spec)) service.endpoint = create(EndpointSchema, { spec: spec.endpoint });
     await this.store.update((write) => {
       checkServiceNetworks(write, spec);
       checkPortConflicts(write, spec, '');
@@ -127,6 +130,11 @@ export class ServiceControl {
       lastExecution: timestampNow(this.environment.clock),
     });
   }
+}
+
+function needsNoAllocation({ endpoint, task, networks }: ServiceSpec): boolean {
+  const attached = [...networks, ...(task?.networks ?? [])];
+  return endpoint?.ports.length === 0 && attached.length === 0;
 }
 
 function required(read: ReadTransaction, id: string): Service {

@@ -21,6 +21,7 @@ import type {
   ServiceSpec,
 } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import type { Store } from '../../store/types.js';
+import type { SecretSource } from '../drivers/secret-drivers.js';
 import { ClusterObjectControl } from './cluster-control.js';
 import { type ExternalAuthority, NO_EXTERNAL_AUTHORITY } from '../ca/external-ca.js';
 import { NetworkControl } from './network-control.js';
@@ -36,6 +37,8 @@ export interface StoreControlOptions {
   readonly managers: ManagerGroup;
   /** Default: none can be reached. */
   readonly external?: ExternalAuthority;
+  /** Default: any secret driver may be named. */
+  readonly secretSource?: SecretSource;
 }
 
 /** The Control API of a leading manager. */
@@ -56,7 +59,7 @@ export class StoreControl implements Control {
     this.nodes = new NodeControl(store, environment, options.managers);
     this.networks = new NetworkControl(store, environment);
     this.services = new ServiceControl(store, environment);
-    this.secrets = new SecretControl(store, environment);
+    this.secrets = new SecretControl(store, environment, options.secretSource);
     this.configs = new ConfigControl(store, environment);
   }
 

@@ -23,11 +23,17 @@ export interface DriverSecret {
 export interface SecretSource {
   /** @throws SkepError with the plugin's reason; never with a value */
   fetch(spec: SecretSpec, task: Task): Promise<DriverSecret>;
+  /** @throws SkepError where there is no such plugin */
+  check(name: string): Promise<void>;
 }
 
 /** The plugins of this host. */
 export class SecretDrivers implements SecretSource {
   constructor(private readonly places: PluginPlaces) {}
+
+  async check(name: string): Promise<void> {
+    await findPlugin(name, CAPABILITY, this.places);
+  }
 
   async fetch(spec: SecretSpec, task: Task): Promise<DriverSecret> {
     const name = spec.driver?.name ?? '';

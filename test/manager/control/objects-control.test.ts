@@ -108,7 +108,7 @@ void t.test('networks are refused with SwarmKit texts', async (t) => {
   await control.createNetwork(networkSpec('n', ipam({ subnet: '10.1.0.0/24' })));
   t.equal(
     await refusalOf(() => control.createNetwork(networkSpec('n'))),
-    'already_exists: name conflicts with an existing object',
+    'unknown: name conflicts with an existing object',
   );
 });
 
