@@ -3,6 +3,7 @@
  * is on. Pure; rules as in stock Swarm (services, `tasks.`, aliases, container names, network
  * suffixes).
  */
+import { formatIpv6 } from '../../model/ip-prefix.js';
 import { ipv6Of, type NetworkInfo, subnetOf } from '../network-info.js';
 import type { EndpointView, NetworkView } from '../view.js';
 
@@ -14,7 +15,7 @@ export interface NameTable {
   readonly addresses: ReadonlyMap<string, ReadonlySet<string>>;
   /** The IPv6 address that belongs to an IPv4 address of this network, if it has any. */
   readonly ipv6Of: (address: string) => string | undefined;
-  /** Container address to container name. */
+  /** Container address, of either family in canonical text, to container name. */
   readonly containers: ReadonlyMap<string, string>;
 }
 
@@ -60,7 +61,10 @@ class MutableTable implements NameTable {
       }
     }
     for (const name of [endpoint.name, ...endpoint.taskAliases]) this.name(name, endpointIp);
-    if (endpoint.name !== '') this.containers.set(endpointIp, endpoint.name);
+    if (endpoint.name === '') return;
+    this.containers.set(endpointIp, endpoint.name);
+    const address6 = this.ipv6Of(endpointIp);
+    if (address6 !== undefined) this.containers.set(address6, endpoint.name);
   }
 
   private name(name: string, address: string): void {
@@ -101,12 +105,21 @@ export function lookUp(
 
 /** `container.network` for the address a PTR question names. Virtual addresses have no name. */
 export function lookUpPointer(tables: readonly NameTable[], name: string): string | undefined {
-  const match = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\.in-addr\.arpa\.?$/i.exec(name);
-  if (match === null) return undefined;
-  const address = match.slice(1, 5).reverse().join('.');
+  const address = pointedAt(name);
+  if (address === undefined) return undefined;
   for (const table of tables) {
     const container = table.containers.get(address);
     if (container !== undefined) return `${container}.${table.networkName}`;
   }
   return undefined;
+}
+
+/** The address behind `d.c.b.a.in-addr.arpa` (RFC 1035) or 32 digits and `ip6.arpa` (RFC 3596). */
+function pointedAt(name: string): string | undefined {
+  const four = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\.in-addr\.arpa\.?$/i.exec(name);
+  if (four !== null) return four.slice(1, 5).reverse().join('.');
+  const six = /^((?:[0-9a-f]\.){32})ip6\.arpa\.?$/i.exec(name);
+  if (six === null) return undefined;
+  const digits = (six[1] ?? '').split('.').reverse().join('');
+  return formatIpv6(BigInt(`0x${digits}`));
 }

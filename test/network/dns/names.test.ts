@@ -80,6 +80,11 @@ void t.test('IPv6 addresses are those of the same members', async (t) => {
   t.same([...(lookUp([table], 'tasks.web', 6) ?? [])], ['fd00:1::5', 'fd00:1::6']);
   t.same([...(lookUp(front, 'web', 6) ?? ['none'])], [], 'known, but without IPv6');
   t.equal(lookUp([table], 'example.com', 6), undefined);
+  const pointerTo = (digit: string): string =>
+    `${digit}.${'0.'.repeat(23)}1.0.0.0.0.0.D.f.ip6.arpa`;
+  t.equal(lookUpPointer([table], pointerTo('5')), 'web.1.abc.front');
+  t.equal(lookUpPointer([table], pointerTo('9')), undefined, 'virtual addresses have none');
+  t.equal(lookUpPointer([table], pointerTo('5').slice(2)), undefined, 'a digit too few');
 });
 
 void t.test('names on one network', async (t) => {
