@@ -3,7 +3,8 @@
  * what the disk itself gives to a program that writes and flushes records in a preallocated file:
  * one manager and three (processes of their own with TLS between them, on one disk), one writer and
  * 64. Then a store of many objects: memory, snapshot, restart.
- *   node dist/bench/writes.js [SECONDS] [ROUNDS] [OBJECTS] [DIRECTORY]
+ *   node dist/bench/writes.js [SECONDS] [ROUNDS] [OBJECTS] [DIRECTORY] [FLUSH_MS]
+ * FLUSH_MS makes every flush take so much longer, to see what a slower disk would do.
  */
 import { execFile, fork, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -16,6 +17,7 @@ import { createRootCa, issueNodeCertificate } from '../src/rpc/identity/root-ca.
 import type { TlsIdentity } from '../src/rpc/types.js';
 import type { RaftMember } from '../src/store/members.js';
 import type { LatencySummary } from './support/latencies.js';
+import { slowFlushes } from './support/slow-flush.js';
 import type { MemberAnswers, MemberOrder } from './support/store-member.js';
 import { median } from './support/table.js';
 
@@ -23,6 +25,7 @@ const seconds = Number(process.argv[2] ?? 5);
 const rounds = Number(process.argv[3] ?? 3);
 const objects = Number(process.argv[4] ?? 100_000);
 const base = mkdtempSync(join(process.argv[5] ?? tmpdir(), 'skep-writes-'));
+const flushMs = Number(process.argv[6] ?? 0);
 
 /** About what one write of the bench takes in the log. */
 const RECORD_BYTES = 640;
@@ -30,6 +33,8 @@ const MANY_WRITERS = 64;
 const CERTIFICATE_MS = 86_400_000;
 
 const run = promisify(execFile);
+const slow = flushMs === 0 ? {} : await slowFlushes(base, flushMs);
+const env = { ...process.env, ...slow };
 const pathOf = (name: string): string => new URL(`./support/${name}`, import.meta.url).pathname;
 
 /** A member process. */
@@ -39,7 +44,7 @@ class Member {
 
   constructor(name: string) {
     this.#name = name;
-    this.#process = fork(pathOf('store-member.js'), [], { stdio: 'inherit' });
+    this.#process = fork(pathOf('store-member.js'), [], { stdio: 'inherit', env });
   }
 
   async order<K extends MemberOrder['kind']>(
@@ -108,7 +113,7 @@ async function flushLoops(count: number, mode: 'straight' | 'woken'): Promise<La
   const loops = await Promise.all(
     Array.from({ length: count }, async () => {
       const args = [pathOf('flush-loop.js'), base, String(seconds), String(RECORD_BYTES), mode];
-      const { stdout } = await run(process.execPath, args);
+      const { stdout } = await run(process.execPath, args, { env });
       return JSON.parse(stdout) as LatencySummary;
     }),
   );

@@ -9,7 +9,7 @@ import path from 'node:path';
 const TEST_FILE_TIMEOUT_MS = (process.argv.includes('--long') ? 60 : 10) * 60_000;
 // The simulations, and how many seeds each gets in a long run.
 const LONG_RUNS = {
-  'raft/simulation.test.js': { RAFT_SEEDS: '600' },
+  'raft/simulation.test.js': { RAFT_SEEDS: '10000' },
   'manager/simulation/simulation.test.js': { SKEP_SEEDS: '400' },
 };
 const FAILURE_LINES_MAX = 200;

@@ -257,6 +257,20 @@ export class RawNode {
     return this.#core.leader;
   }
 
+  get role(): Role {
+    return this.#core.role;
+  }
+
+  get term(): number {
+    return this.#core.term;
+  }
+
+  /** Index of the last entry of the log, durable or not. */
+  get lastIndex(): number {
+    return this.#core.log.lastIndex;
+  }
+
+  /** Everything worth showing; costs more than the single properties. */
   status(): RaftStatus {
     const core = this.#core;
     const progress = new Map<NodeId, MemberProgress>();

@@ -15,6 +15,8 @@ export class Tracker {
   readonly #limits: InflightLimits;
   readonly #progress = new Map<NodeId, Progress>();
   readonly #voters = new Set<NodeId>();
+  /** Undefined when members came or went since they were sorted. */
+  #ids: readonly NodeId[] | undefined;
   #votes = new Map<NodeId, boolean>();
 
   constructor(limits: InflightLimits) {
@@ -23,7 +25,8 @@ export class Tracker {
 
   /** All members' ids in ascending order, so that messages go out in a fixed order. */
   get ids(): readonly NodeId[] {
-    return [...this.#progress.keys()].sort((a, b) => a - b);
+    this.#ids ??= [...this.#progress.keys()].sort((a, b) => a - b);
+    return this.#ids;
   }
 
   get voters(): ReadonlySet<NodeId> {
@@ -45,6 +48,7 @@ export class Tracker {
   /** Replaces the configuration; everyone's progress begins anew. */
   restore(conf: ConfState, next: number): void {
     this.#progress.clear();
+    this.#ids = undefined;
     this.#voters.clear();
     for (const id of conf.voters) {
       this.#voters.add(id);
@@ -59,6 +63,7 @@ export class Tracker {
   apply(change: ConfChange, next: number): void {
     const { kind, nodeId } = change;
     const current = this.#progress.get(nodeId);
+    this.#ids = undefined;
     switch (kind) {
       case 'addVoter':
       case 'addLearner': {

@@ -492,7 +492,7 @@ export class RaftNode implements Proposer {
     this.#bytesSinceSnapshot += entry.data.length;
     this.#proposals.applied(entry.index, entry.term, refusal);
     if (this.#leadingTerm === 0) {
-      const { role, term } = this.#raw.status();
+      const { role, term } = this.#raw;
       // An own entry applied: everything before it is, too, and the store may be written.
       if (role === 'leader' && entry.term === term) this.#announce(term);
     }

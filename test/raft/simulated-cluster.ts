@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import { RawNode } from '../../src/raft/raw-node.js';
 import type {
+  ConfChange,
   ConfState,
   Entry,
   HardState,
@@ -34,10 +35,17 @@ export interface ClusterOptions {
   readonly delayMsMax: number;
   readonly persistMsMax: number;
   readonly snapshotEvery: number;
+  readonly electionTicks: number;
+  /** Of a node to die around the time its vote is written, and to be back soon. */
+  readonly voteCrashChance: number;
+  /** Of a leader to be cut off the moment it is elected, or to die soon after. */
+  readonly leaderCutChance: number;
   readonly mutation: Mutation;
 }
 
 const TICK_MS = 10;
+/** Longest a message or a write takes once faults are over: well below the shortest election. */
+const HEALED_MS = 10;
 
 interface Disk {
   hardState: HardState;
@@ -52,7 +60,10 @@ interface Process {
   appliedIndex: number;
   /** Hash over all applied entries: the state of the state machine. */
   state: string;
-  persisting: boolean;
+  /** What is being written. */
+  persisting: Ready | undefined;
+  /** Disks are not equally slow. */
+  readonly persistMsMax: number;
   /** Reads under way: context to the least index a correct answer may have. */
   readonly reads: Map<string, number>;
 }
@@ -76,27 +87,28 @@ export class SimulatedCluster {
   /** Applied entries by index, as the first node applied them. */
   readonly canonical = new Map<number, { readonly entry: Entry; readonly state: string }>();
   readonly leaders = new Map<number, NodeId>();
+  /** The members as of the last applied entry, worked out here and not by the core. */
+  conf: ConfState;
+  /** The same as of each membership change, by index. */
+  readonly #confs = new Map<number, ConfState>();
   readonly blocked = new Set<string>();
   faultsOn = true;
   proposals = 0;
   answeredReads = 0;
   #maxApplied = 1;
+  #lastId = 0;
   #reads = 0;
 
   constructor(options: ClusterOptions) {
     this.options = options;
     this.environment = simulatedEnvironment(options.seed);
     const voters = Array.from({ length: options.nodes }, (_, at) => at + 1);
+    this.conf = { voters, learners: [] };
     for (const id of voters) {
       this.#addMember(id, 1, { voters, learners: [] });
     }
-    for (let at = 1; at <= options.spares; at++) {
-      this.#addMember(options.nodes + at, 0, { voters: [], learners: [] });
-    }
-    for (const member of this.members.values()) {
-      this.start(member);
-      this.#tickLater(member);
-    }
+    for (let at = 1; at <= options.spares; at++) this.#addNewcomer();
+    for (const member of this.members.values()) this.start(member);
   }
 
   get random(): SimulatedEnvironment['random'] {
@@ -121,20 +133,15 @@ export class SimulatedCluster {
 
   /** Running nodes that believe to lead, highest term last. */
   get leading(): readonly Member[] {
-    const term = (member: Member): number => member.process?.raw.status().term ?? 0;
+    const term = (member: Member): number => member.process?.raw.term ?? 0;
     return this.running
-      .filter((member) => member.process?.raw.status().role === 'leader')
+      .filter((member) => member.process?.raw.role === 'leader')
       .sort((a, b) => term(a) - term(b));
   }
 
-  /** The configuration of whoever applied most. */
-  get conf(): ConfState {
-    let best: Process | undefined;
-    for (const { process } of this.running) {
-      if (process !== undefined && process.appliedIndex > (best?.appliedIndex ?? -1))
-        best = process;
-    }
-    return best?.conf ?? { voters: [], learners: [] };
+  /** Voters that have not lost their disk. */
+  get voters(): readonly NodeId[] {
+    return this.conf.voters.filter((id) => this.members.has(id));
   }
 
   /** The running nodes' states, for messages about failures. */
@@ -160,8 +167,9 @@ export class SimulatedCluster {
       },
       random: this.random.fork(),
       latestSnapshot: () => (disk.snapshot.index === 0 ? undefined : disk.snapshot),
+      electionTicks: this.options.electionTicks,
       inflightMessagesMax: this.random.integer(1, 8),
-      messageBytesMax: this.random.integer(20, 400),
+      messageBytesMax: this.random.pick([20, 60, 400]),
       applyBytesMax: this.random.integer(20, 400),
     });
     member.process = {
@@ -169,14 +177,66 @@ export class SimulatedCluster {
       conf: disk.snapshot.conf,
       appliedIndex: disk.snapshot.index,
       state: Buffer.from(disk.snapshot.data ?? []).toString(),
-      persisting: false,
+      persisting: undefined,
+      persistMsMax: this.random.pick([0.02, 0.2, 1]) * this.options.persistMsMax,
       reads: new Map(),
     };
   }
 
   /** Ends the process at once; what it was writing is written in part. */
   crash(member: Member): void {
+    const ready = member.process?.persisting;
     member.process = undefined;
+    if (ready !== undefined) this.#writePart(member, ready);
+  }
+
+  /** Whether there is a leader and all voters have applied all there is. */
+  get isSettled(): boolean {
+    if (this.leading.length === 0) return false;
+    const last = Math.max(...this.canonical.keys());
+    return this.voters.every((id) => {
+      const { process } = this.member(id);
+      return process?.appliedIndex === last && process.raw.lastIndex === last;
+    });
+  }
+
+  /** Joins a member with all others again. */
+  join(id: NodeId): void {
+    for (const pair of this.blocked) {
+      const [from, to] = pair.split('>').map(Number);
+      if (from === id || to === id) this.blocked.delete(pair);
+    }
+  }
+
+  /**
+   * Two voters of which one has the better log and the other a term at least two ahead: each has
+   * something the other one needs in order to elect a leader without a third.
+   */
+  unequalVoters(): readonly NodeId[] {
+    const disks = this.voters.map((id) => ({ id, ...this.member(id).disk }));
+    for (const low of disks) {
+      for (const high of disks) {
+        const isAhead = high.hardState.term >= low.hardState.term + 2;
+        if (isAhead && isBetterLog(low, high)) return [low.id, high.id];
+      }
+    }
+    return [];
+  }
+
+  /** Cuts a member off from all others. */
+  isolate(id: NodeId): void {
+    for (const other of this.members.keys()) {
+      if (other === id) continue;
+      this.blocked.add(`${id}>${other}`);
+      this.blocked.add(`${other}>${id}`);
+    }
+  }
+
+  /** The member's disk is gone, and with it the member: a new one with nothing on its disk comes. */
+  loseDisk(member: Member): void {
+    this.crash(member);
+    this.members.delete(member.id);
+    this.start(this.#addNewcomer());
   }
 
   /** Proposes at a node that believes to lead. */
@@ -213,8 +273,14 @@ export class SimulatedCluster {
     this.#pump(member);
   }
 
-  #addMember(id: NodeId, index: number, conf: ConfState): void {
-    this.members.set(id, {
+  /** One that is no member yet, under an id that nobody had. */
+  #addNewcomer(): Member {
+    this.#lastId = Math.max(this.#lastId, this.options.nodes) + 1;
+    return this.#addMember(this.#lastId, 0, { voters: [], learners: [] });
+  }
+
+  #addMember(id: NodeId, index: number, conf: ConfState): Member {
+    const member: Member = {
       id,
       disk: {
         hardState: { term: index, vote: 0, commit: index },
@@ -222,10 +288,14 @@ export class SimulatedCluster {
         entries: [],
       },
       process: undefined,
-    });
+    };
+    this.members.set(id, member);
+    this.#tickLater(member);
+    return member;
   }
 
   #tickLater(member: Member): void {
+    if (this.members.get(member.id) !== member) return;
     // Clocks differ by some percent and now and then stand still for a while.
     const pause = this.faultsOn && this.random.chance(0.002) ? this.random.integer(50, 300) : 0;
     this.environment.clock.setTimer(TICK_MS + this.random.next() + pause, () => {
@@ -238,7 +308,7 @@ export class SimulatedCluster {
   #pump(member: Member): void {
     const { process } = member;
     if (process === undefined) return;
-    while (!process.persisting && process.raw.hasReady()) {
+    while (process.persisting === undefined && process.raw.hasReady()) {
       const ready = process.raw.ready();
       for (const message of ready.messages) this.#send(message);
       for (const entry of ready.committedEntries) this.#apply(process, entry);
@@ -254,28 +324,46 @@ export class SimulatedCluster {
   }
 
   #persist(member: Member, process: Process, ready: Ready): void {
-    process.persisting = true;
+    process.persisting = ready;
     const finish = (): void => {
-      if (member.process !== process) {
-        this.#writePart(member, ready);
-        return;
-      }
+      if (member.process !== process) return;
       this.#write(member, ready, process);
       if (this.options.mutation !== 'sendBeforePersist') {
         for (const message of ready.messagesAfterPersist) this.#send(message);
       }
-      process.persisting = false;
+      process.persisting = undefined;
       process.raw.advance();
       this.#pump(member);
     };
     const writes = ready.mustSync || ready.messagesAfterPersist.length > 0;
     if (writes) {
-      this.environment.clock.setTimer(this.random.next() * this.options.persistMsMax, finish);
+      this.environment.clock.setTimer(this.#atMost(process.persistMsMax), finish);
+      this.#maybeCrashVoter(member, process, ready);
       return;
     }
     this.#write(member, ready, process);
-    process.persisting = false;
+    process.persisting = undefined;
     process.raw.advance();
+  }
+
+  #atMost(limitMs: number): number {
+    return this.random.next() * (this.faultsOn ? limitMs : Math.min(limitMs, HEALED_MS));
+  }
+
+  #maybeCrashVoter(member: Member, process: Process, ready: Ready): void {
+    const { random, options, environment } = this;
+    const votes = ready.hardState !== undefined && ready.hardState.vote !== 0;
+    if (!votes || ready.hardState?.term === member.disk.hardState.term) return;
+    if (!this.faultsOn || !random.chance(options.voteCrashChance)) return;
+    const crashMs = random.next() * (process.persistMsMax + options.delayMsMax);
+    environment.clock.setTimer(crashMs, () => {
+      if (member.process !== process) return;
+      this.crash(member);
+      environment.clock.setTimer(random.next() * TICK_MS, () => {
+        const isHere = this.members.get(member.id) === member;
+        if (isHere && member.process === undefined) this.start(member);
+      });
+    });
   }
 
   #write(member: Member, ready: Ready, process: Process): void {
@@ -298,7 +386,7 @@ export class SimulatedCluster {
 
   /** The process died while writing: a part of the entries is there, the hard state is not. */
   #writePart(member: Member, ready: Ready): void {
-    if (member.process !== undefined || ready.snapshot !== undefined) return;
+    if (ready.snapshot !== undefined) return;
     if (this.options.mutation === 'loseAcknowledgedTail') {
       member.disk.entries.splice(-this.random.integer(1, 3));
       return;
@@ -316,6 +404,10 @@ export class SimulatedCluster {
     const canonical = this.canonical.get(entry.index);
     if (canonical === undefined) {
       this.canonical.set(entry.index, { entry, state: process.state });
+      if (entry.kind === 'confChange') {
+        this.conf = changedConf(this.conf, RawNode.confChangeOf(entry));
+        this.#confs.set(entry.index, this.conf);
+      }
     } else {
       check(
         canonical.entry.term === entry.term && canonical.state === process.state,
@@ -325,6 +417,7 @@ export class SimulatedCluster {
     this.#maxApplied = Math.max(this.#maxApplied, entry.index);
     if (entry.kind === 'confChange') {
       process.conf = process.raw.applyConfChange(RawNode.confChangeOf(entry));
+      checkConf(process.conf, this.#confs.get(entry.index), entry.index);
     }
   }
 
@@ -348,12 +441,13 @@ export class SimulatedCluster {
 
   /** One leader a term, whose log holds everything applied anywhere in earlier terms. */
   #checkLeadership(member: Member, process: Process): void {
-    const { role, term, lastIndex } = process.raw.status();
+    const { role, term, lastIndex } = process.raw;
     if (role !== 'leader') return;
     const known = this.leaders.get(term);
     check(known === undefined || known === member.id, `two leaders in term ${term}`);
     if (known !== undefined) return;
     this.leaders.set(term, member.id);
+    this.#maybeCutLeader(member, process);
     for (const [index, { entry }] of this.canonical) {
       if (entry.term >= term) continue;
       check(index <= lastIndex, `leader of term ${term} lacks entry ${index}`);
@@ -362,13 +456,26 @@ export class SimulatedCluster {
     }
   }
 
+  #maybeCutLeader(member: Member, process: Process): void {
+    const { random, options, environment } = this;
+    if (!this.faultsOn || !random.chance(options.leaderCutChance)) return;
+    if (random.chance(0.5)) {
+      this.isolate(member.id);
+      return;
+    }
+    const livesMs = random.next() * (process.persistMsMax + 2 * options.delayMsMax);
+    environment.clock.setTimer(livesMs, () => {
+      if (member.process === process && this.faultsOn) this.crash(member);
+    });
+  }
+
   #send(message: Message): void {
     const { random, options } = this;
     const copies = this.faultsOn && random.chance(options.repeatChance) ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       const lost = this.#isBlocked(message) || (this.faultsOn && random.chance(options.lossChance));
       const late = this.faultsOn && random.chance(0.05) ? 5 : 1;
-      const delayMs = random.next() * options.delayMsMax * late;
+      const delayMs = this.#atMost(options.delayMsMax) * late;
       this.environment.clock.setTimer(delayMs, () => {
         const arrived = !lost && this.#deliver(message);
         if (message.type === 'snapshot') this.#reportSnapshot(message, arrived);
@@ -395,6 +502,36 @@ export class SimulatedCluster {
     sender.process.raw.reportSnapshot(message.to, arrived && this.random.chance(0.8));
     this.#pump(sender);
   }
+}
+
+function isBetterLog(a: Disk, b: Disk): boolean {
+  const [lastA, lastB] = [a, b].map(({ entries, snapshot }) => entries.at(-1) ?? snapshot);
+  if (lastA === undefined || lastB === undefined) return false;
+  return lastA.term > lastB.term || (lastA.term === lastB.term && lastA.index > lastB.index);
+}
+
+/** The members after a change, by the rules that users are told. */
+function changedConf({ voters, learners }: ConfState, change: ConfChange): ConfState {
+  const { kind, nodeId } = change;
+  const without = (ids: readonly NodeId[]): NodeId[] => ids.filter((id) => id !== nodeId);
+  switch (kind) {
+    case 'addVoter':
+      return { voters: [...without(voters), nodeId], learners: without(learners) };
+    case 'addLearner':
+      if (voters.includes(nodeId)) return { voters, learners };
+      return { voters, learners: [...without(learners), nodeId] };
+    case 'removeMember':
+      if (voters.length === 1 && voters[0] === nodeId) return { voters, learners };
+      return { voters: without(voters), learners: without(learners) };
+    case 'updateMember':
+      return { voters, learners };
+  }
+}
+
+function checkConf(actual: ConfState, expected: ConfState | undefined, index: number): void {
+  const sorted = (ids: readonly NodeId[]): string => [...ids].sort((a, b) => a - b).join();
+  const text = ({ voters, learners }: ConfState): string => `${sorted(voters)};${sorted(learners)}`;
+  check(expected !== undefined && text(actual) === text(expected), `members differ at ${index}`);
 }
 
 /** Entries replace what is stored from their first index on. */

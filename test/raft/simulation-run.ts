@@ -1,0 +1,209 @@
+/**
+ * One seed's run of a whole cluster: loss, repetition, reordering, partitions, crashes, pauses, lost
+ * disks and membership changes; then only a quorum is healed and must get on; a few times over.
+ */
+import { SeededRandom } from '../support/simulated-environment.js';
+import {
+  checkLogMatching,
+  type ClusterOptions,
+  type Mutation,
+  SimulatedCluster,
+} from './simulated-cluster.js';
+
+const ROUNDS = 3;
+const FAULT_STEPS = 60;
+/** How long a play waits for somebody to lead. */
+const PATIENCE_MS = 400;
+const LIVENESS_MS = 20_000;
+
+/** What the run of a seed draws from. */
+export function drawOptions(seed: number, mutation: Mutation): ClusterOptions {
+  const random = new SeededRandom(seed);
+  const nodes = random.pick([1, 3, 3, 3, 5]);
+  return {
+    seed,
+    nodes,
+    spares: random.pick([0, 0, 2]),
+    lossChance: random.pick([0, 0.02, 0.15]),
+    repeatChance: random.pick([0, 0.05, 0.2]),
+    delayMsMax: random.pick([2, 10, 40]),
+    persistMsMax: random.pick([2, 20, 200, 1000]),
+    snapshotEvery: random.pick([8, 30, 1000]),
+    electionTicks: random.pick([4, 4, 10]),
+    voteCrashChance: random.pick([0, 0, 0.4]),
+    leaderCutChance: random.pick([0, 0.3, 0.6]),
+    mutation,
+  };
+}
+
+/** Random faults and requests for a while, or until elections have become hard, with checks all along. */
+function runFaults(cluster: SimulatedCluster): void {
+  const { random, options } = cluster;
+  const losesDisk = random.chance(0.1) ? random.integer(0, FAULT_STEPS) : -1;
+  for (let step = 0; step < FAULT_STEPS; step++) {
+    cluster.run(random.integer(5, 120));
+    for (let count = random.integer(0, 6); count > 0; count--) {
+      const leader = random.chance(0.8) ? cluster.leading.at(-1) : cluster.leading[0];
+      if (leader !== undefined) cluster.propose(leader);
+    }
+    const member = random.pick([...cluster.members.values()]);
+    if (random.chance(0.3)) cluster.read(member);
+    if (random.chance(0.1)) cluster.crash(member);
+    else if (random.chance(0.4) && member.process === undefined) cluster.start(member);
+    if (random.chance(0.1)) strandLeader(cluster);
+    if (random.chance(0.04)) rivals(cluster);
+    if (random.chance(0.06)) partition(cluster);
+    else if (random.chance(0.1)) cluster.join(member.id);
+    else if (random.chance(0.05)) cluster.blocked.clear();
+    if (random.chance(0.05)) cluster.transfer(member.id);
+    if (step === losesDisk && mayLoseDisk(cluster)) cluster.loseDisk(member);
+    if (options.spares > 0 && random.chance(0.15)) changeMembership(cluster);
+    if (step % 5 === 0) checkLogMatching(cluster);
+    if (options.spares === 0 && cluster.unequalVoters().length > 0 && random.chance(0.2)) return;
+  }
+}
+
+/** With two voters dead for good a quorum might be, too. */
+function mayLoseDisk({ conf, voters }: SimulatedCluster): boolean {
+  return voters.length >= 3 && voters.length === conf.voters.length;
+}
+
+/** Leaves a leader alone with entries that nobody else gets, and perhaps kills it with them. */
+function strandLeader(cluster: SimulatedCluster): void {
+  const { random } = cluster;
+  const leader = cluster.leading.at(-1);
+  if (leader === undefined) return;
+  cluster.isolate(leader.id);
+  for (let burst = random.integer(1, 6); burst > 0; burst--) {
+    for (let count = random.integer(1, 4); count > 0; count--) cluster.propose(leader);
+    cluster.run(random.integer(0, 50));
+  }
+  if (random.chance(0.3)) cluster.crash(leader);
+  else if (random.chance(0.7)) cluster.join(leader.id);
+}
+
+/**
+ * Two voters lead in turn while the other one is cut off, each for a moment and perhaps alone: their
+ * logs part again and again, and what one has spread the other one may have to take back.
+ */
+function rivals(cluster: SimulatedCluster): void {
+  const { random } = cluster;
+  const [a, b] = random.shuffle(cluster.voters);
+  if (a === undefined || b === undefined) return;
+  cluster.blocked.clear();
+  for (let turn = random.integer(2, 5); turn > 0; turn--) {
+    const [id, other] = turn % 2 === 0 ? [a, b] : [b, a];
+    if (random.chance(0.3)) cluster.crash(cluster.member(other));
+    else cluster.isolate(other);
+    cluster.join(id);
+    startAll(cluster, other);
+    const leads = waitFor(cluster, () => cluster.leading.some((one) => one.id === id));
+    if (!leads) continue;
+    if (random.chance(0.5)) cluster.run(random.integer(0, 60));
+    cluster.isolate(id);
+    for (let count = random.integer(0, 4); count > 0; count--) cluster.propose(cluster.member(id));
+    if (random.chance(0.4)) cluster.crash(cluster.member(id));
+    if (random.chance(0.5)) continue;
+    // Back as soon as somebody else leads, while its disk still writes what will not be.
+    cluster.blocked.clear();
+    cluster.isolate(id);
+    startAll(cluster, id);
+    waitFor(cluster, () => cluster.leading.some((one) => one.id !== id));
+    cluster.join(id);
+    cluster.run(random.integer(0, 200));
+  }
+  if (random.chance(0.5)) cluster.blocked.clear();
+}
+
+/** Runs until `condition` holds; false when that takes too long. */
+function waitFor(cluster: SimulatedCluster, condition: () => boolean): boolean {
+  for (let waitedMs = 0; waitedMs < PATIENCE_MS; waitedMs++) {
+    if (condition()) return true;
+    cluster.run(1);
+  }
+  return false;
+}
+
+function partition(cluster: SimulatedCluster): void {
+  const { random } = cluster;
+  const ids = [...cluster.members.keys()];
+  const side = new Map(ids.map((id) => [id, random.chance(0.5)]));
+  const oneWay = random.chance(0.3);
+  cluster.blocked.clear();
+  for (const a of ids) {
+    for (const b of ids) {
+      if (side.get(a) === side.get(b)) continue;
+      if (!oneWay || side.get(a) === true) cluster.blocked.add(`${a}>${b}`);
+    }
+  }
+}
+
+function changeMembership(cluster: SimulatedCluster): void {
+  const { random } = cluster;
+  const { voters, learners } = cluster.conf;
+  const outside = [...cluster.members.keys()].filter((id) => !voters.includes(id));
+  if (voters.length > 3 && random.chance(0.4)) {
+    cluster.changeMembership(random.pick(voters), 'removeMember');
+  } else if (outside.length > 0) {
+    const id = random.pick(outside);
+    const asLearner = !learners.includes(id) && random.chance(0.5);
+    cluster.changeMembership(id, asLearner ? 'addLearner' : 'addVoter');
+  }
+}
+
+/** Starts whoever is dead, but for one perhaps. */
+function startAll(cluster: SimulatedCluster, except = 0): void {
+  for (const member of cluster.members.values()) {
+    if (member.process === undefined && member.id !== except) cluster.start(member);
+  }
+}
+
+/** Heals a quorum and leaves the rest dead: it must elect a leader and agree on new entries. */
+function runLiveness(cluster: SimulatedCluster): void {
+  const { random, options } = cluster;
+  cluster.faultsOn = false;
+  cluster.blocked.clear();
+  // With members that come and go the last change must first get through to those that are spared.
+  if (options.spares > 0 || random.chance(0.3)) {
+    startAll(cluster);
+    let waitedMs = 0;
+    for (; !cluster.isSettled && waitedMs < LIVENESS_MS; waitedMs += 500) cluster.run(500);
+    if (waitedMs >= LIVENESS_MS) throw new Error(`all did not get on: ${cluster.describe()}`);
+  }
+  const quorum = Math.floor(cluster.conf.voters.length / 2) + 1;
+  const unequal = cluster.unequalVoters();
+  const others = cluster.voters.filter((id) => !unequal.includes(id));
+  const spared = [...unequal, ...random.shuffle(others)].slice(0, quorum);
+  const core = random.chance(0.7) ? spared : cluster.voters;
+  startAll(cluster);
+  for (const member of cluster.members.values()) {
+    if (!core.includes(member.id)) cluster.crash(member);
+  }
+  const before = Math.max(...cluster.canonical.keys(), 0);
+  let waitedMs = 0;
+  for (; waitedMs < LIVENESS_MS; waitedMs += 500) {
+    const leader = cluster.leading.at(-1);
+    if (leader !== undefined) cluster.propose(leader);
+    cluster.run(500);
+    const applied = core.map((id) => cluster.member(id).process?.appliedIndex ?? 0);
+    if (Math.min(...applied) >= before + 3) break;
+  }
+  if (waitedMs >= LIVENESS_MS) {
+    throw new Error(`a healed quorum of ${core.join()} did not get on: ${cluster.describe()}`);
+  }
+  cluster.run(3000);
+  const states = new Set(core.map((id) => cluster.member(id).process?.state));
+  if (states.size !== 1) throw new Error('the members of the healed quorum differ');
+}
+
+/** Runs a seed and returns what is left of it. @throws Error that says what is violated */
+export function runSeed(seed: number, mutation: Mutation): SimulatedCluster {
+  const cluster = new SimulatedCluster(drawOptions(seed, mutation));
+  for (let round = 0; round < ROUNDS; round++) {
+    cluster.faultsOn = true;
+    runFaults(cluster);
+    runLiveness(cluster);
+    checkLogMatching(cluster);
+  }
+  return cluster;
+}
