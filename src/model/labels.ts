@@ -247,7 +247,7 @@ export const LABELS: readonly LabelDefinition[] = [
     live: true,
     meaning:
       'First of the two UDP ports a node uses for encrypted networks (this and the next one). ' +
-      'Acts with the next key.',
+      'A change makes a new key.',
   },
   {
     key: ENCRYPTION_ROTATION_LABEL,

@@ -280,7 +280,9 @@ export class Encryption {
       return;
     }
     if (generations.length === 1) {
-      if (ageMs < this.settings.rotationMs) return;
+      // Services may be published on ports that the node's labels no longer keep for it.
+      const isMoved = newest.port !== this.own.portOf(newest.number, this.settings);
+      if (ageMs < this.settings.rotationMs && !isMoved) return;
       this.own.begin(this.settings);
       this.settledMs = undefined;
       this.watch();

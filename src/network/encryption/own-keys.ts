@@ -72,6 +72,11 @@ export class OwnKeys {
     this.stale = true;
   }
 
+  /** Two devices, two ports: two keys are in use for a while. */
+  portOf(number: bigint, settings: KeySettings): number {
+    return settings.port + Number(number & 1n);
+  }
+
   /** Adds a key that will replace the present one. */
   begin(settings: KeySettings): void {
     const { clock, random } = this.parts.environment;
@@ -79,8 +84,7 @@ export class OwnKeys {
     if (this.keys.length > 1) throw new SkepError('internal', 'a key change is under way');
     const number = (last?.number ?? 0n) + 1n;
     const privateKey = privateKeyFrom(random.bytes(KEY_BYTES));
-    // Two devices, two ports: both keys are in use for a while.
-    const port = settings.port + Number(number & 1n);
+    const port = this.portOf(number, settings);
     this.keys = [...this.keys, { number, privateKey, port, createdMs: clock.nowMs() }];
     this.stale = true;
   }

@@ -18,7 +18,11 @@ import { KeySeal } from '../../../src/network/encryption/key-seal.js';
 import { KeyStateFile } from '../../../src/network/encryption/key-state.js';
 import { tunnelAddress, tunnelNumber } from '../../../src/network/encryption/keys.js';
 import { MemoryDevices } from './memory-devices.js';
-import { KEY_CHANGE_RETRY_MS, KEY_SETTLE_MS } from '../../../src/network/limits.js';
+import {
+  KEY_CHANGE_RETRY_MS,
+  KEY_OVERLAP_MAX_MS,
+  KEY_SETTLE_MS,
+} from '../../../src/network/limits.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
 import type { TlsIdentity } from '../../../src/rpc/types.js';
@@ -251,6 +255,19 @@ void t.test('a key is changed: the new one first, the old one dropped last', asy
   t.equal(now?.length, 1);
   t.not(now?.[0]?.publicKey, old?.publicKey);
   t.notOk(node.devices.byName.has('sw-wg1'));
+});
+
+void t.test('other ports make another key at once', async (t) => {
+  const node = await started(t);
+  await node.encryption.require();
+  const before = node.record()?.generations[0];
+  await node.encryption.configure(NODE, { port: PORT + 100, rotationMs: ROTATION_MS });
+  await node.after(0);
+  await node.after(KEY_OVERLAP_MAX_MS);
+  const after = node.record()?.generations;
+  t.equal(after?.length, 1, 'the old one is gone');
+  t.equal(before?.port, PORT + 1);
+  t.equal(after?.[0]?.port, PORT + 100);
 });
 
 void t.test('a new key without a device is given up, and work goes on', async (t) => {
