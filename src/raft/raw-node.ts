@@ -120,6 +120,9 @@ export class RawNode {
     core.tracker.apply(change, core.log.lastIndex + 1);
     if (core.role !== 'leader') return core.tracker.conf;
     if (!core.tracker.voters.has(core.id)) {
+      // The others may not know yet that they are on their own, and cannot ask this node any more.
+      broadcastAppend(core);
+      sendDueAppends(core);
       core.becomeFollower(core.term, NO_NODE);
       return core.tracker.conf;
     }

@@ -249,10 +249,14 @@ export class SimulatedCluster {
     this.#pump(member);
   }
 
-  /** Adds or removes a member, if a leader takes it. */
+  /** Adds or removes a member, if a leader takes it; itself it does not remove, but hands over. */
   changeMembership(nodeId: NodeId, kind: 'addVoter' | 'addLearner' | 'removeMember'): void {
     const leader = this.leading.at(-1);
     if (leader?.process === undefined) return;
+    if (kind === 'removeMember' && nodeId === leader.id) {
+      this.transfer(this.random.pick(this.voters.filter((id) => id !== nodeId)));
+      return;
+    }
     leader.process.raw.proposeConfChange({ kind, nodeId, context: new Uint8Array(0) });
     this.#pump(leader);
   }
