@@ -16,7 +16,7 @@ import { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { RAFT_DATA_KEY_BYTES } from '../rpc/identity/raft-keys.js';
 import type { ManagerPeer, TlsIdentity } from '../rpc/types.js';
 import { raftStateExists } from '../store/raft-cluster.js';
-import { type HostPort, splitHostPort } from './addresses.js';
+import { type HostPort, splitHostPort, systemAddresses } from './addresses.js';
 import type { DeferredNetwork } from './deferred-network.js';
 import { KnownManagers } from './known-managers.js';
 import { foundingNode, newClusterObject, noteDataPathFamily } from './new-cluster.js';
@@ -161,6 +161,21 @@ export async function resumeNode(
   if (isExpired(identity, context.environment)) throw certificatesExpired();
   const node = makeNode(parts, recordedRemote(record));
   return await started(node, async () => node.start({ withManager: false }));
+}
+
+/**
+ * Takes everything off this host that a node left here which cannot start: its data path is opened on
+ * any address for that. @throws SkepError also when nothing can be opened
+ */
+export async function leaveStoppedNode(context: NodeContext, record: NodeRecord): Promise<void> {
+  const identity = await NodeIdentity.load(statePaths(context.options.stateDir).swarm);
+  if (identity === undefined) return;
+  const own = context.netlink.addresses();
+  const { address } = systemAddresses(own)[0] ?? { address: '127.0.0.1' };
+  const parts = nodeParts({ context, record, identity, dataPathAddress: () => address });
+  const node = makeNode(parts, []);
+  await node.network.start();
+  await node.leave();
 }
 
 async function resumeManager(parts: Parts): Promise<RunningNode> {

@@ -16,6 +16,7 @@ import { alreadyInSwarm, locked, noManager } from '../api/swarm-errors.js';
 import { certificatesExpired } from '../manager/ca/expired.js';
 import { managerUnlockKey } from '../manager/ca/unlock-keys.js';
 import { SkepError } from '../model/errors.js';
+import type { Timer } from '../model/environment.js';
 import type { Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { NetworkSight, NodeNetworking } from '../network/types.js';
 import { NodeIdentity } from '../rpc/identity/node-identity.js';
@@ -28,7 +29,7 @@ import type { LateAttachments } from './late-attachments.js';
 import { NodeRecord, type NodeState, readNodeState } from './node-state.js';
 import { statePaths } from './options.js';
 import type { NodeContext, RunningNode } from './running-node.js';
-import { foundNode, joinNode, resumeNode } from './start-node.js';
+import { foundNode, joinNode, leaveStoppedNode, resumeNode } from './start-node.js';
 import {
   invalidUnlockKey,
   joinTimeout,
@@ -38,6 +39,8 @@ import {
   notInSwarm,
 } from './swarm-errors.js';
 
+/** What kept a node from starting is looked at again so often. */
+const RESUME_RETRY_MS = 2_000;
 /** Docker gives a join this long before it goes on in the background. */
 const JOIN_TIMEOUT_MS = 20_000;
 
@@ -55,6 +58,8 @@ type State =
 export class SwarmNode implements SwarmMembership {
   readonly attachments: LateAttachments;
   private state: State = { kind: 'inactive' };
+  private retry: Timer | undefined;
+  private resuming: Promise<void> | undefined;
 
   constructor(private readonly context: NodeContext) {
     this.attachments = context.attachments;
@@ -75,22 +80,48 @@ export class SwarmNode implements SwarmMembership {
       this.state = { kind: 'locked', record };
       return;
     }
+    await this.resume(record, async () => resumeNode(this.context, record));
+  }
+
+  /** Takes the membership up; what the host lacks now, say an address, may be there soon. */
+  private async resume(record: NodeRecord, open: () => Promise<RunningNode>): Promise<void> {
     try {
-      const node = await resumeNode(this.context, record);
+      const node = await open();
       this.state = { kind: 'active', node, record };
     } catch (error) {
       this.cannotResume(error, record);
+      if (SkepError.from(error).code === 'failed_precondition') this.resumeLater(record, open);
     }
+  }
+
+  private resumeLater(record: NodeRecord, open: () => Promise<RunningNode>): void {
+    this.retry = this.context.environment.clock.setTimer(RESUME_RETRY_MS, () => {
+      this.retry = undefined;
+      this.resuming = this.resume(record, open).finally(() => {
+        this.resuming = undefined;
+      });
+    });
+  }
+
+  /** No further try; resolves once none is under way. */
+  private async stopRetrying(): Promise<void> {
+    this.retry?.cancel();
+    await this.resuming;
+    this.retry?.cancel();
+    this.retry = undefined;
   }
 
   private cannotResume(error: unknown, record: NodeRecord): void {
     const { message } = SkepError.from(error);
-    this.context.logger.error({ error: message }, 'this node cannot take up its swarm');
+    const isKnown = this.state.kind === 'error' && this.state.error === message;
+    if (!isKnown)
+      this.context.logger.error({ error: message }, 'this node cannot take up its swarm');
     this.state = { kind: 'error', error: message, record };
   }
 
   /** Stops node and manager; containers and packets go on. */
   async stop(): Promise<void> {
+    await this.stopRetrying();
     if (this.state.kind === 'pending') this.state.abort.abort();
     if (this.state.kind === 'active') await this.state.node.stop();
   }
@@ -156,6 +187,7 @@ export class SwarmNode implements SwarmMembership {
 
   /** @throws SkepError unavailable on a worker or a locked manager */
   private async forceNewCluster(request: InitRequest): Promise<string> {
+    await this.stopRetrying();
     const { state, context } = this;
     if (state.kind === 'inactive' || state.kind === 'pending') throw notAManager();
     if (state.kind === 'locked') throw locked();
@@ -196,6 +228,7 @@ export class SwarmNode implements SwarmMembership {
   }
 
   async leave(options: { readonly force: boolean }): Promise<void> {
+    await this.stopRetrying();
     const { state } = this;
     switch (state.kind) {
       case 'inactive':
@@ -212,10 +245,22 @@ export class SwarmNode implements SwarmMembership {
         if (!options.force) throw lockedManagerLeaves();
         break;
       case 'error':
+        await this.leaveStopped(state.record);
         break;
     }
     rmSync(statePaths(this.context.options.stateDir).swarm, { recursive: true, force: true });
     this.state = { kind: 'inactive' };
+  }
+
+  /** Of a node that could not be started: what it left on the engine and in the kernel goes all the same. */
+  private async leaveStopped(record: NodeRecord): Promise<void> {
+    try {
+      await leaveStoppedNode(this.context, record);
+    } catch (error) {
+      const { message } = SkepError.from(error);
+      const text = 'containers and networks of the swarm that was left may still be here';
+      this.context.logger.error({ error: message }, text);
+    }
   }
 
   manager(): ManagerAccess {

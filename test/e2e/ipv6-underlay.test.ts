@@ -4,8 +4,24 @@
 import t, { type Test } from 'tap';
 import { waitFor } from '../testbed/commands.js';
 import { CLIENT_ADDRESS, CLIENT_ADDRESS6, WEB_IMAGE } from '../testbed/layout.js';
-import { containerOn, managerOf, socketOf, waitForReplicas } from '../testbed/swarm.js';
-import { type Host, askWho, docker, down, mustDocker, up } from '../testbed/testbed.js';
+import {
+  containerOn,
+  managerOf,
+  runningTasks,
+  socketOf,
+  waitForReplicas,
+} from '../testbed/swarm.js';
+import {
+  type Host,
+  askWho,
+  docker,
+  down,
+  inHost,
+  killSkepd,
+  mustDocker,
+  restartSkepd,
+  up,
+} from '../testbed/testbed.js';
 
 const WAIT_MS = 30_000;
 const PORT = 8000;
@@ -33,6 +49,22 @@ async function joinByFamily(t: Test, hosts: readonly Host[]): Promise<void> {
     const states = await mustDocker(socket, ['node', 'ls', '--format', '{{.Status}}']);
     return states.split('\n').filter((state) => state === 'Ready').length === 2 ? true : undefined;
   });
+}
+
+async function setAddress(host: Host, change: 'add' | 'del'): Promise<void> {
+  const flags = change === 'add' ? ['nodad'] : [];
+  const address = [`${host.address6}/64`, 'dev', 'eth0', ...flags];
+  const { code, stderr } = await inHost(host, ['ip', '-6', 'addr', change, ...address]);
+  if (code !== 0) throw new Error(stderr);
+}
+
+/** As at boot, when the address comes late. */
+async function startWithoutAddress(t: Test, host: Host): Promise<void> {
+  await killSkepd(host);
+  await setAddress(host, 'del');
+  await restartSkepd(host);
+  const info = ['info', '--format', '{{.Swarm.LocalNodeState}} {{.Swarm.Error}}'];
+  t.match(await mustDocker(host.skepSocket, info), /^error no interface of this host has the data/);
 }
 
 void t.test('tunnels over IPv6', async (t) => {
@@ -67,6 +99,32 @@ void t.test('tunnels over IPv6', async (t) => {
       mustDocker(h1.dockerSocket, ['exec', id, ...line]);
     t.match(await inside('wget', '-qO-', `http://${peer}/`), /skep-test/);
     t.match(await inside('ip', 'link'), new RegExp(`mtu ${UNDERLAY_MTU - OVERHEAD_BYTES}`));
+    await t.test('a node whose address is not there yet when it starts', async (t) => {
+      await t.test('takes its swarm up when it is', async (t) => {
+        await startWithoutAddress(t, h2);
+        await setAddress(h2, 'add');
+        await waitFor('the node to be a member again', WAIT_MS, async () => {
+          const info = ['info', '--format', '{{.Swarm.LocalNodeState}}'];
+          return (await mustDocker(h2.skepSocket, info)) === 'active' ? true : undefined;
+        });
+        await waitFor('its service to answer', WAIT_MS, async () => askWho(h2.address, PORT, 2));
+      });
+      await t.test('leaves nothing when it leaves', async (t) => {
+        await startWithoutAddress(t, h2);
+        await mustDocker(h2.skepSocket, ['swarm', 'leave', '--force']);
+        t.equal(await mustDocker(h2.dockerSocket, ['ps', '-aq']), '', 'no container');
+        const networks = ['network', 'ls', '-q', '--filter', 'label=skep.network.id'];
+        t.equal(await mustDocker(h2.dockerSocket, networks), '', 'no network');
+        await setAddress(h2, 'add');
+        const token = await mustDocker(socket, ['swarm', 'join-token', '-q', 'worker']);
+        const join = ['swarm', 'join', '--token', token, `${h1.address}:2377`];
+        await mustDocker(h2.skepSocket, join);
+        await waitFor('its task to run', WAIT_MS, async () => {
+          const tasks = await runningTasks(socket, 'web');
+          return tasks.filter(({ node }) => node === h2.name).length === 1 ? true : undefined;
+        });
+      });
+    });
   } finally {
     await down();
   }
