@@ -7,6 +7,7 @@ import { SkepError } from '../model/errors.js';
 import type { DataPathFamily } from '../model/labels.js';
 import { encryptionPorts, GOSSIP_PORT, TUNNEL_PORT_DEFAULT } from '../model/swarm-ports.js';
 import { tunnelAddressOf } from '../network/addresses.js';
+import { PATH_PORT } from '../network/paths/limits.js';
 import { interfaceAddress, type SystemAddress, systemAddresses } from './addresses.js';
 
 const ADDRESS_TEXT =
@@ -94,7 +95,7 @@ export function resolveDataPathPort(value: number): number {
       'unknown',
       `Datapath port number is not in valid range (1024-49151) : ${value}`,
     );
-  if (value === GOSSIP_PORT || encryptionPorts({}).includes(value))
+  if (value === GOSSIP_PORT || value === PATH_PORT || encryptionPorts({}).includes(value))
     throw new SkepError('unknown', `Datapath port number ${value} is used by the swarm itself`);
   return value;
 }

@@ -60,7 +60,7 @@ void t.test('of a node that joins, in the family of the swarm', async (t) => {
 void t.test('port', async (t) => {
   t.equal(resolveDataPathPort(0), 4789);
   t.equal(resolveDataPathPort(7789), 7789);
-  for (const port of [7946, 7947, 7948])
+  for (const port of [7946, 7947, 7948, 7949])
     t.throws(() => resolveDataPathPort(port), { message: /used by the swarm itself/ });
   t.throws(() => resolveDataPathPort(1023), {
     code: 'unknown',

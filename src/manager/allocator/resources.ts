@@ -15,7 +15,7 @@ import {
   type IPAMConfig,
   type PortConfig,
   PortConfig_PublishMode as PublishMode,
-  type PortConfig_Protocol as Protocol,
+  PortConfig_Protocol as Protocol,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import {
   firstAddress,
@@ -26,6 +26,7 @@ import {
   parseIpv4,
 } from '../../model/ip-prefix.js';
 import { publishRules, scopesOverlap } from '../../model/publish-rules.js';
+import { TUNNEL_PORT_DEFAULT } from '../../model/swarm-ports.js';
 import { isOver } from '../../model/task-state.js';
 import { DYNAMIC_PORT_FIRST, DYNAMIC_PORT_LAST, VNI_FIRST, VNI_LAST } from './limits.js';
 import { SerialPool } from './serial-pool.js';
@@ -51,7 +52,8 @@ interface NetworkSpace {
  * Who holds something: `task/ID`, `service/ID`, `node/ID`, `network/ID`; `quarantine/...` for what
  * nobody may have for a while.
  */
-export type Owner = `${'task' | 'service' | 'node' | 'network' | 'quarantine'}/${string}`;
+export type Owner =
+  `${'task' | 'service' | 'node' | 'network' | 'cluster' | 'quarantine'}/${string}`;
 
 /** What is allocated, and to whom. */
 export class Resources {
@@ -93,6 +95,9 @@ export class Resources {
   /** The cluster's address pools apply to subnets cut from now on. */
   observeCluster(cluster: Cluster): void {
     this.#pools = addressPools(cluster);
+    // Tunnels have it on every node.
+    const number = cluster.VXLANUDPPort || TUNNEL_PORT_DEFAULT;
+    this.#hold(`cluster/${cluster.id}`, [{ pool: this.ports(Protocol.UDP), number }]);
   }
 
   /** @returns whether something became free, as all `observe…` do */

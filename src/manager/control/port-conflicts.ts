@@ -17,6 +17,7 @@ import {
   MANAGER_PORT_DEFAULT,
   TUNNEL_PORT_DEFAULT,
 } from '../../model/swarm-ports.js';
+import { DYNAMIC_PORT_FIRST, DYNAMIC_PORT_LAST } from '../allocator/limits.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { invalid } from './annotations.js';
 
@@ -102,9 +103,12 @@ function checkOwnPorts(transaction: ReadTransaction, wanted: ReadonlyMap<string,
     [GOSSIP_PORT, Protocol.UDP, 'gossip'],
     [tunnelPort(transaction), Protocol.UDP, 'overlay networks'],
   ];
-  for (const { spec } of transaction.find('node', { by: 'all' }))
+  for (const { spec, managerStatus } of transaction.find('node', { by: 'all' })) {
     for (const port of encryptionPorts(spec?.annotations?.labels))
       ports.push([port, Protocol.UDP, 'encrypted networks']);
+    const managerPort = Number(/:(\d+)$/.exec(managerStatus?.addr ?? '')?.[1]);
+    if (managerPort > 0) ports.push([managerPort, Protocol.TCP, 'managers']);
+  }
   for (const [publishedPort, protocol, use] of ports) {
     if (!wanted.has(portKey({ publishedPort, protocol }))) continue;
     throw invalid(`port '${publishedPort}' is already in use by the swarm itself (${use})`);
@@ -125,6 +129,11 @@ export function checkEncryptionPorts(transaction: ReadTransaction, spec: NodeSpe
     if (ports.includes(port))
       throw invalid(`port '${port}' is already in use by the swarm itself (${use})`);
   }
+  const dynamic = ports.find((port) => port >= DYNAMIC_PORT_FIRST && port <= DYNAMIC_PORT_LAST);
+  if (dynamic !== undefined)
+    throw invalid(
+      `port '${dynamic}' is among those that services without a number are given (${DYNAMIC_PORT_FIRST} to ${DYNAMIC_PORT_LAST})`,
+    );
   for (const service of transaction.find('service', { by: 'all' })) {
     const taken = [...(service.spec?.endpoint?.ports ?? []), ...(service.endpoint?.ports ?? [])];
     for (const { publishedPort, protocol } of taken) {

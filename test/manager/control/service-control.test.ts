@@ -286,6 +286,7 @@ void t.test('ports of encrypted networks', async (t) => {
   for (const port of ['7945', '7946'])
     t.equal(await move(port), taken(7946, 'the swarm itself (gossip)'));
   t.equal(await move('4788'), taken(4789, 'the swarm itself (overlay networks)'));
+  t.match(await move('30000'), /port '30000' is among those that services without a number/);
   t.equal(await move('7949'), taken(7950, `service 'names' (${id})`));
   const node = control.getNode('w1');
   const spec = create(NodeSpecSchema, {
