@@ -66,7 +66,7 @@ function modelTransaction(
 
 void t.test('transactions agree with a map that is copied for each of them', async (t) => {
   const property = fc.asyncProperty(
-    fc.array(fc.array(operation, { minLength: 1, maxLength: 4 }), { maxLength: 30 }),
+    fc.array(fc.array(operation, { minLength: 1, maxLength: 4 }), { maxLength: 30, size: 'max' }),
     async (transactions) => {
       const { store } = createLocalStore(simulatedEnvironment(1), { freezeObjects: true });
       const replica = new Map<string, string>();

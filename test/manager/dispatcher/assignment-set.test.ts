@@ -141,7 +141,7 @@ void t.test('whatever happens, an agent that applies the changes has what it nee
     flush: fc.boolean(),
   });
   const property = fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 20 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { maxLength: 20, size: 'max' }), async (steps) => {
       const w = await world();
       const held = new Set<string>();
       const dirty = new Set<string>();

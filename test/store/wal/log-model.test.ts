@@ -133,18 +133,21 @@ class Harness {
 
 void t.test('what is read is what was written', async (t) => {
   const directory = stateDirectory(t);
-  const property = fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
-    rmSync(directory, { recursive: true, force: true });
-    await createStorage({ directory, keys: TEST_KEYS, segmentBytes: 4096 }, 1, undefined);
-    const harness = new Harness(directory);
-    try {
-      await harness.open();
-      for (const one of steps) await harness.run(one);
-      await harness.close();
-      await harness.open();
-    } finally {
-      await harness.close();
-    }
-  });
+  const property = fc.asyncProperty(
+    fc.array(step, { maxLength: 25, size: 'max' }),
+    async (steps) => {
+      rmSync(directory, { recursive: true, force: true });
+      await createStorage({ directory, keys: TEST_KEYS, segmentBytes: 4096 }, 1, undefined);
+      const harness = new Harness(directory);
+      try {
+        await harness.open();
+        for (const one of steps) await harness.run(one);
+        await harness.close();
+        await harness.open();
+      } finally {
+        await harness.close();
+      }
+    },
+  );
   await t.resolves(fc.assert(property, { numRuns: 12, seed: 20260104 }));
 });
