@@ -31,7 +31,7 @@ const FORMAT = 'skep-import/1';
 const COMMON = ['ID', 'Version', 'Spec'];
 const NETWORK_KEYS = [
   ...['Id', 'Name', 'Scope', 'Driver', 'EnableIPv6', 'IPAM', 'Internal', 'Attachable', 'Ingress'],
-  ...['ConfigFrom', 'Options', 'Labels'],
+  ...['ConfigFrom', 'Options', 'Labels', 'Created'],
 ];
 
 /** Reads a swarm through the API of one of its managers. @throws SkepError */

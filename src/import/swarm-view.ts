@@ -79,7 +79,7 @@ export function viewSwarm(copy: SwarmCopy): SwarmView {
     id: textOf(copy.swarm, 'ID'),
     settings: settingsOf(copy.swarm),
     nodes: copy.nodes.map(nodeOf),
-    networks: unique('networks', copy.networks.map(networkOf)),
+    networks: unique('networks', withoutStale(copy.networks).map(networkOf)),
     configs: unique(
       'configs',
       copy.configs.map((item) => seen(item, (spec) => configSpecFromJson(spec))),
@@ -119,6 +119,18 @@ function nodeOf(node: JsonObject): SeenNode {
     name,
     isDown: state.string('State') !== 'ready',
   };
+}
+
+/** An engine that was in another swarm before may still list that one's networks beside its own. */
+function withoutStale(networks: readonly JsonObject[]): readonly JsonObject[] {
+  const newest = new Map<string, JsonObject>();
+  for (const network of networks) {
+    const name = textOf(network, 'Name');
+    const other = newest.get(name);
+    if (other === undefined || textOf(other, 'Created') < textOf(network, 'Created'))
+      newest.set(name, network);
+  }
+  return [...newest.values()];
 }
 
 function networkOf(network: JsonObject): Seen<NetworkSpec> {

@@ -118,6 +118,24 @@ void t.test('what skepd would refuse is said in its words', async (t) => {
   t.ok(isBlocked(steps));
 });
 
+void t.test('networks of a swarm that was left before are not taken', async (t) => {
+  const { lines } = await plan({
+    networks: [
+      overlay('front', { Id: 'new', Created: '2026-02-01T00:00:00Z', Internal: true }),
+      overlay('front', { Id: 'stale', Created: '2026-01-01T00:00:00.5Z' }),
+      overlay('back', { Created: '2026-01-01T00:00:00Z' }),
+    ],
+    services: [
+      service('a', task({ Networks: [{ Target: 'new' }] })),
+      service('b', task({ Networks: [{ Target: 'stale' }] })),
+    ],
+  });
+  t.strictSame(lines, [
+    ...['+ network front', '+ network back', '+ service a'],
+    'x service b: the other swarm does not show network stale',
+  ]);
+});
+
 void t.test('secrets: given, missing, left out, there', async (t) => {
   const there: Parts = {
     secrets: [object('id-a', { Name: 'a' }), object('id-b', { Name: 'b' })],
