@@ -1,12 +1,12 @@
 /**
- * A large swarm: agents in one process, each with its own mTLS connection and no engine behind, against
+ * A large swarm: nodes in one process, each with its own mTLS connection and no engine behind, against
  * a real skepd. For each size: how long it takes until all tasks have a node that knows of them, what
  * the manager uses for it and at rest, and what one more service costs.
  *   node dist/bench/fleet.js [NODES:TASKS ...]
  * Sizes ascend; the first is a few nodes with a service each task, for a manager at rest.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { sleep, waitFor } from '../test/testbed/commands.js';
 import { dockerRequest } from '../test/testbed/http.js';
@@ -22,6 +22,13 @@ const DEFAULT_SIZES = ['3:1000', '1000:30000', '10000:100000'];
 const REPLICAS = 30;
 const CREATING_MAX = 16;
 const REST_MS = 15_000;
+/**
+ * Period of heartbeats while the fleet grows: a thousand agents share a processor with each other and
+ * the manager, and would be late for their usual ones. At rest they have those.
+ */
+const GROWING_PERIOD = '20s';
+const GROWING_PERIOD_MS = 20_000;
+const USUAL_PERIOD = '5s';
 const EXTRA_SERVICES = 30;
 const EXTRA_REPLICAS = 10;
 const LIMIT_MS = 300_000;
@@ -43,15 +50,12 @@ const sizes = (process.argv.length > 2 ? process.argv.slice(2) : DEFAULT_SIZES).
 class Fleet {
   private readonly child: ChildProcess;
 
-  constructor(manager: Host, token: string, directory: string) {
+  constructor(manager: Host, token: string) {
     const program = path.join(packageRoot(), 'dist/bench/support/fleet-agents.js');
     const node = [process.execPath, `--max-old-space-size=${FLEET_HEAP_MIB}`, program];
     this.child = spawn(
       'nsenter',
-      [
-        `--net=/var/run/netns/${CLIENT_NAMESPACE}`,
-        ...[...node, `${manager.address}:2377`, token, directory],
-      ],
+      [`--net=/var/run/netns/${CLIENT_NAMESPACE}`, ...[...node, `${manager.address}:2377`, token]],
       { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
     );
   }
@@ -109,6 +113,15 @@ class Swarm {
     this.managerPid = skepdPid(manager) ?? 0;
   }
 
+  async setHeartbeat(period: string): Promise<void> {
+    await mustDocker(this.manager.skepSocket, [
+      'swarm',
+      'update',
+      '--dispatcher-heartbeat',
+      period,
+    ]);
+  }
+
   usage(): Usage {
     return usageOf(this.managerPid);
   }
@@ -157,7 +170,9 @@ function report(what: string, text: string): void {
 
 /** Share of a core that the manager uses while nothing happens. */
 async function rest(swarm: Swarm): Promise<number> {
-  await sleep(3000);
+  await swarm.setHeartbeat(USUAL_PERIOD);
+  // The usual period comes with the next heartbeat.
+  await sleep(1.1 * GROWING_PERIOD_MS + 3000);
   const before = swarm.usage();
   const beganMs = nowMs();
   await sleep(REST_MS);
@@ -229,18 +244,19 @@ async function oneMore(swarm: Swarm, restingShare: number): Promise<void> {
   );
 }
 
-async function run(manager: Host, directory: string): Promise<void> {
+async function run(manager: Host): Promise<void> {
   await mustDocker(manager.skepSocket, [
     ...['swarm', 'init', '--advertise-addr', manager.address, '--availability', 'drain'],
     // Each node holds an address of the ingress network, as in stock Swarm: more than a /24 has.
     ...['--default-addr-pool', '10.0.0.0/8', '--default-addr-pool-mask-length', '16'],
   ]);
   const token = await mustDocker(manager.skepSocket, ['swarm', 'join-token', '-q', 'worker']);
-  const fleet = new Fleet(manager, token, directory);
+  const fleet = new Fleet(manager, token);
   try {
     const swarm = new Swarm(manager, fleet);
     for (const [index, size] of sizes.entries()) {
       console.log(`\n${size.nodes} nodes, ${size.tasks} tasks`);
+      await swarm.setHeartbeat(GROWING_PERIOD);
       await growTo(swarm, size);
       await fillTo(swarm, size, index === 0 ? 1 : REPLICAS);
       await oneMore(swarm, await rest(swarm));
@@ -252,12 +268,9 @@ async function run(manager: Host, directory: string): Promise<void> {
   }
 }
 
-// On a memory file system: what agents keep on disk is not what is measured.
-const directory = mkdtempSync('/dev/shm/skep-fleet-');
 const hosts = await up(1);
 try {
-  await run(managerOf(hosts), directory);
+  await run(managerOf(hosts));
 } finally {
   await down();
-  rmSync(directory, { recursive: true, force: true });
 }

@@ -1,41 +1,39 @@
 /**
- * A program: many agents in one process, each with its own certificate and connection, speaking the
- * whole protocol to a manager; their tasks run nowhere, but take the time containers take to come up.
- * It is told over IPC what to do, see {@link FleetCommand}.
- *   node fleet-agents.js MANAGER:PORT TOKEN DIRECTORY
+ * A program: many nodes in one process, each with its own certificate, connection and session with a
+ * manager. Their tasks run nowhere; of each they tell one state, that it runs: agents tell three to five,
+ * and a processor for all of them is too little for that. It is told over IPC what to do, see
+ * {@link FleetCommand}.
+ *   node fleet-agents.js MANAGER:PORT TOKEN
  */
-import { randomBytes } from 'node:crypto';
-import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { createClient } from '@connectrpc/connect';
-import { Agent } from '../../src/agent/agent.js';
-import { abortedError } from '../../src/agent/async.js';
-import type {
-  Executor,
-  FoundContainer,
-  LogLine,
-  RuntimeFacts,
-  TaskController,
-} from '../../src/agent/executor.js';
 import { AGENT_PLUGIN } from '../../src/model/agent-kind.js';
 import { CA, NodeCA } from '../../src/model/gen/docker/swarmkit/v1/ca_pb.js';
+import {
+  type AssignmentChange,
+  AssignmentChange_AssignmentAction as Action,
+} from '../../src/model/gen/docker/swarmkit/v1/dispatcher_pb.js';
 import { NodeSpec_Availability } from '../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
   IssuanceStatus_State,
   type NodeDescription,
   NodeDescriptionSchema,
+  TaskState,
+  type TaskStatus,
+  TaskStatusSchema,
 } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { AGENT_VERSION_LABEL } from '../../src/model/labels.js';
-import type { ContainerNetworking, NodeNetworking } from '../../src/network/types.js';
 import { createLogger } from '../../src/observe/logger.js';
 import { systemEnvironment as env } from '../../src/observe/system-environment.js';
 import { ClientSession } from '../../src/rpc/client-session.js';
 import { newCertificateRequest } from '../../src/rpc/identity/keys.js';
-import { readNodeCertificate, ROOT_CA_NAME } from '../../src/rpc/identity/root-ca.js';
+import { ROOT_CA_NAME } from '../../src/rpc/identity/root-ca.js';
 import { grpcTransport } from '../../src/rpc/manager-connection.js';
 import { ManagerConnector } from '../../src/rpc/manager-connector.js';
 import { Remotes } from '../../src/rpc/remotes.js';
+import type { ManagerConnection } from '../../src/rpc/types.js';
 
 /** Brings the fleet to so many agents, or waits until all in all so many tasks were told to them. */
 export type FleetCommand =
@@ -47,9 +45,10 @@ export interface FleetAnswer {
   readonly atNs: string;
 }
 
-/** What creating and starting a container takes on an idle host. */
-const PREPARE_MS = 200;
-const START_MS = 200;
+/** From being told of a task to telling that it runs. */
+const START_MS = 400;
+/** Longest pause before a new session. */
+const RECONNECT_MS = 10_000;
 /** Nodes that join at a time. */
 const JOINING_MAX = 8;
 /** Nodes that ask for their certificates on one connection, which lives for a minute at most. */
@@ -57,7 +56,7 @@ const JOINING_TOGETHER = 50;
 const CALL_TIMEOUT_MS = 20_000;
 const GIB = 1024n ** 3n;
 
-const [addr = '', token = '', directory = ''] = process.argv.slice(2);
+const [addr = '', token = ''] = process.argv.slice(2);
 const logger = createLogger({ level: 'error' });
 
 /** Waiting for a number of tasks. */
@@ -71,68 +70,93 @@ function countTask(): void {
   awaited = undefined;
 }
 
-/** A task that runs until it is stopped. */
-class IdleTask implements TaskController {
-  private readonly known: RuntimeFacts = {
-    containerId: randomBytes(32).toString('hex'),
-    pid: 1,
-    exitCode: 0,
-    hostPorts: [],
-  };
-
-  prepare = (signal: AbortSignal) => pause(PREPARE_MS, undefined, { signal });
-  start = (signal: AbortSignal) => pause(START_MS, undefined, { signal });
-  shutdown = () => Promise.resolve();
-  remove = () => Promise.resolve();
-  update = () => Promise.resolve();
-  facts = () => this.known;
-
-  wait(signal: AbortSignal): Promise<void> {
-    return new Promise((_, reject) => {
-      signal.addEventListener('abort', () => reject(abortedError()), { once: true });
-    });
-  }
-
-  async *logs(): AsyncIterable<LogLine> {
-    // An idle task says nothing.
-  }
-}
-
-/** An executor without an engine. */
-class IdleExecutor implements Executor {
+/** A node: its session with the manager, kept up for ever, and its tasks, which run as soon as they are told. */
+class IdleNode {
   private readonly tasks = new Set<string>();
+  private reports: { taskId: string; status: TaskStatus }[] = [];
+  private isRegistered: () => void = () => undefined;
+  /** Resolves with the first registration. */
+  readonly registered = new Promise<void>((resolve) => {
+    this.isRegistered = resolve;
+  });
 
-  constructor(private readonly description: NodeDescription) {}
+  constructor(
+    private readonly connector: ManagerConnector,
+    private readonly description: NodeDescription,
+  ) {}
 
-  start = () => undefined;
-  stop = () => Promise.resolve();
-  describe = () => Promise.resolve(this.description);
-  findContainers = () => Promise.resolve<readonly FoundContainer[]>([]);
-  removeContainer = () => Promise.resolve();
+  async run(): Promise<never> {
+    for (;;) {
+      const connection = await this.connector.connect().catch(() => undefined);
+      try {
+        if (connection !== undefined) await this.session(connection);
+      } catch (error) {
+        logger.debug({ error: String(error) }, 'session ended');
+      }
+      connection?.close();
+      await pause(1000 + Math.random() * RECONNECT_MS);
+    }
+  }
 
-  controller({ id }: { readonly id: string }): TaskController {
-    if (!this.tasks.has(id)) countTask();
-    this.tasks.add(id);
-    return new IdleTask();
+  private async session({ dispatcher }: ManagerConnection): Promise<void> {
+    const ended = new AbortController();
+    const { signal } = ended;
+    const options = { signal, timeoutMs: CALL_TIMEOUT_MS };
+    const stream = dispatcher.session({ description: this.description }, { signal });
+    const messages = stream[Symbol.asyncIterator]();
+    const first = await messages.next();
+    if (first.done === true) return;
+    const { sessionId } = first.value;
+    this.isRegistered();
+    const heartbeats = async (): Promise<void> => {
+      for (;;) {
+        const { period } = await dispatcher.heartbeat({ sessionId }, options);
+        await pause(Number(period?.seconds ?? 5n) * 1000 + (period?.nanos ?? 0) / 1e6, undefined, {
+          signal,
+        });
+      }
+    };
+    const news = async (): Promise<void> => {
+      while ((await messages.next()).done !== true);
+    };
+    const assignments = async (): Promise<void> => {
+      for await (const { changes } of dispatcher.assignments({ sessionId }, { signal }))
+        for (const change of changes) this.apply(change);
+    };
+    const states = async (): Promise<void> => {
+      for (;;) {
+        await pause(START_MS, undefined, { signal });
+        if (this.reports.length === 0) continue;
+        const updates = this.reports;
+        this.reports = [];
+        await dispatcher.updateTaskStatus({ sessionId, updates }, options);
+      }
+    };
+    try {
+      await Promise.race([heartbeats(), news(), assignments(), states()]);
+    } finally {
+      ended.abort();
+    }
+  }
+
+  private apply({ assignment, action }: AssignmentChange): void {
+    if (assignment?.item.case !== 'task') return;
+    const { id, desiredState } = assignment.item.value;
+    if (action === Action.REMOVE) {
+      this.tasks.delete(id);
+      return;
+    }
+    const isWanted = desiredState <= TaskState.COMPLETE;
+    if (isWanted === this.tasks.has(id)) return;
+    if (isWanted) {
+      this.tasks.add(id);
+      countTask();
+    } else this.tasks.delete(id);
+    const state = isWanted ? TaskState.RUNNING : TaskState.SHUTDOWN;
+    const status = { state, message: 'told', timestamp: timestampFromMs(Date.now()) };
+    this.reports.push({ taskId: id, status: create(TaskStatusSchema, status) });
   }
 }
-
-const NO_NETWORKING: ContainerNetworking = { endpoints: [], dnsServers: [] };
-
-/** Networking of nodes without packets. */
-const idleNetworking: NodeNetworking = {
-  start: () => Promise.resolve(),
-  stop: () => Promise.resolve(),
-  configure: () => Promise.resolve(),
-  followSession: () => undefined,
-  leave: () => Promise.resolve(),
-  prepareTask: () => Promise.resolve(NO_NETWORKING),
-  activate: () => Promise.resolve(),
-  drain: () => Promise.resolve(),
-  deactivate: () => Promise.resolve(),
-  republish: () => Promise.resolve(),
-  ensureAttachable: () => Promise.resolve(''),
-};
 
 function describe(number: number): NodeDescription {
   return create(NodeDescriptionSchema, {
@@ -196,19 +220,9 @@ async function startAgent(number: number, certificatePem: string): Promise<void>
   const remotes = new Remotes(env.random, [{ nodeId: '', addr }]);
   const source = { current: () => identity, subscribe: () => () => undefined };
   const connector = new ManagerConnector({ remotes, identity: source, env });
-  const agent = new Agent({
-    nodeId: readNodeCertificate(certificatePem).nodeId,
-    stateDirectory: path.join(directory, String(number)),
-    executor: new IdleExecutor(describe(number)),
-    network: idleNetworking,
-    environment: env,
-    logger,
-    connect: () => connector.connect(),
-    observe: (connection, outcome) => remotes.observe(connection.peer.addr, outcome),
-    onSessionMessage: () => undefined,
-  });
-  await agent.start();
-  await agent.ready();
+  const node = new IdleNode(connector, describe(number));
+  void node.run();
+  await node.registered;
 }
 
 let agents = 0;

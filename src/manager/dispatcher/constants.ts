@@ -32,6 +32,12 @@ export const SEEN_LATELY_MS = 700;
  */
 export const DOUBT_AFTER_MS = 800;
 
+/**
+ * The last part of a node's grace, which only begins once the rest has passed on a manager that runs: one
+ * that stood still reads what its nodes said meanwhile before it calls them silent.
+ */
+export const LAST_CHANCE_MS = 1_000;
+
 /** Registrations of one node within the period that are let through. */
 export const REGISTRATIONS_MAX = 3;
 export const REGISTRATION_PERIOD_MS = 8_000;

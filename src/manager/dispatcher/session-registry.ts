@@ -5,7 +5,7 @@
 import type { Clock, Environment, Timer } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import { newId } from '../../model/ids.js';
-import { REGISTRATION_PERIOD_MS, REGISTRATIONS_MAX } from './constants.js';
+import { LAST_CHANCE_MS, REGISTRATION_PERIOD_MS, REGISTRATIONS_MAX } from './constants.js';
 
 /** A node's session. */
 export interface Session {
@@ -73,12 +73,18 @@ export class SessionRegistry {
 
   /** (Re)starts the node's timer; also for nodes without a session. */
   expect(nodeId: string, graceMs: number): void {
+    const { clock } = this.#env;
     this.#timers.get(nodeId)?.cancel();
-    const timer = this.#env.clock.setTimer(graceMs, () => {
+    const silent = (): void => {
       this.close(nodeId, new SkepError('aborted', 'node must disconnect'));
       this.#onSilent(nodeId);
+    };
+    // In two parts: after this process stood still, heartbeats that have arrived meanwhile come first.
+    const lastMs = Math.min(graceMs / 2, LAST_CHANCE_MS);
+    const wait = clock.setTimer(graceMs - lastMs, () => {
+      this.#timers.set(nodeId, clock.setTimer(lastMs, silent));
     });
-    this.#timers.set(nodeId, timer);
+    this.#timers.set(nodeId, wait);
   }
 
   /** Ends the node's session, if any, with `reason`, and stops its timer. */
