@@ -14,10 +14,8 @@ import {
   TaskState,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { NodeFacts } from '../model/template/expansion.js';
-import { balancePolicy } from '../model/balance-policy.js';
 import type { SocketBinds } from '../model/engine-socket.js';
-import { returnPath } from '../model/return-path.js';
-import { publishRules, rulesText } from '../model/publish-rules.js';
+import { publishRules } from '../model/publish-rules.js';
 import type {
   ContainerNetworking,
   NodeNetworking,
@@ -37,6 +35,13 @@ import {
   predefinedNetwork,
 } from './container-config.js';
 import { containerLogs } from './container-logs.js';
+import {
+  createdState,
+  endedOrUnhealthy,
+  endedVerdict,
+  hasEnded,
+  startedVerdict,
+} from './container-verdicts.js';
 import { effectiveTask } from './effective-task.js';
 import type { ContainerState, EngineClient } from './engine-client.js';
 import type { EngineWatch } from './engine-watch.js';
@@ -53,6 +58,7 @@ import { checkMount } from './mounts.js';
 import { taskName } from '../model/naming.js';
 import { TASK_ID_LABEL } from './container-labels.js';
 import type { SecretMounts } from './secret-mounts.js';
+import { publicationOf, publicationText } from './task-publication.js';
 import { exitError, isTemporary, UNHEALTHY } from './task-state.js';
 
 /** What all controllers of one engine share. */
@@ -422,65 +428,4 @@ export class DockerController implements TaskController {
       return [copy];
     });
   }
-}
-
-/** A container the engine has just made: what matters of it until it is started. */
-function createdState(id: string, labels: Readonly<Record<string, string>>): ContainerState {
-  return {
-    ...{ id, labels, status: 'created', running: false, pid: 0, exitCode: 0, error: '' },
-    ...{ health: 'none', tty: false, hostname: '', ports: {}, networks: [] },
-  };
-}
-
-/** Whether a container ran and ended; a created one has not run. */
-function hasEnded(state: ContainerState): boolean {
-  return !state.running && (state.status === 'exited' || state.status === 'dead');
-}
-
-/** Started and healthy, or over. */
-function startedVerdict(state: ContainerState | undefined): ContainerState | undefined {
-  const present = required(state);
-  if (present.running && present.health === 'starting') return undefined;
-  return present;
-}
-
-function endedOrUnhealthy(state: ContainerState | undefined): ContainerState | undefined {
-  const present = required(state);
-  return !present.running || present.health === 'unhealthy' ? present : undefined;
-}
-
-function endedVerdict(state: ContainerState | undefined): ContainerState | undefined {
-  const present = required(state);
-  return present.running ? undefined : present;
-}
-
-function required(state: ContainerState | undefined): ContainerState {
-  if (state === undefined) throw new SkepError('not_found', 'No such container');
-  return state;
-}
-
-function publicationOf(task: Task, ports: readonly PortConfig[]): TaskPublication {
-  return {
-    virtualIps: (task.endpoint?.virtualIps ?? []).map((virtual) => ({
-      networkId: virtual.networkId,
-      address: virtual.addr,
-    })),
-    ports,
-    rules: publishRules(task.serviceAnnotations?.labels),
-    policy: balancePolicy(task.serviceAnnotations?.labels),
-    returnPath: returnPath(task.serviceAnnotations?.labels),
-  };
-}
-
-function publicationText(publication: TaskPublication): string {
-  const { virtualIps, ports, rules, policy } = publication;
-  const lines = [
-    ...virtualIps.map(({ networkId, address }) => `${networkId} ${address}`),
-    ...ports.map((p) =>
-      [p.name, p.protocol, p.targetPort, p.publishedPort, p.publishMode].join(' '),
-    ),
-    rulesText(rules),
-    `${policy} ${publication.returnPath}`,
-  ];
-  return lines.sort().join('\n');
 }
