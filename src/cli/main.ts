@@ -47,6 +47,7 @@ function daemonCommand(): Command {
     .option('--advertise-addr <address>', 'default of `swarm init` and `join`', '')
     .option('--data-path-addr <address>', 'default of `swarm init` and `join`', '')
     .option('--data-path-port <port>', 'default of `swarm init`', parsePort, 0)
+    .option('--force-clsact', 'attach programs as on kernels before 6.6', false)
     .option('--pin-dir <path>', 'bpffs directory for pinned BPF objects', defaults.pinDir)
     .option('--secrets-dir <path>', 'on a memory file system', defaults.secretsDir)
     .option('--plugin-socket <path>', 'socket of the network plugin', defaults.pluginSocket)

@@ -70,6 +70,7 @@ export function makeNetwork(parts: NetworkParts): DeferredNetwork {
         underlayInterfaces: underlayInterfaces(context, tunnelAddress, recorded.LocalAddr),
         tunnelAddress,
         tunnelPort: port,
+        forceClsact: options.forceClsact,
         dnsAddress: DNS_ADDRESS,
       });
       record.setDataPath(port, tunnelAddress);

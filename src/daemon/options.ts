@@ -20,6 +20,8 @@ export interface DaemonOptions {
   readonly dataPathAddr: string;
   /** 0: 4789. */
   readonly dataPathPort: number;
+  /** Attaches programs with clsact filters also where the kernel knows tcx. */
+  readonly forceClsact: boolean;
   /** Directory on a bpffs for pinned maps, programs and links. */
   readonly pinDir: string;
   /** Where the engine looks for the network plugin. */
@@ -40,6 +42,7 @@ export const DAEMON_DEFAULTS: DaemonOptions = {
   advertiseAddr: '',
   dataPathAddr: '',
   dataPathPort: 0,
+  forceClsact: false,
   pinDir: '/sys/fs/bpf/skep',
   pluginSocket: '/run/docker/plugins/skep.sock',
   secretsDir: '/run/skep/secrets',

@@ -33,8 +33,8 @@ export interface TestRunResult {
   readonly packet: Uint8Array;
 }
 
-/** Options that only tests need. */
-export interface DatapathTestOptions {
+/** Ways that the kernel or the host would not ask for. */
+export interface DatapathForcedOptions {
   /** Attaches with clsact filters although the kernel knows tcx. */
   readonly forceClsact?: boolean;
   /** Sends and receives everything through the tunnel device, as hosts with several uplinks do. */
@@ -42,7 +42,7 @@ export interface DatapathTestOptions {
 }
 
 interface NativeDatapath {
-  open(options: DatapathOptions & DatapathTestOptions): Promise<void>;
+  open(options: DatapathOptions & DatapathForcedOptions): Promise<void>;
   containerMtu(): number;
   usesTcx(): boolean;
   renewedMaps(): readonly string[];
@@ -124,7 +124,7 @@ function explain(error: unknown, options: DatapathOptions): unknown {
  * @throws Node-like errors; SkepError failed_precondition that says what this host lacks
  */
 export async function openDatapath(
-  options: DatapathOptions & DatapathTestOptions,
+  options: DatapathOptions & DatapathForcedOptions,
 ): Promise<KernelDatapath> {
   invariant(options.pinDirectory.startsWith('/'), 'the pin directory is an absolute path');
   const { NativeDatapath: Native } = loadAddon() as { NativeDatapath: new () => NativeDatapath };
