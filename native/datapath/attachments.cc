@@ -41,11 +41,25 @@ void Attachments::AttachIngress(const std::string& role, int ifindex, int progra
     }
     UniqueFd link = bpf::CreateTcxLink(program_fd, ifindex);
     bpf::Pin(link.get(), path);
+    // A process before this one may have been told to attach the other way.
+    netlink::Rtnetlink rtnetlink;
+    if (rtnetlink.HasIngressFilter(ifindex, kFilterPriority)) {
+      rtnetlink.RemoveIngressFilter(ifindex, kFilterPriority);
+    }
     return;
   }
   netlink::Rtnetlink rtnetlink;
   rtnetlink.EnsureClsact(ifindex);
   rtnetlink.ReplaceIngressFilter(ifindex, kFilterPriority, program_fd, "skep_" + role);
+  DropLink(role, ifindex);
+}
+
+void Attachments::DropLink(const std::string& role, int ifindex) {
+  const std::string path = PinOf(role, ifindex);
+  const UniqueFd link = bpf::OpenPin(path);
+  if (!link.valid()) return;
+  if (bpf::LinkInterface(link.get()) != 0) bpf::DetachLink(link.get());
+  ::unlink(path.c_str());
 }
 
 bool Attachments::IsAttached(const std::string& role, int ifindex) const {
@@ -62,11 +76,7 @@ bool Attachments::IsCgroupAttached(const std::string& hook) const {
 }
 
 void Attachments::DetachIngress(const std::string& role, int ifindex) {
-  const std::string path = PinOf(role, ifindex);
-  if (UniqueFd link = bpf::OpenPin(path); link.valid()) {
-    if (bpf::LinkInterface(link.get()) != 0) bpf::DetachLink(link.get());
-    ::unlink(path.c_str());
-  }
+  DropLink(role, ifindex);
   if (mode_ == AttachMode::kClsact && ifindex > kLoopback) {
     netlink::Rtnetlink().RemoveIngressFilter(ifindex, kFilterPriority);
   }

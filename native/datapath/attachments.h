@@ -41,6 +41,8 @@ class Attachments {
   void DetachAll();
 
  private:
+  /// The tcx link of a role on a device goes, if there is one.
+  void DropLink(const std::string& role, int ifindex);
   std::string PinOf(const std::string& role, int ifindex) const;
   std::vector<std::string> Pins() const;
 
