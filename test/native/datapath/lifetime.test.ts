@@ -80,6 +80,23 @@ for (const forceClsact of [false, true]) {
   });
 }
 
+await t.test('attached another way than by the process before', async (t) => {
+  await withCluster(t, async ({ world, client, a, plainA }) => {
+    const published = { host: a.address, port: PUBLISHED_PORT };
+    await plainA.call('startStream', { host: VIP, port: TARGET_PORT });
+    for (const forceClsact of [true, false]) {
+      await a.agent.kill();
+      await world.openAgent(a, { forceClsact });
+      t.equal(await a.agent.call('usesTcx'), !forceClsact);
+      await t.resolves(client.askTcp(published), `new connections, clsact: ${forceClsact}`);
+      const { answered } = await plainA.tally();
+      await until(async () => (await plainA.tally()).answered > answered + 5, 'traffic goes on');
+    }
+    const { failure } = (await plainA.call('stopStream')) as { failure?: string };
+    t.equal(failure, undefined);
+  });
+});
+
 await t.test('a container deleted while no process watched', async (t) => {
   await withCluster(t, async ({ world, a }) => {
     const gone = await world.container(a, 'gone', [{ vni: INGRESS, address: '10.0.0.50' }]);
