@@ -2,19 +2,21 @@
  * A large swarm: nodes in one process, each with its own mTLS connection and no engine behind, against
  * a real skepd. For each size: how long it takes until all tasks have a node that knows of them, what
  * the manager uses for it and at rest, and what one more service costs.
- *   node dist/bench/fleet.js [NODES:TASKS ...]
+ *   node dist/bench/fleet.js [--alone] [NODES:TASKS ...]
+ * With --alone the manager has neither engine nor data path, and no testbed is needed.
  * Sizes ascend; the first is a few nodes with a service each task, for a manager at rest.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { sleep, waitFor } from '../test/testbed/commands.js';
-import { dockerRequest } from '../test/testbed/http.js';
-import { CLIENT_NAMESPACE, packageRoot, WEB_IMAGE } from '../test/testbed/layout.js';
-import { skepdPid } from '../test/testbed/skepd.js';
-import { managerOf } from '../test/testbed/swarm.js';
-import { type Host, down, mustDocker, up } from '../test/testbed/testbed.js';
+import { packageRoot } from '../test/testbed/layout.js';
 import type { FleetAnswer, FleetCommand } from './support/fleet-agents.js';
+import {
+  type FleetManager,
+  startLoneManager,
+  startSkepdManager,
+} from './support/fleet-managers.js';
 import { median } from './support/table.js';
 
 const DEFAULT_SIZES = ['3:1000', '1000:30000', '10000:100000'];
@@ -26,9 +28,8 @@ const REST_MS = 15_000;
  * Period of heartbeats while the fleet grows: a thousand agents share a processor with each other and
  * the manager, and would be late for their usual ones. At rest they have those.
  */
-const GROWING_PERIOD = '20s';
-const GROWING_PERIOD_MS = 20_000;
-const USUAL_PERIOD = '5s';
+const GROWING_PERIOD_S = 20;
+const USUAL_PERIOD_S = 5;
 const EXTRA_SERVICES = 30;
 const EXTRA_REPLICAS = 10;
 const LIMIT_MS = 300_000;
@@ -41,7 +42,9 @@ interface Size {
   readonly tasks: number;
 }
 
-const sizes = (process.argv.length > 2 ? process.argv.slice(2) : DEFAULT_SIZES).map((text) => {
+const isAlone = process.argv[2] === '--alone';
+const given = process.argv.slice(isAlone ? 3 : 2);
+const sizes = (given.length > 0 ? given : DEFAULT_SIZES).map((text) => {
   const [nodes = 0, tasks = 0] = text.split(':').map(Number);
   return { nodes, tasks };
 });
@@ -50,14 +53,11 @@ const sizes = (process.argv.length > 2 ? process.argv.slice(2) : DEFAULT_SIZES).
 class Fleet {
   private readonly child: ChildProcess;
 
-  constructor(manager: Host, token: string) {
+  constructor({ address, token, nodesPrefix }: FleetManager) {
     const program = path.join(packageRoot(), 'dist/bench/support/fleet-agents.js');
     const node = [process.execPath, `--max-old-space-size=${FLEET_HEAP_MIB}`, program];
-    this.child = spawn(
-      'nsenter',
-      [`--net=/var/run/netns/${CLIENT_NAMESPACE}`, ...[...node, `${manager.address}:2377`, token]],
-      { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
-    );
+    const args = [...nodesPrefix, ...node, address, token];
+    this.child = spawn('env', args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
   }
 
   /** Milliseconds of the monotonic clock at which the command was done. */
@@ -104,37 +104,18 @@ class Swarm {
   nodes = 0;
   tasks = 0;
   private services = 0;
-  readonly managerPid: number;
 
   constructor(
-    private readonly manager: Host,
+    readonly manager: FleetManager,
     readonly fleet: Fleet,
-  ) {
-    this.managerPid = skepdPid(manager) ?? 0;
-  }
-
-  async setHeartbeat(period: string): Promise<void> {
-    await mustDocker(this.manager.skepSocket, [
-      'swarm',
-      'update',
-      '--dispatcher-heartbeat',
-      period,
-    ]);
-  }
+  ) {}
 
   usage(): Usage {
-    return usageOf(this.managerPid);
+    return usageOf(this.manager.pid);
   }
 
   async create(replicas: number): Promise<void> {
-    const name = `s${this.services++}`;
-    const answer = await dockerRequest(this.manager.skepSocket, 'POST', '/v1.41/services/create', {
-      Name: name,
-      Labels: { team: 'fleet' },
-      TaskTemplate: { ContainerSpec: { Image: WEB_IMAGE, Env: [`NAME=${name}`] } },
-      Mode: { Replicated: { Replicas: replicas } },
-    });
-    if (answer.status !== 201) throw new Error(`${name}: ${answer.status} ${answer.text}`);
+    await this.manager.create(`s${this.services++}`, replicas);
     this.tasks += replicas;
   }
 
@@ -153,13 +134,7 @@ class Swarm {
   async allRunning(): Promise<void> {
     await waitFor('all tasks to run', LIMIT_MS, async () => {
       await sleep(1000);
-      const path = '/v1.41/services?status=true';
-      const { body } = await dockerRequest(this.manager.skepSocket, 'GET', path);
-      const running = (body as { ServiceStatus: { RunningTasks: number } }[]).reduce(
-        (sum, { ServiceStatus }) => sum + ServiceStatus.RunningTasks,
-        0,
-      );
-      return running === this.tasks ? true : undefined;
+      return (await this.manager.running()) === this.tasks ? true : undefined;
     });
   }
 }
@@ -170,9 +145,9 @@ function report(what: string, text: string): void {
 
 /** Share of a core that the manager uses while nothing happens. */
 async function rest(swarm: Swarm): Promise<number> {
-  await swarm.setHeartbeat(USUAL_PERIOD);
+  await swarm.manager.setHeartbeat(USUAL_PERIOD_S);
   // The usual period comes with the next heartbeat.
-  await sleep(1.1 * GROWING_PERIOD_MS + 3000);
+  await sleep(1100 * GROWING_PERIOD_S + 3000);
   const before = swarm.usage();
   const beganMs = nowMs();
   await sleep(REST_MS);
@@ -244,19 +219,13 @@ async function oneMore(swarm: Swarm, restingShare: number): Promise<void> {
   );
 }
 
-async function run(manager: Host): Promise<void> {
-  await mustDocker(manager.skepSocket, [
-    ...['swarm', 'init', '--advertise-addr', manager.address, '--availability', 'drain'],
-    // Each node holds an address of the ingress network, as in stock Swarm: more than a /24 has.
-    ...['--default-addr-pool', '10.0.0.0/8', '--default-addr-pool-mask-length', '16'],
-  ]);
-  const token = await mustDocker(manager.skepSocket, ['swarm', 'join-token', '-q', 'worker']);
-  const fleet = new Fleet(manager, token);
+async function run(manager: FleetManager): Promise<void> {
+  const fleet = new Fleet(manager);
   try {
     const swarm = new Swarm(manager, fleet);
     for (const [index, size] of sizes.entries()) {
       console.log(`\n${size.nodes} nodes, ${size.tasks} tasks`);
-      await swarm.setHeartbeat(GROWING_PERIOD);
+      await manager.setHeartbeat(GROWING_PERIOD_S);
       await growTo(swarm, size);
       await fillTo(swarm, size, index === 0 ? 1 : REPLICAS);
       await oneMore(swarm, await rest(swarm));
@@ -268,9 +237,9 @@ async function run(manager: Host): Promise<void> {
   }
 }
 
-const hosts = await up(1);
+const manager = await (isAlone ? startLoneManager() : startSkepdManager());
 try {
-  await run(managerOf(hosts));
+  await run(manager);
 } finally {
-  await down();
+  await manager.stop();
 }

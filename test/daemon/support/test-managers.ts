@@ -41,25 +41,38 @@ export interface TestManager {
   readonly running: RunningManager;
 }
 
+/** What is unlike the usual for many nodes. */
+export interface TestManagersOptions {
+  /** Default true: a caller that changes a stored object fails at once. */
+  readonly freezeObjects?: boolean;
+  /** Length of the prefixes of networks; default 24. */
+  readonly subnetSize?: number;
+}
+
 /** Makes managers of one swarm, and ends them all after the test. */
 export class TestManagers {
   readonly founding: NewCluster;
   readonly #root: string;
   readonly #running = new Set<TestManager>();
+  readonly #options: TestManagersOptions;
 
-  private constructor(founding: NewCluster, root: string) {
+  private constructor(founding: NewCluster, root: string, options: TestManagersOptions) {
     this.founding = founding;
     this.#root = root;
+    this.#options = options;
   }
 
   /** A swarm without managers yet. */
-  static async start(t: Pick<Test, 'teardown'>): Promise<TestManagers> {
+  static async start(
+    t: Pick<Test, 'teardown'>,
+    options: TestManagersOptions = {},
+  ): Promise<TestManagers> {
     const founding = await newCluster({
       env: systemEnvironment,
       availability: NodeSpec_Availability.ACTIVE,
     });
     const root = mkdtempSync(join(tmpdir(), 'skep-managers-'));
-    const managers = new TestManagers(founding, root);
+    const managers = new TestManagers(founding, root, options);
     t.teardown(async () => {
       await Promise.all([...managers.#running].map(async ({ running }) => running.stop()));
       rmSync(root, { recursive: true, force: true });
@@ -84,7 +97,7 @@ export class TestManagers {
     const cluster = newClusterObject({
       cluster: this.founding,
       addressPools: [],
-      subnetSize: 24,
+      subnetSize: this.#options.subnetSize ?? 24,
       dataPathPort: 4789,
     });
     await first.raft.store.update((write) => {
@@ -144,7 +157,7 @@ export class TestManagers {
       ...options,
       environment: systemEnvironment,
       logger: silentLogger,
-      freezeObjects: true,
+      freezeObjects: this.#options.freezeObjects ?? true,
       transport,
       onFatal: (error) => {
         throw error;
