@@ -11,7 +11,7 @@ const TEST_FILE_TIMEOUT_MS = (process.argv.includes('--long') ? 60 : 10) * 60_00
 const LONG_RUNS = {
   'raft/simulation.test.js': { RAFT_SEEDS: '10000' },
   'manager/simulation/simulation.test.js': { SKEP_SEEDS: '400' },
-  'store/concurrent-writers.test.js': { STORE_RUNS: '5000' },
+  'store/concurrent-writers.test.js': { STORE_RUNS: '2000' },
 };
 const FAILURE_LINES_MAX = 200;
 const PURE_ROOMS = ['manager', 'model', 'raft', 'rpc', 'store', 'support', 'tidy'];
