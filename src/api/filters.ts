@@ -18,8 +18,8 @@ export class Filters {
     this.values = values;
   }
 
-  /** Reads the query text. @throws ApiError with Go's text for bad JSON, by default with status 400 */
-  static parse(text: string | null, status = 400): Filters {
+  /** Reads the query text. @throws ApiError with Go's text for bad JSON; all lists but that of services answer 500 */
+  static parse(text: string | null, status = 500): Filters {
     if (text === null || text === '') return new Filters(new Map());
     let parsed: JsonValue;
     try {
@@ -29,11 +29,11 @@ export class Filters {
       throw error;
     }
     if (parsed === null) return new Filters(new Map());
-    if (!(parsed instanceof Map)) throw badShape(parsed, 'map[string]map[string]bool');
+    if (!(parsed instanceof Map)) throw badShape(status, parsed, 'map[string]map[string]bool');
     const values = new Map<string, readonly string[]>();
     let count = 0;
     for (const [key, value] of parsed) {
-      const list = valuesOf(value);
+      const list = valuesOf(status, value);
       count += list.length;
       if (count > FILTER_VALUES_MAX) throw badRequest('too many filter values');
       values.set(key, list);
@@ -83,16 +83,18 @@ export class Filters {
   }
 }
 
-function badShape(value: JsonValue, goType = 'map[string]bool'): Error {
-  return badRequest(`json: cannot unmarshal ${kindOf(value)} into Go value of type ${goType}`);
+function badShape(status: number, value: JsonValue, goType = 'map[string]bool'): Error {
+  const text = `json: cannot unmarshal ${kindOf(value)} into Go value of type ${goType}`;
+  return new ApiError(status, text);
 }
 
-function valuesOf(value: JsonValue): readonly string[] {
+function valuesOf(status: number, value: JsonValue): readonly string[] {
   if (value === null) return [];
   if (value instanceof Map) return [...value].filter(([, on]) => on === true).map(([name]) => name);
-  if (!Array.isArray(value)) throw badShape(value);
+  if (!Array.isArray(value)) throw badShape(status, value);
   return value.map((item) => {
-    if (typeof item !== 'string') throw badShape(item, 'string');
+    // Go tells what is wrong with the present form, not with the old one.
+    if (typeof item !== 'string') throw badShape(status, value);
     return item;
   });
 }

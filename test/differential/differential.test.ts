@@ -16,7 +16,9 @@ t.setTimeout(0);
 void t.test('scenarios', async (t) => {
   t.teardown(down);
   const only = process.env['SKEP_SCENARIOS'];
-  const files = readScenarioFiles().filter(({ name }) => only === undefined || name === only);
+  const files = readScenarioFiles().filter(({ name, isLong }) =>
+    only === undefined ? !isLong : name === only,
+  );
   const side = new Side(await up(HOSTS), 'skep');
   const rows = rowsOfDifferences();
   for (const file of files) {

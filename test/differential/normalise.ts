@@ -44,12 +44,13 @@ export class Normaliser {
       .replaceAll(/^([0-9a-z]{12})(?=  |$)/gm, (id) => this.name('ID', id))
       .replaceAll(/\b(?!0001)\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g, 'TIME')
       .replaceAll(/\b(?!0001)\d{4}-\d\d-\d\d [\d:.]+ \+0000 utc\b/gi, 'TIME')
-      .replaceAll(/(?:(?:About|Less than) )?(?:an?|\d+) (?:second|minute)s? ago/g, 'AGO')
+      .replaceAll(/(?:(?:about|less than) )?(?:an?|\d+) (?:second|minute)s? ago/gi, 'AGO')
       .replaceAll(/("Index": ?)\d+/g, '$1N')
       .replaceAll(/\b10\.0\.(\d+)\.(\d+)(?=\/24|\b)/g, (_, subnet: string, host: string) =>
         this.address(subnet, host),
       )
       .replaceAll(/\b(3[012]\d{3})\b(?=->|,|\}|\/)/g, (port) => this.name('PORT', port))
+      .replaceAll(/("PID": ?)[1-9]\d*/g, '$1N')
       .replaceAll(/("(?:NanoCPUs|MemoryBytes)": ?)\d{9,}/g, '$1CAPACITY')
       .replaceAll(/\b20\.10\.\d+\+\w+/g, 'ENGINE');
     text = text
@@ -66,6 +67,7 @@ export class Normaliser {
           return head + names.split(', ').sort().join(', ');
         },
       );
+    text = inOrder(printable(text));
     // Widths of columns depend on ids and on how long ago something was.
     return text.replaceAll(/(?<=\S) {3,}/g, '   ').replaceAll(/ +$/gm, '');
   }
@@ -95,6 +97,20 @@ export class Normaliser {
     names.set(value, name);
     return name;
   }
+}
+
+/** Frames of logs have headers of raw bytes. */
+function printable(text: string): string {
+  return text.replaceAll(/[^\P{Cc}\n\t]/gu, (character) => {
+    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
+  });
+}
+
+/** The CLI deploys and removes what a stack holds in no fixed order. */
+function inOrder(text: string): string {
+  return text.replaceAll(/(?:^(?:Creating|Updating|Removing) \w+ .*\n){2,}/gm, (lines) => {
+    return `${lines.trimEnd().split('\n').sort().join('\n')}\n`;
+  });
 }
 
 function parseArray(raw: string): readonly unknown[] | undefined {

@@ -45,6 +45,8 @@ export interface Scenario {
 export interface ScenarioFile {
   readonly name: string;
   readonly phase: Phase;
+  /** Played by the long test only. */
+  readonly isLong: boolean;
   readonly scenarios: readonly Scenario[];
 }
 
@@ -66,12 +68,15 @@ export function readScenarioFiles(): readonly ScenarioFile[] {
 export function parseScenarios(name: string, text: string): ScenarioFile {
   const scenarios: { title: string; steps: Step[] }[] = [];
   let phase: Phase | undefined;
+  let isLong = false;
   for (const [number, line] of logicalLines(text)) {
     const fail = (why: string) => new Error(`${name}, line ${number}: ${why}: ${line}`);
     if (line === '' || line.startsWith('#')) continue;
     const current = scenarios.at(-1);
     if (line.startsWith('phase: ')) {
       phase = PHASES.find((known) => known === line.slice(7));
+    } else if (line === 'long') {
+      isLong = true;
     } else if (line.startsWith('== ')) {
       scenarios.push({ title: line.slice(3), steps: [] });
     } else if (current === undefined) {
@@ -92,7 +97,7 @@ export function parseScenarios(name: string, text: string): ScenarioFile {
     }
   }
   if (phase === undefined) throw new Error(`${name}: no line \`phase: ${PHASES.join(' or ')}\``);
-  return { name, phase, scenarios };
+  return { name, phase, isLong, scenarios };
 }
 
 /** Lines with their numbers; one that ends in a backslash goes on in the next. */

@@ -16,7 +16,7 @@ import { type Variables, substitute } from './variables.js';
 import { sendRequest } from './send-request.js';
 
 const CLI = '/usr/bin/docker';
-const UNTIL_TIMEOUT_MS = 45_000;
+const UNTIL_TIMEOUT_MS = 25_000;
 const POLL_MS = 100;
 
 /** Commands that only look may run beside their neighbours. */
@@ -180,11 +180,15 @@ interface RawOutcome {
 
 function groups(steps: readonly Step[]): readonly (readonly Step[])[] {
   const made: Step[][] = [];
-  const looks = (step: Step) => step.action.kind === 'cli' && ONLY_LOOKS.test(step.action.line);
+  const looks = (step: Step) =>
+    step.action.kind === 'cli' &&
+    ONLY_LOOKS.test(step.action.line) &&
+    step.until === undefined &&
+    step.variable === undefined;
   for (const step of steps) {
     const last = made.at(-1);
     const joins = last !== undefined && looks(step) && last.every(looks);
-    if (joins && last.length < LOOKS_AT_ONCE && step.until === undefined) last.push(step);
+    if (joins && last.length < LOOKS_AT_ONCE) last.push(step);
     else made.push([step]);
   }
   return made;

@@ -48,8 +48,8 @@ import {
   taskSpecFromJson,
 } from './task-spec.js';
 
-/** A service as JSON, without `ServiceStatus`. */
-export function serviceFields(service: Service): JsonFields {
+/** A service as JSON; `status` is its `ServiceStatus`, where that is asked for. */
+export function serviceFields(service: Service, status?: JsonFields): JsonFields {
   return {
     ID: service.id,
     ...metaFields(service.meta),
@@ -57,6 +57,7 @@ export function serviceFields(service: Service): JsonFields {
     PreviousSpec: service.previousSpec && serviceSpecFields(service.previousSpec),
     Endpoint: endpointFields(service.endpoint),
     UpdateStatus: updateStatusFields(service.updateStatus),
+    ServiceStatus: status,
     JobStatus: service.jobStatus && {
       JobIteration: versionFields(service.jobStatus.jobIteration?.index),
       LastExecution: timestampToText(service.jobStatus.lastExecution),

@@ -28,7 +28,7 @@ import {
   RestartPolicySchema,
   SpreadOverSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { badRequest } from '../http/api-error.js';
+import { ApiError, badRequest } from '../http/api-error.js';
 import type { GoStruct } from '../http/go-struct.js';
 import { mapUnlessEmpty, unlessEmpty, unlessZero } from '../http/json-text.js';
 import {
@@ -195,7 +195,7 @@ function runtimeFromJson(json: GoStruct, resources: GoStruct | undefined): Conta
   const runtime = json.string('Runtime', 'swarm.RuntimeType');
   if (runtime === 'plugin') {
     if (!json.has('PluginSpec')) throw badRequest('mismatched Runtime and *Spec fields');
-    throw badRequest('runtime type "plugin" only supported in experimental');
+    throw new ApiError(500, 'runtime type "plugin" only supported in experimental');
   }
   if (runtime !== '' && runtime !== 'container') throw badRequest('unsupported runtime');
   const container = json.optionalStruct('ContainerSpec', 'swarm.ContainerSpec');

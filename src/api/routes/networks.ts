@@ -98,7 +98,7 @@ function passes(network: Filterable, filters: Filters): boolean {
     }
   }
   return (
-    filters.exact('name', network.name) &&
+    filters.pattern('name', network.name) &&
     filters.pattern('id', network.id) &&
     filters.exact('driver', network.driver) &&
     filters.exact('scope', 'swarm') &&

@@ -26,7 +26,7 @@ export function nodeRoutes(context: RouteContext): readonly Route[] {
 }
 
 function list(context: RouteContext, request: ApiRequest): Reply {
-  const filters = Filters.parse(request.query.get('filters'), 500);
+  const filters = Filters.parse(request.query.get('filters'));
   const manager = control(context);
   filters.checkKeys(FILTER_KEYS);
   checkEnum(filters, 'role', NodeRole);

@@ -48,18 +48,17 @@ export function serviceRoutes(context: RouteContext): readonly Route[] {
 }
 
 function list(context: RouteContext, request: ApiRequest): Reply {
-  const filters = Filters.parse(request.query.get('filters'));
+  const filters = Filters.parse(request.query.get('filters'), 400);
   const withStatus = request.strictBool('status', true) ?? false;
   const manager = control(context);
   filters.checkKeys(FILTER_KEYS);
   const services = manager.listServices().filter((service) => matches(service, filters));
-  if (!withStatus) return json(services.map(serviceFields));
+  if (!withStatus) return json(services.map((service) => serviceFields(service)));
   const tasks = tasksByService(manager);
   return json(
-    services.map((service) => ({
-      ...serviceFields(service),
-      ServiceStatus: serviceStatusFields(service, tasks.get(service.id) ?? []),
-    })),
+    services.map((service) =>
+      serviceFields(service, serviceStatusFields(service, tasks.get(service.id) ?? [])),
+    ),
   );
 }
 

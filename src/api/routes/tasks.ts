@@ -33,7 +33,7 @@ export function taskRoutes(context: RouteContext): readonly Route[] {
 }
 
 function list(context: RouteContext, request: ApiRequest): Reply {
-  const filters = Filters.parse(request.query.get('filters'), 500);
+  const filters = Filters.parse(request.query.get('filters'));
   const manager = control(context);
   filters.checkKeys(FILTER_KEYS);
   for (const state of filters.get('desired-state')) {

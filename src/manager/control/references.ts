@@ -27,7 +27,7 @@ export function checkReferences(task: TaskSpec | undefined): void {
   checkCredentialSpec(container);
 }
 
-/** @throws SkepError invalid_argument `secret not found: a` | `secrets not found: a, b` | configs */
+/** Whether id and name belong together. @throws SkepError invalid_argument `secret not found: a` | `secrets not found: a, b` | configs */
 export function checkReferencesExist(
   transaction: ReadTransaction,
   task: TaskSpec | undefined,
@@ -35,14 +35,16 @@ export function checkReferencesExist(
   const container = containerOf(task);
   if (container === undefined) return;
   const secrets = container.secrets.filter(
-    (reference) => transaction.get('secret', reference.secretId) === undefined,
+    ({ secretId, secretName }) =>
+      transaction.get('secret', secretId)?.spec?.annotations?.name !== secretName,
   );
   refuseMissing(
     'secret',
     secrets.map((reference) => reference.secretName),
   );
   const configs = container.configs.filter(
-    (reference) => transaction.get('config', reference.configId) === undefined,
+    ({ configId, configName }) =>
+      transaction.get('config', configId)?.spec?.annotations?.name !== configName,
   );
   refuseMissing(
     'config',
