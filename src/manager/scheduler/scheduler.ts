@@ -16,6 +16,7 @@ import { commitGroups, type Group } from '../orchestrator/commit-groups.js';
 import { ReconcileLoop } from '../orchestrator/reconcile-loop.js';
 import { withObservedState } from '../orchestrator/task.js';
 import { hasDependencies, unmetDependency } from './dependencies.js';
+import { hostPorts } from '../orchestrator/task-ports.js';
 import { admits, admitsStatically, explain } from './filters.js';
 import { RETRY_MAX_DELAY_MS, RETRY_QUIET_PERIOD_MS } from './limits.js';
 import { FailureLog } from './failure-log.js';
@@ -196,9 +197,11 @@ export class Scheduler {
       if (!isWanted(task)) decisions.push({ kind: 'end', task });
       else if (task.nodeId !== '') this.#decidePreassigned(task, decisions);
       else {
-        // Tasks of one spec are placed together; those without a spec version alone.
+        // Tasks of one spec are placed together; alone those without a spec version, and those with
+        // ports of the host, since only the task of the same slot may share one.
         const version = task.specVersion?.index;
-        const key = version === undefined ? task.id : `${task.serviceId}/${version}`;
+        const isAlone = version === undefined || hostPorts(task).length > 0;
+        const key = isAlone ? task.id : `${task.serviceId}/${version}`;
         const group = groups.get(key) ?? [];
         groups.set(key, group);
         group.push(task);

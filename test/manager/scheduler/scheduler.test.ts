@@ -127,6 +127,19 @@ for (const { name, service, nodes, err } of explanations) {
   });
 }
 
+void t.test('host-mode ports fill nodes of skepd once, too', async (t) => {
+  const engine = { labels: { 'skep.agent': '0.1.0' }, plugins: [AGENT_PLUGIN] };
+  const world = await startWorld(
+    t,
+    ['n1', 'n2'].map((id) => makeNode(id, { description: { engine } })),
+  );
+  const publishMode = PortConfig_PublishMode.HOST;
+  const endpoint = { ports: [{ targetPort: 80, publishedPort: 80, publishMode }] };
+  await world.put('service', makeService('host', replicated(5, { endpoint })));
+  await world.run(0);
+  t.same(spread(world, 'host'), [1, 1]);
+});
+
 void t.test('host-mode ports and replica limits fill nodes once', async (t) => {
   const world = await startWorld(
     t,
