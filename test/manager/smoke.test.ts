@@ -49,7 +49,7 @@ void t.test('everything of a deleted service goes', async (t) => {
   t.equal(world.tasksOf('web').length, 0);
   const owners = world.loops.allocator.resources.owners();
   t.same(
-    owners.filter((owner) => !/^(network|node)/.test(owner)),
+    owners.filter((owner) => !/^(network|node|cluster)/.test(owner)),
     [],
   );
 });
