@@ -8,14 +8,14 @@ import { SkepError } from '../../model/errors.js';
 import type { Network, Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeStatus_State, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOnNode, isOver, isWanted, observedState } from '../../model/task-state.js';
-import { durationLabelMs, FENCE_AFTER_LABEL } from '../../model/labels.js';
 import type { Logger } from '../../observe/logger.js';
 import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { commitGroups, type Group } from '../orchestrator/commit-groups.js';
 import { ReconcileLoop } from '../orchestrator/reconcile-loop.js';
+import { quarantineMs, restLeftMs } from '../orchestrator/lost-tasks.js';
 import { findCluster } from '../orchestrator/task.js';
 import { createBootstrapNetworks } from './bootstrap-networks.js';
-import { QUARANTINE_FACTOR, STUCK_RETRY_PERIOD_MS } from './limits.js';
+import { STUCK_RETRY_PERIOD_MS } from './limits.js';
 import { allocateNetwork, isAllocated } from './network-allocation.js';
 import { type Owner, Resources } from './resources.js';
 import { allocateService, attachmentConfigs, isServiceAllocated } from './service-allocation.js';
@@ -113,8 +113,11 @@ export class Allocator {
       resources.observeService(service);
       if (!isServiceAllocated(transaction, service)) this.#dirty.service.add(service.id);
     }
+    const nowMs = this.#environment.clock.nowMs();
     for (const task of transaction.find('task', { by: 'all' })) {
       resources.observeTask(task);
+      const restMs = restLeftMs(transaction, task, nowMs);
+      if (restMs > 0) this.#endQuarantineAfter(resources.quarantineTask(task), restMs);
       if (needsAllocation(task) || isOnNode(task)) this.#dirty.task.add(task.id);
     }
     resources.resume(networks);
@@ -182,8 +185,10 @@ export class Allocator {
   #quarantine(owner: Owner): void {
     const name = this.#resources.quarantine(owner);
     if (name === undefined) return;
-    const labels = this.#store.view((read) => findCluster(read)?.spec?.annotations?.labels);
-    const delayMs = QUARANTINE_FACTOR * durationLabelMs(FENCE_AFTER_LABEL, labels);
+    this.#endQuarantineAfter(name, this.#store.view(quarantineMs));
+  }
+
+  #endQuarantineAfter(name: Owner, delayMs: number): void {
     this.#quarantines.get(name)?.cancel();
     const timer = this.#environment.clock.setTimer(delayMs, () => {
       this.#quarantines.delete(name);

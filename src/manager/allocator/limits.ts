@@ -14,6 +14,3 @@ export const DYNAMIC_PORT_LAST = 32_767;
 
 /** What could not be allocated is tried again this often, besides whenever something is freed. */
 export const STUCK_RETRY_PERIOD_MS = 5 * 60_000;
-
-/** Addresses that were lost with a node rest for so many times the cluster's `skep.fence_after`. */
-export const QUARANTINE_FACTOR = 2;

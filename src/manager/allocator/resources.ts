@@ -7,6 +7,7 @@ import { DEFAULT_ADDRESS_POOL, DEFAULT_SUBNET_SIZE } from '../../model/defaults.
 import type {
   Cluster,
   Network,
+  NetworkAttachment,
   Node,
   Service,
   Task,
@@ -139,19 +140,12 @@ export class Resources {
 
   /** See {@link observeNetwork}. A task that is over holds nothing. */
   observeTask(task: Task): boolean {
-    const attachments = isOver(task) ? [] : task.networks;
-    const held = attachments.flatMap(({ network, addresses }) =>
-      addresses.flatMap((address) => this.#address(network?.id ?? '', address)),
-    );
-    return this.#hold(`task/${task.id}`, held);
+    return this.#hold(`task/${task.id}`, isOver(task) ? [] : this.#addresses(task.networks));
   }
 
   /** See {@link observeNetwork}. */
   observeNode(node: Node): boolean {
-    const held = node.attachments.flatMap(({ network, addresses }) =>
-      addresses.flatMap((address) => this.#address(network?.id ?? '', address)),
-    );
-    return this.#hold(`node/${node.id}`, held);
+    return this.#hold(`node/${node.id}`, this.#addresses(node.attachments));
   }
 
   /** After a rebuild: allocation goes on behind what is in use, so that nothing is reused soon. */
@@ -177,6 +171,13 @@ export class Resources {
     if (held === undefined) return undefined;
     const name: Owner = `quarantine/${owner}`;
     this.#hold(name, held);
+    return name;
+  }
+
+  /** Holds what a task had that is over, until the name returned is forgotten. */
+  quarantineTask(task: Task): Owner {
+    const name: Owner = `quarantine/task/${task.id}`;
+    this.#hold(name, this.#addresses(task.networks));
     return name;
   }
 
@@ -250,6 +251,12 @@ export class Resources {
 
   #add(owner: Owner, holding: Holding): void {
     this.#holdings.set(owner, [...(this.#holdings.get(owner) ?? []), holding]);
+  }
+
+  #addresses(attachments: readonly NetworkAttachment[]): Holding[] {
+    return attachments.flatMap(({ network, addresses }) =>
+      addresses.flatMap((address) => this.#address(network?.id ?? '', address)),
+    );
   }
 
   #address(networkId: string, text: string): Holding[] {

@@ -19,6 +19,7 @@ import {
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { encryptionPorts } from '../../model/swarm-ports.js';
 import type { ReadTransaction, Store } from '../../store/types.js';
+import { orphanTask } from '../orchestrator/lost-tasks.js';
 import { checkSkepLabels, precondition } from './annotations.js';
 import { checkEncryptionPorts } from './port-conflicts.js';
 import { blacklistNode } from '../ca/cluster-root.js';
@@ -73,22 +74,43 @@ export class NodeControl {
     return this.get(id);
   }
 
+  /** Its tasks are orphaned: once the node is gone nobody speaks for them (SwarmKit controlapi/node.go). */
   async remove(id: string, options: { readonly force: boolean }): Promise<void> {
+    const tasks = this.store.view((read) => {
+      this.checkRemoval(read, id, options);
+      return read.find('task', { by: 'node', nodeId: id });
+    });
+    // More of them than an entry has room for; what comes meanwhile goes with the node.
+    await this.store.batch(
+      tasks.map((task) => (write) => orphanTask(write, this.environment, task.id)),
+    );
     await this.store.update((write) => {
-      const node = required(write, id);
-      if (node.spec?.desiredRole === NodeRole.MANAGER && this.managers.isMember(id)) {
-        throw precondition(
-          `node ${id} is a cluster manager and is a member of the raft cluster. ` +
-            'It must be demoted to worker before removal',
-        );
-      }
-      if (!options.force && node.status?.state === NodeState.READY) {
-        throw precondition(`node ${id} is not down and can't be removed`);
-      }
+      const node = this.checkRemoval(write, id, options);
       const nowMs = this.environment.clock.nowMs();
       write.update('cluster', blacklistNode(theCluster(write), node, nowMs));
+      for (const task of write.find('task', { by: 'node', nodeId: id })) {
+        orphanTask(write, this.environment, task.id);
+      }
       write.delete('node', id);
     });
+  }
+
+  private checkRemoval(
+    read: ReadTransaction,
+    id: string,
+    options: { readonly force: boolean },
+  ): Node {
+    const node = required(read, id);
+    if (node.spec?.desiredRole === NodeRole.MANAGER && this.managers.isMember(id)) {
+      throw precondition(
+        `node ${id} is a cluster manager and is a member of the raft cluster. ` +
+          'It must be demoted to worker before removal',
+      );
+    }
+    if (!options.force && node.status?.state === NodeState.READY) {
+      throw precondition(`node ${id} is not down and can't be removed`);
+    }
+    return node;
   }
 
   private checkDemotion(read: ReadTransaction, node: Node): void {

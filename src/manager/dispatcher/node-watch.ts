@@ -3,19 +3,14 @@
  * unknown for a bounded time (a stopped agent does not stop its containers). Nodes that stay down
  * for a day have their tasks given up.
  */
-import { clone, create } from '@bufbuild/protobuf';
 import { runsSkepd } from '../../model/agent-kind.js';
 import type { Environment, Timer } from '../../model/environment.js';
-import { TaskSchema } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
-import {
-  NodeStatus_State,
-  TaskState,
-  TaskStatusSchema,
-} from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { NodeStatus_State } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { AGENT_GRACE_LABEL, durationLabelMs, RESCHEDULE_AFTER_LABEL } from '../../model/labels.js';
 import { isOnNode } from '../../model/task-state.js';
 import type { Logger } from '../../observe/logger.js';
 import type { Store } from '../../store/types.js';
+import { orphanTask } from '../orchestrator/lost-tasks.js';
 import {
   DOUBT_AFTER_MS,
   MESSAGE_AGENT_SILENT,
@@ -144,14 +139,11 @@ export class NodeWatch {
   async #orphanTasks(nodeId: string): Promise<void> {
     const tasks = this.#store.view((read) => read.find('task', { by: 'node', nodeId }));
     const outcomes = await this.#store.batch(
-      tasks.filter(isOnNode).map(({ id }) => (write) => {
-        const task = write.get('task', id);
-        if (task === undefined || !isOnNode(task)) return;
-        const copy = clone(TaskSchema, task);
-        copy.status ??= create(TaskStatusSchema);
-        copy.status.state = TaskState.ORPHANED;
-        write.update('task', copy);
-      }),
+      tasks.filter(isOnNode).map(
+        ({ id }) =>
+          (write) =>
+            orphanTask(write, this.#env, id),
+      ),
     );
     const failed = outcomes.find((outcome) => outcome !== undefined);
     if (failed !== undefined) throw failed;

@@ -144,7 +144,8 @@ export class GlobalOrchestrator extends ServiceOrchestrator {
     const { service, nodeId, tasks } = place;
     const node = transaction.get('node', nodeId);
     if (node === undefined) {
-      for (const task of tasks) writes.push((write) => removeLost(write, task.id));
+      for (const task of tasks)
+        writes.push((write) => void raiseDesiredState(write, task.id, TaskState.REMOVE));
       return false;
     }
     switch (placeOn(service, node)) {
@@ -200,9 +201,4 @@ function tasksByNode(transaction: ReadTransaction, service: Service): Map<string
     tasks.push(task);
   }
   return byNode;
-}
-
-/** Deletes a task whose node is gone. */
-export function removeLost(transaction: WriteTransaction, taskId: string): void {
-  if (transaction.get('task', taskId) !== undefined) transaction.delete('task', taskId);
 }

@@ -9,7 +9,7 @@ import { isInvalidNode, isOver, isWanted, observedState } from '../../model/task
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
 import { cronOf } from './cron-jobs.js';
-import { placeOn, removeLost } from './global.js';
+import { placeOn } from './global.js';
 import { placementChanged } from './node-change.js';
 import { type OrchestratorParts, ServiceOrchestrator } from './service-orchestrator.js';
 import { raiseDesiredState, type SlotKey, slotKeyText, slotOf } from './task.js';
@@ -99,7 +99,7 @@ abstract class JobOrchestrator extends ServiceOrchestrator {
       }
       if (task.nodeId !== '' && transaction.get('node', task.nodeId) === undefined) {
         if (isOver(task) && observedState(task) !== TaskState.COMPLETE) {
-          groups.push((write) => removeLost(write, task.id));
+          groups.push((write) => void raiseDesiredState(write, task.id, TaskState.REMOVE));
         }
       }
       const key = slotKeyText(slotOf(service, task));

@@ -120,7 +120,8 @@ export class RestartSupervisor {
     // The delay keeps a task that fails from being started over and over. These have not failed.
     const wasTakenAway =
       node?.spec?.availability === NodeSpec_Availability.DRAIN ||
-      node?.status?.state === NodeStatus_State.DOWN;
+      node?.status?.state === NodeStatus_State.DOWN ||
+      observedState(task) === TaskState.ORPHANED;
     const delayMs = durationMs(task.spec?.restart?.delay) ?? DEFAULT_RESTART_DELAY_MS;
     return () => {
       this.history.record(slot, replacement);

@@ -3,7 +3,7 @@
  * and old ones beyond the history limit of their slot (SwarmKit manager/orchestrator/taskreaper).
  */
 import { DEFAULT_TASK_HISTORY_RETENTION_LIMIT } from '../../model/defaults.js';
-import type { Environment } from '../../model/environment.js';
+import type { Environment, Timer } from '../../model/environment.js';
 import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOver, isWanted, observedState } from '../../model/task-state.js';
@@ -11,8 +11,8 @@ import type { Logger } from '../../observe/logger.js';
 import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { commitGroups, type Group } from './commit-groups.js';
 import { REAP_BATCH_MAX, REAP_DELAY_MS } from './limits.js';
+import { restLeftMs } from './lost-tasks.js';
 import { ReconcileLoop } from './reconcile-loop.js';
-
 import {
   byTimestamp,
   findCluster,
@@ -26,6 +26,7 @@ import {
 /** Keeps the store free of tasks nobody needs. */
 export class TaskReaper {
   readonly #store: Store;
+  readonly #environment: Environment;
   readonly #loop: ReconcileLoop;
   /** Slots that got a further task. */
   readonly #dirtySlots = new Map<string, SlotKey>();
@@ -33,6 +34,9 @@ export class TaskReaper {
   readonly #goneTasks = new Set<string>();
   /** Services that were deleted. */
   readonly #goneServices = new Set<string>();
+  /** Lost tasks to delete once their addresses have rested, see {@link restLeftMs}. */
+  readonly #restingTasks = new Set<string>();
+  #restTimer: Timer | undefined;
   #unsubscribe = (): void => undefined;
 
   constructor(options: {
@@ -41,6 +45,7 @@ export class TaskReaper {
     readonly logger: Logger;
   }) {
     this.#store = options.store;
+    this.#environment = options.environment;
     this.#loop = new ReconcileLoop({
       environment: options.environment,
       logger: options.logger.child({ loop: 'taskReaper' }),
@@ -64,6 +69,7 @@ export class TaskReaper {
   /** Ends after the pass under way. */
   async stop(): Promise<void> {
     this.#unsubscribe();
+    this.#restTimer?.cancel();
     await this.#loop.stop();
   }
 
@@ -110,6 +116,8 @@ export class TaskReaper {
     const services = [...this.#goneServices].sort();
     const slots = [...this.#dirtySlots.values()];
     const tasks = [...this.#goneTasks].sort();
+    const resting = this.#store.view((transaction) => this.#resting(transaction, tasks));
+    const nowMs = this.#environment.clock.nowMs();
     const writes: Group[] = [];
     const again: SlotKey[] = [];
     this.#store.view((transaction) => {
@@ -119,12 +127,14 @@ export class TaskReaper {
         }
       }
       for (const slot of slots) {
-        const { surplus, settled } = surplusTasks(transaction, slot);
+        const { surplus, settled } = surplusTasks(transaction, slot, nowMs);
         for (const task of surplus) writes.push((write) => deleteIfOver(write, task.id));
         if (!settled) again.push(slot);
       }
     });
-    for (const taskId of tasks) writes.push((write) => deleteIfReady(write, taskId));
+    for (const taskId of tasks) {
+      if (!resting.has(taskId)) writes.push((write) => deleteIfReady(write, taskId));
+    }
     for (const id of services) this.#goneServices.delete(id);
     for (const slot of slots) this.#dirtySlots.delete(slotKeyText(slot));
     for (const id of tasks) this.#goneTasks.delete(id);
@@ -138,6 +148,31 @@ export class TaskReaper {
     }
     // Looked at again with the next change, not in a loop.
     for (const slot of again) this.#dirtySlots.set(slotKeyText(slot), slot);
+    this.#awaitRest(resting);
+  }
+
+  /** Those whose addresses still rest, with how long, milliseconds. */
+  #resting(transaction: ReadTransaction, taskIds: readonly string[]): Map<string, number> {
+    const nowMs = this.#environment.clock.nowMs();
+    const resting = new Map<string, number>();
+    for (const id of taskIds) {
+      const task = transaction.get('task', id);
+      const leftMs = task === undefined ? 0 : restLeftMs(transaction, task, nowMs);
+      if (leftMs > 0) resting.set(id, leftMs);
+    }
+    return resting;
+  }
+
+  #awaitRest(resting: ReadonlyMap<string, number>): void {
+    if (resting.size === 0) return;
+    for (const id of resting.keys()) this.#restingTasks.add(id);
+    // Those already waiting end sooner; then all are looked at again.
+    this.#restTimer ??= this.#environment.clock.setTimer(Math.min(...resting.values()), () => {
+      this.#restTimer = undefined;
+      for (const id of this.#restingTasks) this.#goneTasks.add(id);
+      this.#restingTasks.clear();
+      this.#trigger();
+    });
   }
 }
 
@@ -171,6 +206,7 @@ function isHistory(task: Task): boolean {
 function surplusTasks(
   transaction: ReadTransaction,
   slot: SlotKey,
+  nowMs: number,
 ): { readonly surplus: readonly Task[]; readonly settled: boolean } {
   const service = transaction.get('service', slot.serviceId);
   const limit = historyLimit(transaction, service);
@@ -178,7 +214,8 @@ function surplusTasks(
   const tasks = tasksInSlot(transaction, slot);
   const excess = tasks.length - limit;
   if (excess <= 0) return { surplus: [], settled: true };
-  const surplus = tasks.filter(isHistory).sort(byTimestamp).slice(0, excess);
+  const oldest = tasks.filter(isHistory).sort(byTimestamp).slice(0, excess);
+  const surplus = oldest.filter((task) => restLeftMs(transaction, task, nowMs) === 0);
   return { surplus, settled: surplus.length === excess };
 }
 

@@ -291,47 +291,56 @@ void t.test('a container asks for an address on an attachable network', async (t
   t.equal(status('same')?.state, TaskState.ASSIGNED);
 });
 
-void t.test('addresses that were lost with a node rest for twice skep.fence_after', async (t) => {
-  const ipam = { configs: [{ subnet: '10.9.0.0/29' }] };
-  const world = await startWorld(t, [makeNode('n1'), makeNode('n2')]);
-  await world.put('network', makeNetwork('net', { ipam }));
-  const mode = { case: 'replicated', value: { replicas: 2n } } as const;
-  const task = { networks: [{ target: 'net' }] };
-  const endpoint = { mode: EndpointSpec_ResolutionMode.DNSRR };
-  await world.put('service', makeService('web', { mode, task, endpoint }));
-  await world.run(1000);
-  const addresses = (): string[] =>
-    world
-      .tasksOf('more')
-      .filter((each) => each.nodeId === 'n2' && each.status?.state === TaskState.RUNNING)
-      .flatMap(({ networks }) => networks.flatMap(({ addresses: all }) => all));
-  const lost = world
-    .tasksOf('web')
-    .filter(({ nodeId }) => nodeId === 'n1')
-    .flatMap(({ networks }) => networks.flatMap(({ addresses: all }) => all));
-  t.equal(lost.length, 1);
-  await world.setNodeState('n1', NodeStatus_State.DOWN);
-  await world.run(1000);
-  for (const { id } of world.tasksOf('web').filter(({ nodeId }) => nodeId === 'n1')) {
-    await world.remove('task', id);
-  }
-  await world.remove('node', 'n1');
-  // Five usable addresses: two nodes and three tasks are more than there is room for.
-  await world.put(
-    'service',
-    makeService('more', { mode: { case: 'replicated', value: { replicas: 9n } }, task, endpoint }),
+for (const isLeaderChanged of [false, true]) {
+  const name = isLeaderChanged ? ', over a change of leader' : '';
+  void t.test(
+    `addresses that were lost with a node rest for twice skep.fence_after${name}`,
+    async (t) => {
+      const ipam = { configs: [{ subnet: '10.9.0.0/29' }] };
+      const world = await startWorld(t, [makeNode('n1'), makeNode('n2')]);
+      await world.put('network', makeNetwork('net', { ipam }));
+      const mode = { case: 'replicated', value: { replicas: 2n } } as const;
+      const task = { networks: [{ target: 'net' }] };
+      const endpoint = { mode: EndpointSpec_ResolutionMode.DNSRR };
+      await world.put('service', makeService('web', { mode, task, endpoint }));
+      await world.run(1000);
+      const addresses = (): string[] =>
+        world
+          .tasksOf('more')
+          .filter((each) => each.nodeId === 'n2' && each.status?.state === TaskState.RUNNING)
+          .flatMap(({ networks }) => networks.flatMap(({ addresses: all }) => all));
+      const onFirst = world.tasksOf('web').filter(({ nodeId }) => nodeId === 'n1');
+      const lost = onFirst.flatMap(({ networks }) => networks.flatMap(({ addresses: all }) => all));
+      t.equal(lost.length, 1);
+      await world.setNodeState('n1', NodeStatus_State.DOWN);
+      await world.run(1000);
+      await world.removeNode('n1');
+      await world.remove('service', 'web');
+      await world.run(1000);
+      t.same(
+        world.tasksOf('web').map(({ id, status }) => [id, status?.state]),
+        onFirst.map(({ id }) => [id, TaskState.ORPHANED]),
+        'what is lost stays in the store meanwhile',
+      );
+      if (isLeaderChanged) await world.changeLeader();
+      // Five usable addresses: nine tasks are more than there is room for.
+      const replicas = { case: 'replicated', value: { replicas: 9n } } as const;
+      await world.put('service', makeService('more', { mode: replicas, task, endpoint }));
+      await world.run(57_000);
+      t.ok(addresses().length > 0);
+      t.notOk(
+        addresses().some((address) => lost.includes(address)),
+        'nobody has it yet',
+      );
+      await world.run(5000);
+      t.ok(
+        addresses().some((address) => lost.includes(address)),
+        'then somebody gets it',
+      );
+      t.same(world.tasksOf('web'), []);
+    },
   );
-  await world.run(59_000);
-  t.notOk(
-    addresses().some((address) => lost.includes(address)),
-    'nobody has it yet',
-  );
-  await world.run(5000);
-  t.ok(
-    addresses().some((address) => lost.includes(address)),
-    'then somebody gets it',
-  );
-});
+}
 
 void t.test('nodes hold an address on a network only while they have a task there', async (t) => {
   const world = await startWorld(t, [makeNode('n1')]);

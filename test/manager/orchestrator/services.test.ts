@@ -107,7 +107,7 @@ void t.test('global services follow the nodes', async (t) => {
   t.same(nodesOf(world), ['n1', 'n2', 'n3', 'n4']);
   const running = world.tasksOf('web').filter(({ status }) => status?.state === TaskState.RUNNING);
   t.equal(running.length, 4);
-  await world.remove('node', 'n4');
+  await world.removeNode('n4');
   await world.run(1000);
   t.same(nodesOf(world), ['n1', 'n2', 'n3']);
 });

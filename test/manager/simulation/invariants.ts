@@ -24,6 +24,9 @@ import type { ReadTransaction, StoreEvent } from '../../../src/store/types.js';
 import { JobInvariants } from './job-invariants.js';
 import type { World } from './world.js';
 
+/** Twice the default of `skep.fence_after`. */
+const REST_MS = 60_000;
+
 /** Watches a world from its start to its end. */
 export class InvariantChecker {
   readonly violations: string[] = [];
@@ -31,6 +34,8 @@ export class InvariantChecker {
   readonly #jobs: JobInvariants;
   /** Tasks whose node was down once: their replacement could not wait for them. */
   readonly #cutOff = new Set<string>();
+  /** When tasks with an address were lost with their node, by network and address. */
+  readonly #lostMs = new Map<string, number>();
   /** Services that were start-first at any time. */
   readonly #startFirst = new Set<string>();
 
@@ -85,6 +90,7 @@ export class InvariantChecker {
     if (event.kind === 'update') this.#checkKept(event.old, task);
     else this.#checkWanted(task);
     if (event.kind === 'create' || now !== before) this.#jobs.observe(task);
+    this.#checkRest(task, now !== before);
     if (now === before) return;
     if (now === TaskState.ASSIGNED) this.#checkAssignment(task);
     if (now === TaskState.RUNNING) this.#checkSlot(task);
@@ -94,6 +100,22 @@ export class InvariantChecker {
     for (const config of [service.spec?.update, service.spec?.rollback]) {
       if (updateSettings(config).order !== UpdateConfig_UpdateOrder.START_FIRST) continue;
       this.#startFirst.add(service.id);
+    }
+  }
+
+  /** Addresses that were lost rest, also when the leader changes. */
+  #checkRest(task: Task, isNewState: boolean): void {
+    const atMs = this.#world.environment.clock.monotonicMs();
+    for (const { network, addresses } of task.networks) {
+      for (const address of addresses) {
+        const key = `${network?.id} ${address}`;
+        if (observedState(task) === TaskState.ORPHANED) {
+          if (isNewState) this.#lostMs.set(key, atMs);
+        } else if (isNewState && observedState(task) === TaskState.PENDING) {
+          if (atMs - (this.#lostMs.get(key) ?? -Infinity) < REST_MS)
+            this.#violated(`task ${task.id} has ${address}, which is still to rest`);
+        }
+      }
     }
   }
 

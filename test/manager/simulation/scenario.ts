@@ -15,7 +15,9 @@ import { InvariantChecker } from './invariants.js';
 
 type ServiceInit = NonNullable<Parameters<typeof makeService>[1]>;
 
-const NODES = ['n1', 'n2', 'n3', 'n4', 'n5'];
+/** Nodes at the start; the first ones are in zone a. */
+const NODES = 5;
+const NODES_IN_ZONE_A = 3;
 const OPERATIONS = 40;
 /** At once; raft on one machine; raft between far or busy machines. */
 const COMMIT_LATENCIES_MS = [0, 3, 50];
@@ -32,15 +34,15 @@ export async function runScenario(seed: number): Promise<readonly string[]> {
     failChance: 0.15,
   });
   const checker = new InvariantChecker(world);
-  const nodes = NODES.map((id, index) =>
-    makeNode(id, { spec: { annotations: { labels: { zone: index < 3 ? 'a' : 'b' } } } }),
-  );
-  await world.start(nodes);
+  await world.start();
   try {
     const latencyMs = world.environment.random.pick(COMMIT_LATENCIES_MS);
     if (latencyMs > 0) world.setCommitLatency(latencyMs);
     await world.put('network', makeNetwork('net'));
     const scenario = new Scenario(world);
+    for (let node = 0; node < NODES; node++) {
+      await scenario.addNode(node < NODES_IN_ZONE_A ? 'a' : 'b');
+    }
     for (let step = 0; step < OPERATIONS; step++) {
       await scenario.operate();
       await world.run(world.environment.random.integer(0, 8000));
@@ -56,6 +58,9 @@ export async function runScenario(seed: number): Promise<readonly string[]> {
 
 class Scenario {
   readonly #world: World;
+  /** Ids of the nodes there are. */
+  #nodes: readonly string[] = [];
+  #nodesAdded = 0;
   #services = 0;
   #revision = 0;
 
@@ -69,7 +74,7 @@ class Scenario {
     const services = this.#world.all('service');
     if (services.length < 2) return this.#create();
     const service = random.pick(services);
-    const node = random.pick(NODES);
+    const node = random.pick(this.#nodes);
     const operations: (() => Promise<void>)[] = [
       () => this.#create(),
       () => this.#scale(service),
@@ -87,11 +92,27 @@ class Scenario {
       () => this.#world.setNodeState(node, NodeStatus_State.READY),
       () => this.#world.setNodeState(node, NodeStatus_State.READY),
       () => this.#relabel(node),
+      () => this.#replaceNode(node),
       () => this.#world.changeLeader(),
       () => this.#world.outage(random.integer(100, 4000)),
       () => this.#electDuringOutage(),
     ];
     await random.pick(operations)();
+  }
+
+  /** A node joins. */
+  async addNode(zone: string): Promise<void> {
+    const id = `n${(this.#nodesAdded += 1)}`;
+    this.#nodes = [...this.#nodes, id];
+    await this.#world.put('node', makeNode(id, { spec: { annotations: { labels: { zone } } } }));
+  }
+
+  /** One is removed, whatever it runs, and another joins. */
+  async #replaceNode(id: string): Promise<void> {
+    const { random } = this.#world.environment;
+    await this.#world.removeNode(id);
+    this.#nodes = this.#nodes.filter((other) => other !== id);
+    await this.addNode(random.pick(['a', 'b']));
   }
 
   /** The new leader finds the store not writable yet. */
@@ -108,9 +129,9 @@ class Scenario {
   async heal(): Promise<void> {
     const { behaviour } = this.#world.agents;
     Object.assign(behaviour, { rejectChance: 0, startFailChance: 0, failChance: 0 });
-    for (const id of NODES) {
+    for (const [index, id] of this.#nodes.entries()) {
       await this.#world.setNodeState(id, NodeStatus_State.READY);
-      if (id !== 'n2') await this.#world.setAvailability(id, NodeSpec_Availability.ACTIVE);
+      if (index !== 1) await this.#world.setAvailability(id, NodeSpec_Availability.ACTIVE);
       else await this.#world.setAvailability(id, NodeSpec_Availability.DRAIN);
     }
   }

@@ -4,6 +4,7 @@
  */
 import { changeNode } from '../../../src/manager/dispatcher/status-writer.js';
 import { create } from '@bufbuild/protobuf';
+import { NodeControl } from '../../../src/manager/control/node-control.js';
 import { LeaderLoops } from '../../../src/manager/leader-loops.js';
 import type { Node, Service, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import type {
@@ -116,6 +117,13 @@ export class World {
 
   async remove(table: TableName, id: string): Promise<void> {
     await this.#settled(this.store.update((transaction) => transaction.delete(table, id)));
+  }
+
+  /** `docker node rm --force`. */
+  async removeNode(id: string): Promise<void> {
+    const managers = { isMember: () => false, canRemove: () => true };
+    const control = new NodeControl(this.store, this.environment, managers);
+    await this.#settled(control.remove(id, { force: true }));
   }
 
   /** What the control API does on `service update`. */
