@@ -56,11 +56,14 @@ export async function formSwarm(
 export async function dissolveSwarm(hosts: readonly Host[], flavour: Flavour): Promise<void> {
   for (const host of [...hosts].reverse())
     await mustDocker(socketOf(host, flavour), ['swarm', 'leave', '--force']);
-  // A stock engine takes its overlay networks down after it has answered.
-  for (const host of hosts)
-    await waitFor(`${host.name} to give back UDP port 4789`, 30_000, async () =>
-      holdsTunnelPort(host) ? undefined : true,
-    );
+  for (const host of hosts) await waitForTunnelPort(host);
+}
+
+/** Waits until a host that has left has given its ports back: a stock engine does so after it has answered. */
+export async function waitForTunnelPort(host: Host): Promise<void> {
+  await waitFor(`${host.name} to give back UDP port 4789`, 30_000, async () =>
+    holdsTunnelPort(host) ? undefined : true,
+  );
 }
 
 /**
