@@ -3,26 +3,17 @@
  * clean up. Started when this manager becomes leader, stopped when it ceases to be; all state
  * follows from the store.
  */
-import type { Environment } from '../model/environment.js';
-import type { Logger } from '../observe/logger.js';
-import type { Store } from '../store/types.js';
 import { Allocator } from './allocator/allocator.js';
 import { ConstraintEnforcer } from './orchestrator/constraint-enforcer.js';
 import { CronJobs } from './orchestrator/cron-jobs.js';
 import { GlobalOrchestrator } from './orchestrator/global.js';
 import { GlobalJobOrchestrator, ReplicatedJobOrchestrator } from './orchestrator/jobs.js';
+import type { LeaderLoopOptions } from './orchestrator/leader-loop.js';
 import { ReplicatedOrchestrator } from './orchestrator/replicated.js';
 import { RestartSupervisor } from './orchestrator/restart-supervisor.js';
 import { TaskReaper } from './orchestrator/task-reaper.js';
 import { Scheduler } from './scheduler/scheduler.js';
 import { UpdateSupervisor } from './updater/update-supervisor.js';
-
-/** What the loops work with. */
-export interface LeaderLoopsOptions {
-  readonly store: Store;
-  readonly environment: Environment;
-  readonly logger: Logger;
-}
 
 /** The loops of one term of leadership; a new term needs new loops. */
 export class LeaderLoops {
@@ -33,7 +24,7 @@ export class LeaderLoops {
   readonly #loops: readonly { start(): void; stop(): Promise<void> }[];
   #state: 'new' | 'started' | 'stopped' = 'new';
 
-  constructor(options: LeaderLoopsOptions) {
+  constructor(options: LeaderLoopOptions) {
     this.#supervisor = new RestartSupervisor(options);
     this.#updates = new UpdateSupervisor({ ...options, supervisor: this.#supervisor });
     const parts = { ...options, supervisor: this.#supervisor, updates: this.#updates };

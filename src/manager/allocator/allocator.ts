@@ -3,16 +3,16 @@
  * addresses, ports. It moves tasks from NEW to PENDING (SwarmKit manager/allocator). What is held
  * follows from the store alone, so a new leader starts from the same state.
  */
-import type { Environment, Timer } from '../../model/environment.js';
+import type { Timer } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import type { Network, Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeStatus_State, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOnNode, isOver, isWanted, observedState } from '../../model/task-state.js';
-import type { Logger } from '../../observe/logger.js';
-import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
+import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { commitGroups, type Group } from '../orchestrator/commit-groups.js';
-import { ReconcileLoop } from '../orchestrator/reconcile-loop.js';
+import { LeaderLoop, type LeaderLoopOptions } from '../orchestrator/leader-loop.js';
 import { quarantineMs, restLeftMs } from '../orchestrator/lost-tasks.js';
+import { AT_ONCE, type Debounce } from '../orchestrator/reconcile-loop.js';
 import { findCluster } from '../orchestrator/task.js';
 import { createBootstrapNetworks } from './bootstrap-networks.js';
 import { STUCK_RETRY_PERIOD_MS } from './limits.js';
@@ -35,11 +35,7 @@ function emptySets(): IdSets {
 }
 
 /** The allocator of the cluster. */
-export class Allocator {
-  readonly #store: Store;
-  readonly #environment: Environment;
-  readonly #logger: Logger;
-  readonly #loop: ReconcileLoop;
+export class Allocator extends LeaderLoop {
   #resources = new Resources();
   /** Objects to look at in the next pass. */
   readonly #dirty = emptySets();
@@ -50,21 +46,9 @@ export class Allocator {
   readonly #quarantines = new Map<Owner, Timer>();
   #bootstrapped = false;
   #retryTimer: Timer | undefined;
-  #unsubscribe = (): void => undefined;
 
-  constructor(options: {
-    readonly store: Store;
-    readonly environment: Environment;
-    readonly logger: Logger;
-  }) {
-    this.#store = options.store;
-    this.#environment = options.environment;
-    this.#logger = options.logger.child({ loop: 'allocator' });
-    this.#loop = new ReconcileLoop({
-      environment: options.environment,
-      logger: this.#logger,
-      pass: () => this.#pass(),
-    });
+  constructor(options: LeaderLoopOptions) {
+    super(options, 'allocator');
   }
 
   /** What is allocated, for tests of leaks. */
@@ -72,29 +56,18 @@ export class Allocator {
     return this.#resources;
   }
 
-  /** Begins to work from what the store holds. */
-  start(): void {
-    const { unsubscribe } = this.#store.viewAndSubscribe(
-      (transaction) => this.#rebuild(transaction),
-      (events) => {
-        for (const event of events) this.#observe(event);
-        if (KINDS.some((kind) => this.#dirty[kind].size > 0)) this.#loop.trigger();
-      },
-    );
-    this.#unsubscribe = unsubscribe;
-    this.#loop.trigger();
-  }
-
-  /** Ends after the pass under way. */
-  async stop(): Promise<void> {
-    this.#unsubscribe();
+  override async stop(): Promise<void> {
     this.#retryTimer?.cancel();
     for (const timer of this.#quarantines.values()) timer.cancel();
     this.#quarantines.clear();
-    await this.#loop.stop();
+    await super.stop();
   }
 
-  #rebuild(transaction: ReadTransaction): void {
+  protected override due(): Debounce | undefined {
+    return KINDS.some((kind) => this.#dirty[kind].size > 0) ? AT_ONCE : undefined;
+  }
+
+  protected observeAll(transaction: ReadTransaction): void {
     const resources = new Resources();
     this.#resources = resources;
     for (const cluster of transaction.find('cluster', { by: 'all' })) {
@@ -113,7 +86,7 @@ export class Allocator {
       resources.observeService(service);
       if (!isServiceAllocated(transaction, service)) this.#dirty.service.add(service.id);
     }
-    const nowMs = this.#environment.clock.nowMs();
+    const nowMs = this.environment.clock.nowMs();
     for (const task of transaction.find('task', { by: 'all' })) {
       resources.observeTask(task);
       const restMs = restLeftMs(transaction, task, nowMs);
@@ -123,11 +96,11 @@ export class Allocator {
     resources.resume(networks);
   }
 
-  #observe(event: StoreEvent): void {
+  protected observe(event: StoreEvent): void {
     switch (event.table) {
       case 'cluster':
         if (event.kind !== 'remove') this.#resources.observeCluster(event.object);
-        if (!this.#bootstrapped) this.#loop.trigger();
+        if (!this.#bootstrapped) this.loop.trigger();
         return;
       case 'network':
         return this.#observeNetwork(event.object, event.kind === 'remove');
@@ -135,7 +108,7 @@ export class Allocator {
         const { id } = event.object;
         if (event.kind === 'remove') return this.#removed('service', id);
         if (this.#resources.observeService(event.object)) this.#unstick();
-        const done = this.#store.view((read) => isServiceAllocated(read, event.object));
+        const done = this.store.view((read) => isServiceAllocated(read, event.object));
         if (!done) this.#dirty.service.add(id);
         else this.#serviceReady(id);
         if (done && concernsTasks(event)) this.#markTasksOf(id);
@@ -185,22 +158,22 @@ export class Allocator {
   #quarantine(owner: Owner): void {
     const name = this.#resources.quarantine(owner);
     if (name === undefined) return;
-    this.#endQuarantineAfter(name, this.#store.view(quarantineMs));
+    this.#endQuarantineAfter(name, this.store.view(quarantineMs));
   }
 
   #endQuarantineAfter(name: Owner, delayMs: number): void {
     this.#quarantines.get(name)?.cancel();
-    const timer = this.#environment.clock.setTimer(delayMs, () => {
+    const timer = this.environment.clock.setTimer(delayMs, () => {
       this.#quarantines.delete(name);
       if (this.#resources.forget(name)) this.#unstick();
-      this.#loop.trigger();
+      this.loop.trigger();
     });
     this.#quarantines.set(name, timer);
   }
 
   #observeTask(event: Extract<StoreEvent, { table: 'task' }>): void {
     const task = event.object;
-    if (this.#store.view((read) => isLost(read, event))) this.#quarantine(`task/${task.id}`);
+    if (this.store.view((read) => isLost(read, event))) this.#quarantine(`task/${task.id}`);
     if (event.kind === 'remove') {
       this.#removed('task', task.id);
       if (task.networks.length > 0 && task.nodeId !== '') this.#dirty.node.add(task.nodeId);
@@ -236,7 +209,7 @@ export class Allocator {
     this.#stuck.service.delete(serviceId);
     this.#problems.delete(serviceId);
     if (this.#stuck.task.size === 0) return;
-    const tasks = this.#store.view((read) => read.find('task', { by: 'service', serviceId }));
+    const tasks = this.store.view((read) => read.find('task', { by: 'service', serviceId }));
     for (const { id } of tasks) {
       if (this.#stuck.task.delete(id)) this.#dirty.task.add(id);
     }
@@ -244,12 +217,12 @@ export class Allocator {
 
   /** Running tasks may have to follow their service. */
   #markTasksOf(serviceId: string): void {
-    const tasks = this.#store.view((read) => read.find('task', { by: 'service', serviceId }));
+    const tasks = this.store.view((read) => read.find('task', { by: 'service', serviceId }));
     for (const task of tasks) if (isOnNode(task)) this.#dirty.task.add(task.id);
   }
 
   #markNodes(concerns: (node: Node) => boolean): void {
-    const nodes = this.#store.view((read) => read.find('node', { by: 'all' }));
+    const nodes = this.store.view((read) => read.find('node', { by: 'all' }));
     for (const node of nodes) if (concerns(node)) this.#dirty.node.add(node.id);
   }
 
@@ -261,7 +234,7 @@ export class Allocator {
     }
   }
 
-  async #pass(): Promise<void> {
+  protected async pass(): Promise<void> {
     if (!this.#bootstrapped) await this.#bootstrap();
     const taken = emptySets();
     const groups: Group[] = [];
@@ -273,10 +246,10 @@ export class Allocator {
       this.#dirty[kind].clear();
     }
     try {
-      await commitGroups(this.#store, groups);
+      await commitGroups(this.store, groups);
     } catch (error) {
       // Whatever was held for these is held no more, unless it was stored.
-      this.#store.view((transaction) => this.#observeAgain(transaction, taken));
+      this.store.view((transaction) => this.#observeAgain(transaction, taken));
       for (const kind of KINDS) for (const id of taken[kind]) this.#dirty[kind].add(id);
       throw error;
     }
@@ -285,8 +258,8 @@ export class Allocator {
 
   async #bootstrap(): Promise<void> {
     // The cluster object says which address pools to use.
-    if (this.#store.view(findCluster) === undefined) return;
-    await this.#store.update((write) => createBootstrapNetworks(write, this.#environment));
+    if (this.store.view(findCluster) === undefined) return;
+    await this.store.update((write) => createBootstrapNetworks(write, this.environment));
     this.#bootstrapped = true;
   }
 
@@ -295,7 +268,7 @@ export class Allocator {
     const ids = [...this.#dirty[kind]].sort();
     if (kind !== 'network') return ids;
     const rank = (id: string): bigint => {
-      const network = this.#store.view((read) => read.get('network', id));
+      const network = this.store.view((read) => read.get('network', id));
       if (network === undefined || network.spec?.ingress === true) return 0n;
       return network.meta?.version?.index ?? 0n;
     };
@@ -343,7 +316,7 @@ export class Allocator {
           return true;
         }
         resources.observeTask(task);
-        const allocated = allocateTask(resources, transaction, this.#environment, task);
+        const allocated = allocateTask(resources, transaction, this.environment, task);
         if (allocated === undefined) {
           this.#explainWaiting(transaction, task);
           return false;
@@ -379,12 +352,12 @@ export class Allocator {
     if (kind === 'task') {
       const task = transaction.get('task', id);
       if (task === undefined) return;
-      const explained = withAllocationError(this.#environment, task, problem);
+      const explained = withAllocationError(this.environment, task, problem);
       if (explained !== task) transaction.update('task', explained);
       return;
     }
     if (this.#problems.get(id) !== problem) {
-      this.#logger.warn(
+      this.logger.warn(
         { kind, id, problem },
         'allocation failed; waiting for something to free up',
       );
@@ -395,7 +368,7 @@ export class Allocator {
     for (const task of transaction.find('task', { by: 'service', serviceId: id })) {
       if (this.#stuck.task.delete(task.id)) this.#dirty.task.add(task.id);
     }
-    if (this.#dirty.task.size > 0) this.#loop.trigger();
+    if (this.#dirty.task.size > 0) this.loop.trigger();
   }
 
   #observeAgain(transaction: ReadTransaction, taken: IdSets): void {
@@ -424,10 +397,10 @@ export class Allocator {
   #armRetry(): void {
     this.#retryTimer?.cancel();
     this.#retryTimer = undefined;
-    if (KINDS.every((kind) => this.#stuck[kind].size === 0) || this.#loop.stopped) return;
-    this.#retryTimer = this.#environment.clock.setTimer(STUCK_RETRY_PERIOD_MS, () => {
+    if (KINDS.every((kind) => this.#stuck[kind].size === 0) || this.loop.stopped) return;
+    this.#retryTimer = this.environment.clock.setTimer(STUCK_RETRY_PERIOD_MS, () => {
       this.#unstick();
-      this.#loop.trigger();
+      this.loop.trigger();
     });
   }
 }

@@ -6,16 +6,15 @@
 import { create } from '@bufbuild/protobuf';
 import { timestampNow, timestampToMs } from '../../model/defaults.js';
 import { type CronSchedule, parseCron } from '../../model/cron.js';
-import type { Environment, Timer } from '../../model/environment.js';
+import type { Timer } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import type { Service } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { JobStatusSchema } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { CRON_LABEL } from '../../model/labels.js';
 import { isOver, isWanted } from '../../model/task-state.js';
-import type { Logger } from '../../observe/logger.js';
-import type { Store, StoreEvent, WriteTransaction } from '../../store/types.js';
+import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { CRON_LATE_MS, CRON_SLEEP_MS_MAX } from './limits.js';
-import { ReconcileLoop } from './reconcile-loop.js';
+import { LeaderLoop, type LeaderLoopOptions } from './leader-loop.js';
 import { isJob } from './task.js';
 
 /** The schedule of a job, if it has one. */
@@ -38,60 +37,32 @@ interface ScheduledJob {
 }
 
 /** Starts the iterations of scheduled jobs. */
-export class CronJobs {
-  readonly #store: Store;
-  readonly #environment: Environment;
-  readonly #logger: Logger;
-  readonly #loop: ReconcileLoop;
+export class CronJobs extends LeaderLoop {
   readonly #jobs = new Map<string, ScheduledJob>();
   #timer: Timer | undefined;
-  #unsubscribe = (): void => undefined;
 
-  constructor(options: {
-    readonly store: Store;
-    readonly environment: Environment;
-    readonly logger: Logger;
-  }) {
-    this.#store = options.store;
-    this.#environment = options.environment;
-    this.#logger = options.logger.child({ loop: 'cron' });
-    this.#loop = new ReconcileLoop({
-      environment: options.environment,
-      logger: this.#logger,
-      pass: () => this.#pass(),
-    });
+  constructor(options: LeaderLoopOptions) {
+    super(options, 'cron');
   }
 
-  /** Begins to work from what the store holds. */
-  start(): void {
-    const lateMs = this.#environment.clock.nowMs() - CRON_LATE_MS;
-    const { unsubscribe } = this.#store.viewAndSubscribe(
-      (transaction) => {
-        for (const service of transaction.find('service', { by: 'all' })) {
-          const ranMs = timestampToMs(service.jobStatus?.lastExecution) ?? 0;
-          this.#schedule(service, Math.max(lateMs, ranMs));
-        }
-      },
-      (events) => {
-        for (const event of events) this.#observe(event);
-      },
-    );
-    this.#unsubscribe = unsubscribe;
-    this.#loop.trigger();
-  }
-
-  /** Ends after the pass under way. */
-  async stop(): Promise<void> {
-    this.#unsubscribe();
+  override async stop(): Promise<void> {
     this.#timer?.cancel();
-    await this.#loop.stop();
+    await super.stop();
   }
 
-  #observe(event: StoreEvent): void {
+  protected observeAll(transaction: ReadTransaction): void {
+    const lateMs = this.environment.clock.nowMs() - CRON_LATE_MS;
+    for (const service of transaction.find('service', { by: 'all' })) {
+      const ranMs = timestampToMs(service.jobStatus?.lastExecution) ?? 0;
+      this.#schedule(service, Math.max(lateMs, ranMs));
+    }
+  }
+
+  protected observe(event: StoreEvent): void {
     if (event.table !== 'service') return;
     const { id } = event.object;
     if (event.kind === 'remove') this.#jobs.delete(id);
-    else this.#schedule(event.object, this.#environment.clock.nowMs());
+    else this.#schedule(event.object, this.environment.clock.nowMs());
     if (this.#jobs.has(id)) this.#arm();
   }
 
@@ -105,20 +76,20 @@ export class CronJobs {
   #arm(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
-    if (this.#jobs.size === 0 || this.#loop.stopped) return;
+    if (this.#jobs.size === 0 || this.loop.stopped) return;
     const dueMs = Math.min(...[...this.#jobs.values()].map((job) => job.dueMs));
-    const waitMs = Math.max(0, dueMs - this.#environment.clock.nowMs());
+    const waitMs = Math.max(0, dueMs - this.environment.clock.nowMs());
     // The wall clock may be set meanwhile.
     const delayMs = Math.min(waitMs, CRON_SLEEP_MS_MAX);
-    this.#timer = this.#environment.clock.setTimer(delayMs, () => this.#loop.trigger());
+    this.#timer = this.environment.clock.setTimer(delayMs, () => this.loop.trigger());
   }
 
-  async #pass(): Promise<void> {
-    const nowMs = this.#environment.clock.nowMs();
+  protected async pass(): Promise<void> {
+    const nowMs = this.environment.clock.nowMs();
     for (const [id, { schedule, dueMs }] of [...this.#jobs]) {
       if (dueMs > nowMs) continue;
-      const isStarted = await this.#store.update((transaction) => this.#begin(transaction, id));
-      if (!isStarted) this.#logger.info({ serviceId: id }, 'scheduled job still runs');
+      const isStarted = await this.store.update((transaction) => this.#begin(transaction, id));
+      if (!isStarted) this.logger.info({ serviceId: id }, 'scheduled job still runs');
       const nextMs = schedule.nextAfter(nowMs);
       if (nextMs !== undefined && this.#jobs.has(id))
         this.#jobs.set(id, { schedule, dueMs: nextMs });
@@ -137,7 +108,7 @@ export class CronJobs {
     if (isBusy) return false;
     const jobStatus = create(JobStatusSchema, {
       jobIteration: { index: iteration + 1n },
-      lastExecution: timestampNow(this.#environment.clock),
+      lastExecution: timestampNow(this.environment.clock),
     });
     transaction.update('service', { ...service, jobStatus });
     return true;

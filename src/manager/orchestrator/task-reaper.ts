@@ -3,16 +3,16 @@
  * and old ones beyond the history limit of their slot (SwarmKit manager/orchestrator/taskreaper).
  */
 import { DEFAULT_TASK_HISTORY_RETENTION_LIMIT } from '../../model/defaults.js';
-import type { Environment, Timer } from '../../model/environment.js';
+import type { Timer } from '../../model/environment.js';
 import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOver, isWanted, observedState } from '../../model/task-state.js';
-import type { Logger } from '../../observe/logger.js';
-import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
+import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { commitGroups, type Group } from './commit-groups.js';
 import { REAP_BATCH_MAX, REAP_DELAY_MS } from './limits.js';
+import { LeaderLoop, type LeaderLoopOptions } from './leader-loop.js';
 import { restLeftMs } from './lost-tasks.js';
-import { ReconcileLoop } from './reconcile-loop.js';
+import { AT_ONCE, type Debounce } from './reconcile-loop.js';
 import {
   byTimestamp,
   findCluster,
@@ -23,11 +23,10 @@ import {
   tasksInSlot,
 } from './task.js';
 
+const COLLECT: Debounce = { quietPeriodMs: REAP_DELAY_MS, maxDelayMs: REAP_DELAY_MS };
+
 /** Keeps the store free of tasks nobody needs. */
-export class TaskReaper {
-  readonly #store: Store;
-  readonly #environment: Environment;
-  readonly #loop: ReconcileLoop;
+export class TaskReaper extends LeaderLoop {
   /** Slots that got a further task. */
   readonly #dirtySlots = new Map<string, SlotKey>();
   /** Tasks to delete if nothing runs of them. */
@@ -37,53 +36,25 @@ export class TaskReaper {
   /** Lost tasks to delete once their addresses have rested, see {@link restLeftMs}. */
   readonly #restingTasks = new Set<string>();
   #restTimer: Timer | undefined;
-  #unsubscribe = (): void => undefined;
 
-  constructor(options: {
-    readonly store: Store;
-    readonly environment: Environment;
-    readonly logger: Logger;
-  }) {
-    this.#store = options.store;
-    this.#environment = options.environment;
-    this.#loop = new ReconcileLoop({
-      environment: options.environment,
-      logger: options.logger.child({ loop: 'taskReaper' }),
-      pass: () => this.#pass(),
-    });
+  constructor(options: LeaderLoopOptions) {
+    super(options, 'taskReaper');
   }
 
-  /** Begins to work from what the store holds. */
-  start(): void {
-    const { unsubscribe } = this.#store.viewAndSubscribe(
-      (transaction) => this.#observeAll(transaction),
-      (events) => {
-        for (const event of events) this.#observe(event);
-        this.#trigger();
-      },
-    );
-    this.#unsubscribe = unsubscribe;
-    this.#trigger();
-  }
-
-  /** Ends after the pass under way. */
-  async stop(): Promise<void> {
-    this.#unsubscribe();
+  override async stop(): Promise<void> {
     this.#restTimer?.cancel();
-    await this.#loop.stop();
+    await super.stop();
   }
 
-  #trigger(): void {
+  protected override due(): Debounce | undefined {
     // What a user deleted stops at once; history can wait for company.
-    if (this.#goneServices.size > 0) return this.#loop.trigger();
+    if (this.#goneServices.size > 0) return AT_ONCE;
     const waiting = this.#dirtySlots.size + this.#goneTasks.size;
-    if (waiting > REAP_BATCH_MAX) this.#loop.trigger();
-    else if (waiting > 0) {
-      this.#loop.trigger({ quietPeriodMs: REAP_DELAY_MS, maxDelayMs: REAP_DELAY_MS });
-    }
+    if (waiting > REAP_BATCH_MAX) return AT_ONCE;
+    return waiting > 0 ? COLLECT : undefined;
   }
 
-  #observeAll(transaction: ReadTransaction): void {
+  protected observeAll(transaction: ReadTransaction): void {
     for (const task of transaction.find('task', { by: 'all' })) {
       if (task.serviceId !== '') {
         const service = transaction.get('service', task.serviceId);
@@ -94,7 +65,7 @@ export class TaskReaper {
     }
   }
 
-  #observe(event: StoreEvent): void {
+  protected observe(event: StoreEvent): void {
     if (event.table === 'service' && event.kind === 'remove') {
       this.#goneServices.add(event.object.id);
     }
@@ -102,7 +73,7 @@ export class TaskReaper {
     if (isReadyToGo(event.object)) this.#goneTasks.add(event.object.id);
     if (event.kind !== 'create' || event.object.serviceId === '') return;
     const { serviceId } = event.object;
-    const service = this.#store.view((transaction) => transaction.get('service', serviceId));
+    const service = this.store.view((transaction) => transaction.get('service', serviceId));
     if (service === undefined) this.#goneServices.add(serviceId);
     else this.#markSlot(service, event.object);
   }
@@ -112,15 +83,15 @@ export class TaskReaper {
     this.#dirtySlots.set(slotKeyText(slot), slot);
   }
 
-  async #pass(): Promise<void> {
+  protected async pass(): Promise<void> {
     const services = [...this.#goneServices].sort();
     const slots = [...this.#dirtySlots.values()];
     const tasks = [...this.#goneTasks].sort();
-    const resting = this.#store.view((transaction) => this.#resting(transaction, tasks));
-    const nowMs = this.#environment.clock.nowMs();
+    const resting = this.store.view((transaction) => this.#resting(transaction, tasks));
+    const nowMs = this.environment.clock.nowMs();
     const writes: Group[] = [];
     const again: SlotKey[] = [];
-    this.#store.view((transaction) => {
+    this.store.view((transaction) => {
       for (const serviceId of services) {
         for (const task of transaction.find('task', { by: 'service', serviceId })) {
           writes.push((write) => void raiseDesiredState(write, task.id, TaskState.REMOVE));
@@ -139,7 +110,7 @@ export class TaskReaper {
     for (const slot of slots) this.#dirtySlots.delete(slotKeyText(slot));
     for (const id of tasks) this.#goneTasks.delete(id);
     try {
-      await commitGroups(this.#store, writes);
+      await commitGroups(this.store, writes);
     } catch (error) {
       for (const id of services) this.#goneServices.add(id);
       for (const slot of slots) this.#dirtySlots.set(slotKeyText(slot), slot);
@@ -153,7 +124,7 @@ export class TaskReaper {
 
   /** Those whose addresses still rest, with how long, milliseconds. */
   #resting(transaction: ReadTransaction, taskIds: readonly string[]): Map<string, number> {
-    const nowMs = this.#environment.clock.nowMs();
+    const nowMs = this.environment.clock.nowMs();
     const resting = new Map<string, number>();
     for (const id of taskIds) {
       const task = transaction.get('task', id);
@@ -167,11 +138,11 @@ export class TaskReaper {
     if (resting.size === 0) return;
     for (const id of resting.keys()) this.#restingTasks.add(id);
     // Those already waiting end sooner; then all are looked at again.
-    this.#restTimer ??= this.#environment.clock.setTimer(Math.min(...resting.values()), () => {
+    this.#restTimer ??= this.environment.clock.setTimer(Math.min(...resting.values()), () => {
       this.#restTimer = undefined;
       for (const id of this.#restingTasks) this.#goneTasks.add(id);
       this.#restingTasks.clear();
-      this.#trigger();
+      this.loop.trigger();
     });
   }
 }

@@ -6,13 +6,12 @@
  */
 import { create } from '@bufbuild/protobuf';
 import { timestampNow } from '../../model/defaults.js';
-import type { Environment } from '../../model/environment.js';
 import type { Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState, TaskStatusSchema } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOver, isWanted, observedState } from '../../model/task-state.js';
-import type { Logger } from '../../observe/logger.js';
-import type { Store, StoreEvent, WriteTransaction } from '../../store/types.js';
+import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { commitGroups, type Group } from '../orchestrator/commit-groups.js';
+import { LeaderLoop, type LeaderLoopOptions } from '../orchestrator/leader-loop.js';
 import { ReconcileLoop } from '../orchestrator/reconcile-loop.js';
 import { withObservedState } from '../orchestrator/task.js';
 import { hasDependencies, unmetDependency } from './dependencies.js';
@@ -35,10 +34,7 @@ type Decision =
   | { readonly kind: 'end'; readonly task: Task };
 
 /** The scheduler of the cluster. */
-export class Scheduler {
-  readonly #store: Store;
-  readonly #environment: Environment;
-  readonly #loop: ReconcileLoop;
+export class Scheduler extends LeaderLoop {
   /** Makes all that wait due again. */
   readonly #retryLoop: ReconcileLoop;
   readonly #nodes = new NodeIndex();
@@ -51,26 +47,15 @@ export class Scheduler {
   readonly #due = new Set<string>();
   /** Those whose service is to begin after others. */
   readonly #dependent = new Set<string>();
-  #unsubscribe = (): void => undefined;
 
-  constructor(options: {
-    readonly store: Store;
-    readonly environment: Environment;
-    readonly logger: Logger;
-  }) {
-    this.#store = options.store;
-    this.#environment = options.environment;
-    this.#loop = new ReconcileLoop({
-      environment: options.environment,
-      logger: options.logger.child({ loop: 'scheduler' }),
-      pass: () => this.#pass(),
-    });
+  constructor(options: LeaderLoopOptions) {
+    super(options, 'scheduler');
     this.#retryLoop = new ReconcileLoop({
       environment: options.environment,
       logger: options.logger.child({ loop: 'schedulerRetry' }),
       pass: () => {
         for (const taskId of this.#waiting.keys()) this.#due.add(taskId);
-        if (this.#due.size > 0) this.#loop.trigger();
+        if (this.#due.size > 0) this.loop.trigger();
         return Promise.resolve();
       },
     });
@@ -81,29 +66,16 @@ export class Scheduler {
     return this.#waiting.size;
   }
 
-  /** Begins to work from what the store holds. */
-  start(): void {
-    const { unsubscribe } = this.#store.viewAndSubscribe(
-      (transaction) => {
-        for (const node of transaction.find('node', { by: 'all' })) this.#setNode(node);
-        for (const task of transaction.find('task', { by: 'all' })) this.#setTask(task);
-      },
-      (events) => {
-        for (const event of events) this.#observe(event);
-      },
-    );
-    this.#unsubscribe = unsubscribe;
-    this.#loop.trigger();
+  override async stop(): Promise<void> {
+    await Promise.all([this.#retryLoop.stop(), super.stop()]);
   }
 
-  /** Ends after the pass under way. */
-  async stop(): Promise<void> {
-    this.#unsubscribe();
-    await this.#retryLoop.stop();
-    await this.#loop.stop();
+  protected observeAll(transaction: ReadTransaction): void {
+    for (const node of transaction.find('node', { by: 'all' })) this.#setNode(node);
+    for (const task of transaction.find('task', { by: 'all' })) this.#setTask(task);
   }
 
-  #observe(event: StoreEvent): void {
+  protected observe(event: StoreEvent): void {
     if (this.#dependent.size > 0 && mayFree(event)) this.#retry();
     if (event.table === 'node') {
       if (event.kind === 'remove') {
@@ -125,7 +97,7 @@ export class Scheduler {
   #setNode(node: Node): void {
     if (!this.#nodes.set(node)) return;
     // Tasks can outlive the object of their node, and be there before it.
-    const tasks = this.#store.view((transaction) =>
+    const tasks = this.store.view((transaction) =>
       transaction.find('task', { by: 'node', nodeId: node.id }),
     );
     for (const task of tasks) this.#setTask(task);
@@ -141,7 +113,7 @@ export class Scheduler {
       this.#wait(task.id, task);
       if (!isNew) return;
       this.#due.add(task.id);
-      this.#loop.trigger();
+      this.loop.trigger();
       return;
     }
     this.#wait(task.id, undefined);
@@ -182,11 +154,11 @@ export class Scheduler {
     const state = observedState(task);
     if (state !== TaskState.FAILED && state !== TaskState.REJECTED) return;
     if (observedState(old) === state) return;
-    const nowMs = this.#environment.clock.monotonicMs();
+    const nowMs = this.environment.clock.monotonicMs();
     if (this.#nodes.get(task.nodeId) !== undefined) this.#failures.record(task, nowMs);
   }
 
-  async #pass(): Promise<void> {
+  protected async pass(): Promise<void> {
     const decisions: Decision[] = [];
     const groups = new Map<string, Task[]>();
     const due = [...this.#due].sort();
@@ -219,7 +191,7 @@ export class Scheduler {
   #decidePreassigned(task: Task, decisions: Decision[]): void {
     const node = this.#nodes.get(task.nodeId);
     if (node === undefined) return;
-    const unmet = this.#store.view((transaction) => unmetDependency(transaction, task));
+    const unmet = this.store.view((transaction) => unmetDependency(transaction, task));
     if (unmet !== undefined || !admits(node, task)) {
       decisions.push({ kind: 'wait', task, err: unmet ?? explain([node], task) });
       return;
@@ -232,12 +204,12 @@ export class Scheduler {
     group.sort((a, b) => Number(a.slot - b.slot));
     const [sample] = group;
     if (sample === undefined) return;
-    const unmet = this.#store.view((transaction) => unmetDependency(transaction, sample));
+    const unmet = this.store.view((transaction) => unmetDependency(transaction, sample));
     if (unmet !== undefined) {
       for (const task of group) decisions.push({ kind: 'wait', task, err: unmet });
       return;
     }
-    const nowMs = this.#environment.clock.monotonicMs();
+    const nowMs = this.environment.clock.monotonicMs();
     const tree = placementTree(this.#nodes, sample, this.#failures.failingNodes(sample, nowMs));
     const message = 'scheduler assigned task to node';
     let err: string | undefined;
@@ -270,7 +242,7 @@ export class Scheduler {
         },
     );
     try {
-      await commitGroups(this.#store, groups);
+      await commitGroups(this.store, groups);
     } catch (error) {
       for (const decision of decisions) this.#undo(decision);
       throw error;
@@ -284,7 +256,7 @@ export class Scheduler {
   /** Takes a task off the node it was not given after all. */
   #undo(decision: Decision): void {
     const { id } = decision.task;
-    const stored = this.#store.view((transaction) => transaction.get('task', id));
+    const stored = this.store.view((transaction) => transaction.get('task', id));
     if (stored === undefined) this.#forgetTask(id);
     else if (observedState(stored) === TaskState.PENDING && decision.kind === 'assign') {
       this.#forgetTask(id);
@@ -299,7 +271,7 @@ export class Scheduler {
     if (decision.kind === 'end') {
       if (isWanted(task)) return false;
       const over = { state: TaskState.SHUTDOWN, message: 'shutdown', err: '' };
-      transaction.update('task', withObservedState(this.#environment, task, over));
+      transaction.update('task', withObservedState(this.environment, task, over));
       return true;
     }
     if (!isWanted(task) || observedState(task) !== TaskState.PENDING) return false;
@@ -308,7 +280,7 @@ export class Scheduler {
       if (task.status?.err === err) return true;
       const message = task.status?.message ?? '';
       const waiting = { state: TaskState.PENDING, message, err };
-      transaction.update('task', withObservedState(this.#environment, task, waiting));
+      transaction.update('task', withObservedState(this.environment, task, waiting));
       return true;
     }
     const { nodeId, assignedGenericResources } = decision.task;
@@ -317,7 +289,7 @@ export class Scheduler {
     if (node === undefined || !admitsStatically(node, task)) return false;
     const status = create(TaskStatusSchema, {
       state: TaskState.ASSIGNED,
-      timestamp: timestampNow(this.#environment.clock),
+      timestamp: timestampNow(this.environment.clock),
       message: decision.message,
     });
     transaction.update('task', { ...task, nodeId, assignedGenericResources, status });
