@@ -11,6 +11,7 @@ import { GlobalJobOrchestrator, ReplicatedJobOrchestrator } from './orchestrator
 import type { LeaderLoopOptions } from './orchestrator/leader-loop.js';
 import { ReplicatedOrchestrator } from './orchestrator/replicated.js';
 import { RestartSupervisor } from './orchestrator/restart-supervisor.js';
+import { TaskMoves } from './orchestrator/task-moves.js';
 import { TaskReaper } from './orchestrator/task-reaper.js';
 import { Scheduler } from './scheduler/scheduler.js';
 import { UpdateSupervisor } from './updater/update-supervisor.js';
@@ -37,6 +38,7 @@ export class LeaderLoops {
       new GlobalOrchestrator(parts),
       new ReplicatedJobOrchestrator(parts),
       new GlobalJobOrchestrator(parts),
+      new TaskMoves(parts),
       new CronJobs(options),
       new TaskReaper(options),
       new ConstraintEnforcer(options),

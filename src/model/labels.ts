@@ -36,6 +36,9 @@ export const DEPENDS_ON_LABEL = 'skep.depends_on';
 /** When a job runs. */
 export const CRON_LABEL = 'skep.cron';
 
+/** How tasks leave a drained node. */
+export const DRAIN_LABEL = 'skep.drain';
+
 /** First of the two UDP ports of a node's WireGuard devices. */
 export const ENCRYPTION_PORT_LABEL = 'skep.encryption.port';
 /** How often a node changes its WireGuard key. */
@@ -162,6 +165,23 @@ export const LABELS: readonly LabelDefinition[] = [
       'either will do. At each such minute the whole job runs again, unless it still runs: then this time ' +
       'is left out. Creating the job does not run it, each update does at once (`docker service update ' +
       '--force`). What was due while no manager led is made up for within a minute, or left out.',
+  },
+  {
+    key: DRAIN_LABEL,
+    objects: ['cluster', 'service'],
+    value: { type: 'choice', choices: ['at-once', 'rolling'] },
+    defaultValue: 'at-once',
+    live: true,
+    meaning:
+      'How running tasks of a replicated service leave a node whose availability becomes `drain`: all ' +
+      '`at-once`, as in Swarm, or `rolling`, one after another within the service\u2019s update config ' +
+      '(`--update-parallelism`, `--update-delay`, `--update-order`, `--update-monitor`). With `start-first` a ' +
+      'task stays until its replacement runs elsewhere and is healthy, also if no node has room for it: ' +
+      '`docker service ps` says why. An update of the service goes first. When a moved task ends within the ' +
+      'monitoring period, the service\u2019s moves rest for a minute (with `--update-failure-action continue` ' +
+      'only those of the tasks that failed). The update status does not change, and nothing is rolled ' +
+      'back. What does not run yet, jobs and global services leave at once, and so does everything when the ' +
+      'node goes down. A service\u2019s value goes before the cluster\u2019s.',
   },
   {
     key: DNS_TTL_LABEL,
@@ -422,6 +442,21 @@ export function durationLabelMs(
     if (valueMs !== undefined) return valueMs;
   }
   return parseDurationMs(BY_KEY.get(key)?.defaultValue ?? '') ?? 0;
+}
+
+/**
+ * Value of a choice key: the first of `places` that sets it to one of its choices (the nearest object
+ * first), else its default.
+ */
+export function choiceLabel(
+  key: string,
+  ...places: readonly (Readonly<Record<string, string>> | undefined)[]
+): string {
+  const definition = BY_KEY.get(key);
+  invariant(definition?.value.type === 'choice', `${key} is a choice`);
+  const { choices } = definition.value;
+  const values = places.flatMap((labels) => labels?.[key] ?? []);
+  return values.find((value) => choices.includes(value)) ?? definition.defaultValue;
 }
 
 /** Value of a number key of one object, else its default; what is out of range counts as not set. */

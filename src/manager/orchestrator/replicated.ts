@@ -14,6 +14,7 @@ import {
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
 import { DownNodes } from './down-nodes.js';
+import { awaitsMove, changesDrain } from './rolling-drain.js';
 import { type OrchestratorParts, ServiceOrchestrator } from './service-orchestrator.js';
 import { raiseDesiredState, type SlotKey, tasksInSlot } from './task.js';
 
@@ -44,6 +45,11 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
     if (event.table === 'service') {
       if (event.kind === 'remove') this.updates.cancel(event.object.id);
       else this.dirtyServices.add(event.object.id);
+      if (changesDrain(event)) this.#observeTasksOf(event.object.id);
+    } else if (event.table === 'cluster') {
+      if (!changesDrain(event)) return;
+      const services = this.store.view((transaction) => this.services(transaction));
+      for (const { id } of services) this.#observeTasksOf(id);
     } else if (event.table === 'task') {
       this.#observeTask(event.object, event.kind === 'remove');
     } else if (event.table === 'node') {
@@ -93,6 +99,13 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
     });
   }
 
+  #observeTasksOf(serviceId: string): void {
+    const tasks = this.store.view((transaction) =>
+      transaction.find('task', { by: 'service', serviceId }),
+    );
+    for (const task of tasks) if (isWanted(task)) this.endedTasks.add(task.id);
+  }
+
   #observeNode(transaction: ReadTransaction, nodeId: string): void {
     for (const task of transaction.find('task', { by: 'node', nodeId })) {
       if (isWanted(task) && task.serviceId !== '') this.endedTasks.add(task.id);
@@ -103,7 +116,8 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
     if (isOver(task)) return true;
     if (task.nodeId === '') return false;
     const node = transaction.get('node', task.nodeId);
-    return isInvalidNode(node) && !this.#down.awaits(transaction, service, node);
+    if (!isInvalidNode(node) || this.#down.awaits(transaction, service, node)) return false;
+    return !awaitsMove(transaction, service, task);
   }
 
   async #reconcile(serviceId: string): Promise<void> {

@@ -28,6 +28,11 @@ export class FailureMonitor {
     this.#tasks.set(taskId, undefined);
   }
 
+  /** A task that was given up: its end is no failure. */
+  forget(taskId: string): void {
+    this.#tasks.delete(taskId);
+  }
+
   /**
    * Takes in a change of a task.
    * @returns whether the share of failed slots is now above the limit

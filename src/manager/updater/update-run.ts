@@ -3,33 +3,29 @@
  * period. Workers take slots off a queue; a failure stops the queue, not the slots under way
  * (SwarmKit manager/orchestrator/update).
  */
-import { type UpdateSettings, updateSettings } from '../../model/defaults.js';
-import type { Environment } from '../../model/environment.js';
+import { updateSettings } from '../../model/defaults.js';
 import { InvariantError } from '../../model/errors.js';
 import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   TaskState,
   UpdateConfig_FailureAction as FailureAction,
-  UpdateConfig_UpdateOrder as UpdateOrder,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOnNode, isOver, isWanted, observedState } from '../../model/task-state.js';
-import type { Logger } from '../../observe/logger.js';
-import type { ReadTransaction, Store, StoreEvent, WriteTransaction } from '../../store/types.js';
+import type { ReadTransaction } from '../../store/types.js';
 import { RETRY_DELAY_MS_MAX } from '../orchestrator/limits.js';
-import type { RestartSupervisor } from '../orchestrator/restart-supervisor.js';
 import {
+  byCreation,
   findCluster,
   isFollowing,
   isTaskDirty,
   newTask,
   placeOfTask,
-  raiseDesiredState,
   type SlotKey,
   tasksInSlot,
 } from '../orchestrator/task.js';
-import { subscribeTo } from '../orchestrator/store-topics.js';
-import { Cancellation, sleep, waitUntil } from '../orchestrator/wait-until.js';
+import { sleep, waitUntil } from '../orchestrator/wait-until.js';
 import { FailureMonitor } from './failure-monitor.js';
+import { RollingRun, type RunParts, shutDown } from './rolling-run.js';
 import {
   isInProgress,
   isPaused,
@@ -40,17 +36,6 @@ import {
   withUpdateStarted,
 } from './update-status.js';
 
-/** Added to the delay when that is longer than the monitoring period, so that the last task is watched. */
-const MONITOR_BEYOND_DELAY_MS = 1000;
-
-/** What a run needs. */
-export interface UpdateParts {
-  readonly store: Store;
-  readonly environment: Environment;
-  readonly logger: Logger;
-  readonly supervisor: RestartSupervisor;
-}
-
 /** What a worker decided to do with a slot. */
 type SlotPlan =
   | { readonly kind: 'nothing' }
@@ -59,107 +44,80 @@ type SlotPlan =
   | { readonly kind: 'replace'; readonly task: Task; readonly others: readonly Task[] };
 
 /** One update of one service. Runs from {@link run} until done or {@link cancel}. */
-export class UpdateRun {
-  readonly service: Service;
-  readonly #parts: UpdateParts;
-  readonly #settings: UpdateSettings;
-  /** Set by {@link cancel}. */
-  readonly cancellation = new Cancellation();
-  /** Set by a failure: no further slot is begun. */
-  readonly #halted = new Cancellation();
+export class UpdateRun extends RollingRun {
   #failed = false;
   /** Resolves once a failure's consequence is stored; resolved while there was none. */
   #failureStored: Promise<void> = Promise.resolve();
 
-  constructor(parts: UpdateParts, service: Service) {
-    this.#parts = parts;
-    this.service = service;
-    this.#settings = updateSettings(
-      isRollingBack(service) ? service.spec?.rollback : service.spec?.update,
-    );
+  constructor(parts: RunParts, service: Service) {
+    const { spec } = service;
+    super(parts, service, updateSettings(isRollingBack(service) ? spec?.rollback : spec?.update));
   }
 
-  /** Whether the failure action was taken; the run only lets slots under way finish. */
-  get failed(): boolean {
-    return this.#failed;
-  }
-
-  /** Stops where it is; the promise of {@link run} then settles soon. */
-  cancel(): void {
-    this.cancellation.cancel();
+  /** Not once the failure action was taken: the run only lets slots under way finish. */
+  goesOnFor(service: Service): boolean {
+    return !this.#failed || isPaused(service);
   }
 
   /** Brings the dirty ones of `slots` up to date. */
   async run(slots: readonly SlotKey[]): Promise<void> {
     if (isPaused(this.service)) return;
-    const { dirty, following } = this.#look(slots);
+    const { dirty, following, isOutOfDate } = this.#look(slots);
     if (dirty.length + following.length === 0) {
       if (isInProgress(this.service)) await this.#complete();
       return;
     }
-    const { environment } = this.#parts;
-    await this.#writeService((service) => withUpdateStarted(environment, service));
+    const { environment } = this.parts;
+    // What an interrupted move has left in a slot is tidied up without calling that an update.
+    if (isOutOfDate) await this.#writeService((service) => withUpdateStarted(environment, service));
     const monitor = new FailureMonitor(
       environment.clock,
-      this.#settings,
+      this.settings,
       dirty.length || following.length,
     );
     const unwatch = this.#watchFailures(monitor);
     try {
-      await this.#roll(dirty, monitor);
+      await this.#update(dirty, monitor);
       const late = await this.#portsFollowed(following);
-      await this.#roll(late, monitor);
+      await this.#update(late, monitor);
       // Ports that were changed in place leave nothing to watch.
-      if (dirty.length + late.length > 0) await this.#monitorToTheEnd();
+      if (dirty.length + late.length > 0) await this.monitorToTheEnd();
     } finally {
       unwatch();
       // Before that nobody may take this update for one that can go on.
       await this.#failureStored;
     }
-    if (!this.cancellation.cancelled && !this.#halted.cancelled) await this.#complete();
+    if (!this.cancellation.cancelled && !this.halted.cancelled) await this.#complete();
   }
 
-  async #roll(dirty: readonly SlotKey[], monitor: FailureMonitor): Promise<void> {
-    const { parallelism, delayMs } = this.#settings;
+  async #update(dirty: readonly SlotKey[], monitor: FailureMonitor): Promise<void> {
+    const { parallelism } = this.settings;
     const queue = [...dirty];
-    const worker = async (): Promise<void> => {
-      while (!this.cancellation.cancelled && !this.#halted.cancelled) {
-        const slot = queue.shift();
-        if (slot === undefined) return;
-        await this.#updateSlot(slot, monitor);
-        await sleep(this.#parts.environment.clock, delayMs, this.cancellation);
-      }
-    };
-    const workers = parallelism === 0 ? dirty.length : Math.min(parallelism, dirty.length);
-    await Promise.all(Array.from({ length: workers }, worker));
-  }
-
-  async #monitorToTheEnd(): Promise<void> {
-    const { delayMs, monitorMs } = this.#settings;
-    if (this.#halted.cancelled || this.cancellation.cancelled) return;
-    const durationMs = delayMs >= monitorMs ? delayMs + MONITOR_BEYOND_DELAY_MS : monitorMs;
-    const over = new Cancellation();
-    const forget = [this.#halted, this.cancellation].map((end) =>
-      end.onCancel(() => over.cancel()),
+    await this.roll(
+      parallelism === 0 ? dirty.length : Math.min(parallelism, dirty.length),
+      () => queue.shift(),
+      (slot) => this.#updateSlot(slot, monitor),
     );
-    await sleep(this.#parts.environment.clock, durationMs, over);
-    for (const unsubscribe of forget) unsubscribe();
   }
 
   /** Slots to be rolled, and those whose ports the allocator changes in place. */
   #look(slots: readonly SlotKey[]): {
     readonly dirty: readonly SlotKey[];
     readonly following: readonly SlotKey[];
+    /** Whether any task is not as the service asks for. */
+    readonly isOutOfDate: boolean;
   } {
-    return this.#parts.store.view((transaction) => ({
-      dirty: slots.filter((slot) => this.#isDirty(transaction, slot)),
-      following: slots.filter((slot) => this.#isFollowing(transaction, slot)),
-    }));
+    return this.parts.store.view((transaction) => {
+      const following = slots.filter((slot) => this.#isFollowing(transaction, slot));
+      const outOfDate = new Set(slots.filter((slot) => this.#isOutOfDate(transaction, slot)));
+      const isCrowded = (slot: SlotKey) => this.#tasksIn(transaction, slot).length > 1;
+      const dirty = slots.filter((slot) => outOfDate.has(slot) || isCrowded(slot));
+      return { dirty, following, isOutOfDate: outOfDate.size + following.length > 0 };
+    });
   }
 
-  #isDirty(transaction: ReadTransaction, slot: SlotKey): boolean {
-    const tasks = this.#tasksIn(transaction, slot);
-    return tasks.length > 1 || tasks.some((task) => this.#isTaskDirty(transaction, task));
+  #isOutOfDate(transaction: ReadTransaction, slot: SlotKey): boolean {
+    return this.#tasksIn(transaction, slot).some((task) => this.#isTaskDirty(transaction, task));
   }
 
   #isFollowing(transaction: ReadTransaction, slot: SlotKey): boolean {
@@ -169,7 +127,7 @@ export class UpdateRun {
   }
 
   #tasksIn(transaction: ReadTransaction, slot: SlotKey): readonly Task[] {
-    return this.#parts.supervisor.updatableTasks(this.service, tasksInSlot(transaction, slot));
+    return this.parts.supervisor.updatableTasks(this.service, tasksInSlot(transaction, slot));
   }
 
   #isTaskDirty(transaction: ReadTransaction, task: Task): boolean {
@@ -182,7 +140,7 @@ export class UpdateRun {
    */
   async #portsFollowed(slots: readonly SlotKey[]): Promise<readonly SlotKey[]> {
     if (slots.length === 0) return [];
-    await waitUntil(this.#parts.store, {
+    await waitUntil(this.parts.store, {
       reached: (transaction) => !slots.some((slot) => this.#isFollowing(transaction, slot)),
       topics: () => [`tasksOf ${this.service.id}`, 'hostPorts'],
       cancellation: this.cancellation,
@@ -191,8 +149,8 @@ export class UpdateRun {
   }
 
   async #updateSlot(slot: SlotKey, monitor: FailureMonitor): Promise<void> {
-    const startFirst = this.#settings.order === UpdateOrder.START_FIRST;
-    const { store, supervisor } = this.#parts;
+    const startFirst = this.isStartFirst;
+    const { store, supervisor } = this.parts;
     const plan = await store.update((transaction): SlotPlan => {
       if (this.cancellation.cancelled) return { kind: 'nothing' };
       const plan = this.#planSlot(transaction, slot);
@@ -235,14 +193,18 @@ export class UpdateRun {
   }
 
   #planSlot(transaction: ReadTransaction, slot: SlotKey): SlotPlan {
-    const { environment } = this.#parts;
+    const { environment } = this.parts;
     const service = this.service;
     if (transaction.get('service', service.id) === undefined) return { kind: 'nothing' };
     // The slot is read anew: since the run began, its tasks may have been restarted or removed.
     const tasks = this.#tasksIn(transaction, slot);
     if (tasks.length === 0) return { kind: 'nothing' };
     const clean = tasks.filter((task) => isWanted(task) && !this.#isTaskDirty(transaction, task));
-    const existing = clean.find((task) => task.desiredState >= TaskState.RUNNING) ?? clean.at(-1);
+    clean.sort(byCreation);
+    const existing =
+      clean.findLast((task) => observedState(task) === TaskState.RUNNING) ??
+      clean.find((task) => task.desiredState >= TaskState.RUNNING) ??
+      clean.at(-1);
     if (existing !== undefined) {
       const others = tasks.filter((task) => task !== existing);
       return { kind: 'useExisting', task: existing, others };
@@ -268,21 +230,14 @@ export class UpdateRun {
   }
 
   #watchFailures(monitor: FailureMonitor): () => void {
-    if (this.#settings.failureAction === FailureAction.CONTINUE) return () => undefined;
-    return subscribeTo(this.#parts.store, [`tasksOf ${this.service.id}`], (events) => {
-      for (const event of events) {
-        const task = updatedTask(event);
-        if (task === undefined) continue;
-        if (this.#halted.cancelled || this.cancellation.cancelled) return;
-        if (monitor.observe(task)) this.#fail(task.id);
-      }
-    });
+    if (this.settings.failureAction === FailureAction.CONTINUE) return () => undefined;
+    return this.watchFailures(monitor, (taskId) => this.#fail(taskId));
   }
 
   #fail(taskId: string): void {
-    this.#halted.cancel();
+    this.halted.cancel();
     const cause = `due to failure or early termination of task ${taskId}`;
-    const rollBack = this.#settings.failureAction === FailureAction.ROLLBACK;
+    const rollBack = this.settings.failureAction === FailureAction.ROLLBACK;
     const write = async (): Promise<void> => {
       if (!rollBack) {
         await this.#writeService((service) => withUpdatePaused(service, `update paused ${cause}`));
@@ -309,7 +264,7 @@ export class UpdateRun {
       } catch (error) {
         if (error instanceof InvariantError) throw error;
         this.#logFailure(error);
-        await sleep(this.#parts.environment.clock, RETRY_DELAY_MS_MAX, this.cancellation);
+        await sleep(this.parts.environment.clock, RETRY_DELAY_MS_MAX, this.cancellation);
       }
     }
   }
@@ -319,7 +274,7 @@ export class UpdateRun {
    * date for the rollback, which brings it back and watches it like every other slot.
    */
   async #failureHandled(taskId: string): Promise<void> {
-    const { store, supervisor } = this.#parts;
+    const { store, supervisor } = this.parts;
     await waitUntil(store, {
       reached: (transaction) => {
         const task = transaction.get('task', taskId);
@@ -335,19 +290,21 @@ export class UpdateRun {
       const rolledBack = withRollbackStarted(service, message);
       if (rolledBack === undefined) {
         const error = 'cannot roll back service because no previous spec is available';
-        this.#parts.logger.error({ serviceId: service.id }, error);
+        this.parts.logger.error({ serviceId: service.id }, error);
       }
       return rolledBack ?? service;
     });
   }
 
   #complete(): Promise<void> {
-    const { environment } = this.#parts;
-    return this.#writeService((service) => withUpdateCompleted(environment, service));
+    const { environment } = this.parts;
+    return this.#writeService((service) =>
+      isInProgress(service) ? withUpdateCompleted(environment, service) : service,
+    );
   }
 
   async #writeService(change: (service: Service) => Service): Promise<void> {
-    await this.#parts.store.update((transaction) => {
+    await this.parts.store.update((transaction) => {
       const service = transaction.get('service', this.service.id);
       if (service === undefined || this.cancellation.cancelled) return;
       const changed = change(service);
@@ -358,17 +315,6 @@ export class UpdateRun {
   #logFailure(error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
     const serviceId = this.service.id;
-    this.#parts.logger.warn(
-      { serviceId, error: message },
-      'update status not stored; trying again',
-    );
+    this.parts.logger.warn({ serviceId, error: message }, 'update status not stored; trying again');
   }
-}
-
-function shutDown(transaction: WriteTransaction, tasks: readonly Task[]): void {
-  for (const task of tasks) raiseDesiredState(transaction, task.id, TaskState.SHUTDOWN);
-}
-
-function updatedTask(event: StoreEvent): Task | undefined {
-  return event.table === 'task' && event.kind === 'update' ? event.object : undefined;
 }

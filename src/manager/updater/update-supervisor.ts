@@ -1,4 +1,4 @@
-/** At most one rolling update a service: begins, replaces and ends the runs. */
+/** At most one rolling update, or run of moves, a service: begins, replaces and ends the runs. */
 import { equals } from '@bufbuild/protobuf';
 import { InvariantError } from '../../model/errors.js';
 import type { Service } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -9,11 +9,12 @@ import {
 import type { SlotKey } from '../orchestrator/task.js';
 import { RETRY_DELAY_MS_MAX } from '../orchestrator/limits.js';
 import { sleep } from '../orchestrator/wait-until.js';
-import { type UpdateParts, UpdateRun } from './update-run.js';
-import { isPaused } from './update-status.js';
+import { MoveRun, type MoveSource } from './move-run.js';
+import type { RollingRun, RunParts } from './rolling-run.js';
+import { UpdateRun } from './update-run.js';
 
 interface ActiveRun {
-  readonly run: UpdateRun;
+  readonly run: RollingRun;
   readonly done: Promise<void>;
   /** Slots asked for meanwhile, to be looked at when the run is over. */
   later: readonly SlotKey[];
@@ -21,12 +22,12 @@ interface ActiveRun {
 
 /** Updates of all services. */
 export class UpdateSupervisor {
-  readonly #parts: UpdateParts;
+  readonly #parts: RunParts;
   readonly #active = new Map<string, ActiveRun>();
   readonly #finishListeners: ((serviceId: string) => void)[] = [];
   #stopped = false;
 
-  constructor(parts: UpdateParts) {
+  constructor(parts: RunParts) {
     this.#parts = parts;
   }
 
@@ -43,15 +44,29 @@ export class UpdateSupervisor {
     if (this.#stopped) return;
     const active = this.#active.get(service.id);
     if (active !== undefined) {
-      const goesOn = !active.run.failed || isPaused(service);
-      if (goesOn && sameSpec(active.run.service.spec, service.spec)) {
+      if (active.run.goesOnFor(service) && sameSpec(active.run.service.spec, service.spec)) {
         active.later = slots;
         return;
       }
       active.run.cancel();
     }
     const run = new UpdateRun(this.#parts, service);
-    const done = this.#run(run, slots, active?.done);
+    const done = this.#run(run, () => run.run(slots), active?.done);
+    this.#active.set(service.id, { run, done, later: [] });
+  }
+
+  /**
+   * Moves tasks of `service` that `source` names, unless something is under way; an update ends the
+   * moves. @param onOver called at the end, before the listeners of {@link onFinished}
+   */
+  move(service: Service, source: MoveSource, onOver: (hasFailed: boolean) => void): void {
+    if (this.#stopped || this.#active.has(service.id)) return;
+    const run = new MoveRun(this.#parts, service, source);
+    const work = async (): Promise<void> => {
+      await run.run();
+      onOver(run.hasFailed);
+    };
+    const done = this.#run(run, work, undefined);
     this.#active.set(service.id, { run, done, later: [] });
   }
 
@@ -74,13 +89,13 @@ export class UpdateSupervisor {
   }
 
   async #run(
-    run: UpdateRun,
-    slots: readonly SlotKey[],
+    run: RollingRun,
+    work: () => Promise<void>,
     previous: Promise<void> | undefined,
   ): Promise<void> {
     await previous;
     try {
-      while (!this.#stopped && !(await this.#attempt(run, slots))) {
+      while (!this.#stopped && !(await this.#attempt(run, work))) {
         await sleep(this.#parts.environment.clock, RETRY_DELAY_MS_MAX, run.cancellation);
       }
     } finally {
@@ -88,7 +103,7 @@ export class UpdateSupervisor {
     }
   }
 
-  #finished(run: UpdateRun): void {
+  #finished(run: RollingRun): void {
     const serviceId = run.service.id;
     const active = this.#active.get(serviceId);
     if (active?.run !== run) return;
@@ -101,15 +116,15 @@ export class UpdateSupervisor {
   }
 
   /** Returns false when the store failed and the run must be taken up again. */
-  async #attempt(run: UpdateRun, slots: readonly SlotKey[]): Promise<boolean> {
+  async #attempt(run: RollingRun, work: () => Promise<void>): Promise<boolean> {
     try {
-      await run.run(slots);
+      await work();
       return true;
     } catch (error) {
       if (error instanceof InvariantError) throw error;
       const message = error instanceof Error ? error.message : String(error);
       const serviceId = run.service.id;
-      this.#parts.logger.warn({ serviceId, error: message }, 'an update was interrupted');
+      this.#parts.logger.warn({ serviceId, error: message }, 'an update or move was interrupted');
       return run.cancellation.cancelled;
     }
   }

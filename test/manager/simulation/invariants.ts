@@ -13,6 +13,7 @@ import {
   UpdateConfig_UpdateOrder,
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOnNode, isOver, isWanted, observedState } from '../../../src/model/task-state.js';
+import { awaitsMove } from '../../../src/manager/orchestrator/rolling-drain.js';
 import { isInProgress, isPaused } from '../../../src/manager/updater/update-status.js';
 import {
   isJob,
@@ -22,6 +23,7 @@ import {
 } from '../../../src/manager/orchestrator/task.js';
 import type { ReadTransaction, StoreEvent } from '../../../src/store/types.js';
 import { JobInvariants } from './job-invariants.js';
+import { MoveInvariants } from './move-invariants.js';
 import type { World } from './world.js';
 
 /** Twice the default of `skep.fence_after`. */
@@ -32,6 +34,7 @@ export class InvariantChecker {
   readonly violations: string[] = [];
   readonly #world: World;
   readonly #jobs: JobInvariants;
+  readonly #moves: MoveInvariants;
   /** Tasks whose node was down once: their replacement could not wait for them. */
   readonly #cutOff = new Set<string>();
   /** When tasks with an address were lost with their node, by network and address. */
@@ -42,6 +45,7 @@ export class InvariantChecker {
   constructor(world: World) {
     this.#world = world;
     this.#jobs = new JobInvariants(world, (what) => this.#violated(what));
+    this.#moves = new MoveInvariants(world, (what) => this.#violated(what));
     world.store.subscribe((events) => {
       for (const event of events) this.#check(event);
     });
@@ -87,8 +91,10 @@ export class InvariantChecker {
     const task = event.object;
     const now = observedState(task);
     if (now < before) this.#violated(`task ${task.id} went back from ${before} to ${now}`);
-    if (event.kind === 'update') this.#checkKept(event.old, task);
-    else this.#checkWanted(task);
+    if (event.kind === 'update') {
+      this.#checkKept(event.old, task);
+      this.#moves.observe(event.old, task);
+    } else this.#checkWanted(task);
     if (event.kind === 'create' || now !== before) this.#jobs.observe(task);
     this.#checkRest(task, now !== before);
     if (now === before) return;
@@ -191,7 +197,10 @@ export class InvariantChecker {
     for (const task of tasks) {
       const node = transaction.get('node', task.nodeId);
       const drained = node?.spec?.availability === NodeSpec_Availability.DRAIN;
-      if (drained && !isOver(task)) this.#violated(`task ${task.id} is left on drained ${node.id}`);
+      // With nowhere to go, a rolling drain keeps up what runs.
+      const staysPut = nodes.length === 0 && awaitsMove(transaction, service, task);
+      if (drained && !isOver(task) && !staysPut)
+        this.#violated(`task ${task.id} is left on drained ${node.id}`);
     }
     if (isJob(service)) {
       if (!canGiveUp(service)) this.#jobs.checkQuiescent(service, nodes);

@@ -162,6 +162,7 @@ class Scenario {
     await this.#world.put(
       'service',
       makeService(id, {
+        annotations: { name: id, labels: this.#randomLabels() },
         mode,
         // Jobs have no rolling updates.
         ...(mode.case === 'replicated' || mode.case === 'global'
@@ -175,6 +176,11 @@ class Scenario {
         },
       }),
     );
+  }
+
+  #randomLabels(): Record<string, string> {
+    const { random } = this.#world.environment;
+    return random.chance(0.5) ? { 'skep.drain': 'rolling' } : {};
   }
 
   #randomMode(): NonNullable<ServiceInit['mode']> {
