@@ -280,7 +280,9 @@ export class DockerController implements TaskController {
     // After a restart of the daemon the ports to be reported need a look at the container.
     const runs = task.status?.state === TaskState.RUNNING;
     if (runs && this.state === undefined) await this.look();
-    await this.republish();
+    if (this.active) await this.republish();
+    // While the network is told of the task: what it hears follows, the report must not wait for it.
+    else if (runs) await this.publication();
   }
 
   /** Tells the network what of the task's publication changed since it was told last. */
@@ -396,8 +398,10 @@ export class DockerController implements TaskController {
     const { task, ports } = this;
     const { portNumbers } = this.context;
     const wanted = task.endpoint?.ports ?? [];
-    this.ports = await portNumbers.number(task.id, wanted, ports);
-    return publicationOf(task, this.ports);
+    const numbered = await portNumbers.number(task.id, wanted, ports);
+    // A newer version of the task may have its own meanwhile.
+    if (this.task === task) this.ports = numbered;
+    return publicationOf(task, numbered);
   }
 
   private endpoint(state: ContainerState, publication: TaskPublication): TaskEndpoint {

@@ -445,6 +445,41 @@ void t.test('networks: prepared first, entered when running, left before the sto
   ]);
 });
 
+void t.test('ports that change while a container is taken up are reported', async (t) => {
+  const node = await startNode(t);
+  const { network } = node;
+  const { nodeId } = node.manager;
+  network.networking = { endpoints: [], dnsServers: [] };
+  const port = { targetPort: 80, publishedPort: 8000 };
+  const task = containerTask(SLEEP, {
+    nodeId,
+    networks: [{ network: { id: 'n1', spec: { annotations: { name: 'over' } } } }],
+    endpoint: { ports: [port] },
+  });
+  node.manager.assign(task);
+  await reaches(node, task, TaskState.RUNNING);
+  let activate = (): void => undefined;
+  network.activating = new Promise((resolve) => {
+    activate = resolve;
+  });
+  await node.reborn();
+  await waitFor('the network to be told', 10_000, async () =>
+    network.calls.includes(`activate ${task.id}`) ? true : undefined,
+  );
+  const moved = clone(TaskSchema, task);
+  const publishMode = PublishMode.HOST;
+  moved.endpoint = create(EndpointSchema, { ports: [{ ...port, publishMode }] });
+  node.manager.assign(moved);
+  await waitFor('the report', 10_000, async () =>
+    lastStatus(node, task)?.portStatus?.ports[0]?.publishedPort === 8000 ? true : undefined,
+  );
+  t.notOk(network.calls.includes(`ports ${task.id} 1`), 'the network is still being told');
+  activate();
+  await waitFor('the network to follow', 10_000, async () =>
+    network.calls.includes(`ports ${task.id} 1`) ? true : undefined,
+  );
+});
+
 void t.test('a container made just before a crash is taken over', async (t) => {
   const node = await startNode(t);
   const { nodeId } = node.manager;

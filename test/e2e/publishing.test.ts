@@ -160,7 +160,8 @@ void t.test('publishing changes live', async (t) => {
         await waitFor('both to report their port', WAIT_MS, async () => {
           const ps = ['service', 'ps', '--format', '{{.Ports}}', 'echo'];
           const shown = await mustDocker(socket, ps);
-          return shown === '*:7001->7/tcp\n*:7001->7/tcp' ? true : undefined;
+          if (shown !== '*:7001->7/tcp\n*:7001->7/tcp') throw new Error(`ports are ${shown}`);
+          return true;
         });
         const { held } = await connections.finish();
         t.match(held, { opened: 8, failed: 0, errors: {} }, 'connections of the old port go on');

@@ -126,8 +126,10 @@ export async function waitFor<T>(
     } catch (error) {
       last = error;
     }
-    if (performance.now() > deadline)
-      throw new Error(`${what}: not within ${timeoutMs} ms`, { cause: last });
+    if (performance.now() > deadline) {
+      const why = last instanceof Error ? ` (${last.message})` : '';
+      throw new Error(`${what}: not within ${timeoutMs} ms${why}`, { cause: last });
+    }
     await sleep(50);
   }
 }

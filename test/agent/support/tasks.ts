@@ -54,6 +54,8 @@ export class RecordedNetworking implements NodeNetworking {
   readonly endpoints = new Map<string, TaskEndpoint>();
   configs: NodeNetworkConfig[] = [];
   networking: ContainerNetworking = { endpoints: [], dnsServers: [] };
+  /** What the end of an activation waits for. */
+  activating: Promise<void> = Promise.resolve();
 
   start(): Promise<void> {
     return Promise.resolve();
@@ -77,10 +79,10 @@ export class RecordedNetworking implements NodeNetworking {
     return Promise.resolve(this.networking);
   }
 
-  activate(endpoint: TaskEndpoint): Promise<void> {
+  async activate(endpoint: TaskEndpoint): Promise<void> {
     this.calls.push(`activate ${endpoint.taskId}`);
+    await this.activating;
     this.endpoints.set(endpoint.taskId, endpoint);
-    return Promise.resolve();
   }
 
   drain(taskId: string): Promise<void> {
