@@ -12,13 +12,14 @@ import {
   systemAddresses,
 } from './addresses.js';
 import { resolveDataPathAddress, resolveDataPathPort } from './data-path.js';
-import type { NodeState } from './node-state.js';
+import type { NodeState, RequestedAddresses } from './node-state.js';
 import type { NodeContext } from './running-node.js';
 
 /** The data path address of a joining node, once it is known of which family the swarm's is. */
 export type ChooseDataPathAddress = (family: DataPathFamily | undefined) => string;
 
-type Host = Pick<NodeContext, 'netlink' | 'options'>;
+/** The part of the daemon's surroundings used here. */
+export type Host = Pick<NodeContext, 'netlink' | 'options'>;
 
 /**
  * Of the node that founds a swarm, or takes one over by force, whose data path is of `family`.
@@ -28,15 +29,12 @@ export function initState(
   { netlink, options }: Host,
   request: InitRequest,
   family?: DataPathFamily,
-): NodeState {
+): NodeState & Required<Pick<NodeState, 'Requested'>> {
   const own = netlink.addresses();
   const system = systemAddresses(own);
-  const listen = resolveListenAddress(request.listenAddr || options.listenAddr, system);
-  const advertise = resolveAdvertiseAddress(
-    request.advertiseAddr || options.advertiseAddr,
-    listen,
-    system,
-  );
+  const requested = requestedAddresses(request, options);
+  const listen = resolveListenAddress(requested.ListenAddr, system);
+  const advertise = resolveAdvertiseAddress(requested.AdvertiseAddr, listen, system);
   const pools = resolveAddressPools(request.defaultAddrPool, request.subnetSize);
   return {
     LocalAddr: advertise.host,
@@ -44,16 +42,24 @@ export function initState(
     ListenAddr: `${listen.host}:${listen.port}`,
     AdvertiseAddr: `${advertise.host}:${advertise.port}`,
     DataPathAddr: resolveDataPathAddress(
-      {
-        value: request.dataPathAddr || options.dataPathAddr,
-        advertised: advertise.host,
-        own,
-      },
+      { value: requested.DataPathAddr, advertised: advertise.host, own },
       family,
     ),
     DataPathPort: resolveDataPathPort(request.dataPathPort || options.dataPathPort),
     DefaultAddressPool: pools.pools,
     SubnetSize: pools.subnetSize,
+    Requested: requested,
+  };
+}
+
+function requestedAddresses(
+  request: InitRequest | JoinRequest,
+  options: Host['options'],
+): RequestedAddresses {
+  return {
+    ListenAddr: request.listenAddr || options.listenAddr,
+    AdvertiseAddr: request.advertiseAddr || options.advertiseAddr,
+    DataPathAddr: request.dataPathAddr || options.dataPathAddr,
   };
 }
 
@@ -68,24 +74,22 @@ export function joinState(
 ): { readonly state: NodeState; readonly dataPathAddress: ChooseDataPathAddress } {
   const own = netlink.addresses();
   const system = systemAddresses(own);
-  const listen = resolveListenAddress(request.listenAddr || options.listenAddr, system);
+  const requested = requestedAddresses(request, options);
+  const listen = resolveListenAddress(requested.ListenAddr, system);
   const remote = request.remoteAddrs[0];
   if (remote === undefined)
     throw new SkepError('invalid_argument', 'at least 1 RemoteAddr is required to join');
-  const given = request.advertiseAddr || options.advertiseAddr;
+  const given = requested.AdvertiseAddr;
   const advertise =
     given === '' && listen.host === '0.0.0.0'
-      ? {
-          host: sourceTowards(remote, (address) => netlink.routeTo(address).source, system),
-          port: listen.port,
-        }
+      ? { host: sourceTowards(remote, netlink, system), port: listen.port }
       : resolveAdvertiseAddress(given, listen, system);
   if (advertise.host.startsWith('127.'))
     throw new SkepError(
       'invalid_argument',
       `advertise address ${advertise.host} is this host alone: give one that the other nodes can reach`,
     );
-  const value = request.dataPathAddr || options.dataPathAddr;
+  const value = requested.DataPathAddr;
   const dataPathAddress: ChooseDataPathAddress = (family) =>
     resolveDataPathAddress({ value, advertised: advertise.host, own: netlink.addresses() }, family);
   const state = {
@@ -97,19 +101,20 @@ export function joinState(
     DataPathPort: 0,
     DefaultAddressPool: [],
     SubnetSize: 0,
+    Requested: requested,
   };
   return { state, dataPathAddress };
 }
 
-/** The address this host uses towards a manager; the host's only address if that cannot be told. */
-function sourceTowards(
+/** The address this host uses towards a manager; the host's first address if that cannot be told. */
+export function sourceTowards(
   remote: string,
-  source: (address: string) => string,
+  netlink: Host['netlink'],
   system: readonly SystemAddress[],
 ): string {
   const host = remote.replace(/:\d+$/, '');
   try {
-    return source(host);
+    return netlink.routeTo(host).source;
   } catch (error) {
     const [first] = system;
     if (first !== undefined) return first.address;

@@ -26,6 +26,15 @@ export interface NodeState {
   readonly DataPathPort: number;
   readonly DefaultAddressPool: readonly string[];
   readonly SubnetSize: number;
+  /** What the user wrote for the addresses; states of before lack it. */
+  readonly Requested?: RequestedAddresses;
+}
+
+/** Each an address, an interface, or empty: then the host's own choice. */
+export interface RequestedAddresses {
+  readonly ListenAddr: string;
+  readonly AdvertiseAddr: string;
+  readonly DataPathAddr: string;
 }
 
 /** Reads the recorded state; undefined when the node is in no swarm. @throws SkepError data_loss */
@@ -63,7 +72,16 @@ function isNodeState(value: unknown): value is NodeState {
     typeof state['DataPathPort'] === 'number' &&
     typeof state['SubnetSize'] === 'number' &&
     Array.isArray(state['DefaultAddressPool']) &&
-    state['DefaultAddressPool'].every((pool) => typeof pool === 'string')
+    state['DefaultAddressPool'].every((pool) => typeof pool === 'string') &&
+    (state['Requested'] === undefined || isRequested(state['Requested']))
+  );
+}
+
+function isRequested(value: unknown): value is RequestedAddresses {
+  if (typeof value !== 'object' || value === null) return false;
+  const requested = value as Record<string, unknown>;
+  return ['ListenAddr', 'AdvertiseAddr', 'DataPathAddr'].every(
+    (key) => typeof requested[key] === 'string',
   );
 }
 
@@ -109,6 +127,12 @@ export class NodeRecord {
   commit(): void {
     writeNodeState(this.file, this.state);
     this.committed = true;
+  }
+
+  /** The host has other addresses than before. */
+  relocate(state: NodeState): void {
+    this.state = state;
+    if (this.committed) writeNodeState(this.file, state);
   }
 
   /** Notes the data path's port, which a session told, and the address that fits the swarm. */

@@ -4,6 +4,7 @@
  */
 import { rmSync } from 'node:fs';
 import type { Writable } from 'node:stream';
+import { isDeepStrictEqual } from 'node:util';
 import type {
   InitRequest,
   JoinRequest,
@@ -25,6 +26,7 @@ import { writeBackup } from './backup.js';
 import { dataPathFamily } from './data-path.js';
 import { forceNewCluster } from './force-new-cluster.js';
 import { initState, joinState } from './first-state.js';
+import { presentState } from './moved-state.js';
 import type { LateAttachments } from './late-attachments.js';
 import { NodeRecord, type NodeState, readNodeState } from './node-state.js';
 import { statePaths } from './options.js';
@@ -41,6 +43,8 @@ import {
 
 /** What kept a node from starting is looked at again so often. */
 const RESUME_RETRY_MS = 2_000;
+/** A host that has started has its addresses by then: one that is missing has become another. */
+const ADDRESSES_SETTLE_MS = 10_000;
 /** Docker gives a join this long before it goes on in the background. */
 const JOIN_TIMEOUT_MS = 20_000;
 
@@ -60,9 +64,11 @@ export class SwarmNode implements SwarmMembership {
   private state: State = { kind: 'inactive' };
   private retry: Timer | undefined;
   private resuming: Promise<void> | undefined;
+  private readonly bornMs: number;
 
   constructor(private readonly context: NodeContext) {
     this.attachments = context.attachments;
+    this.bornMs = context.environment.clock.monotonicMs();
   }
 
   /** Takes up the membership recorded on disk, if any; a node that cannot start says why in `status`. */
@@ -80,7 +86,20 @@ export class SwarmNode implements SwarmMembership {
       this.state = { kind: 'locked', record };
       return;
     }
-    await this.resume(record, async () => resumeNode(this.context, record));
+    await this.resume(record, async () => this.takeUp(record));
+  }
+
+  /** `unlockKey` opens a locked manager. */
+  private async takeUp(record: NodeRecord, unlockKey?: Uint8Array): Promise<RunningNode> {
+    const sinceMs = this.context.environment.clock.monotonicMs() - this.bornMs;
+    const before = record.value;
+    const now = presentState(this.context, before, sinceMs >= ADDRESSES_SETTLE_MS);
+    if (!isDeepStrictEqual(now, before)) {
+      const fields = { from: before.LocalAddr, to: now.LocalAddr, dataPath: now.DataPathAddr };
+      this.context.logger.warn(fields, 'this host has another address than before');
+      record.relocate(now);
+    }
+    return await resumeNode(this.context, record, unlockKey);
   }
 
   /** Takes the membership up; what the host lacks now, say an address, may be there soon. */
@@ -200,7 +219,10 @@ export class SwarmNode implements SwarmMembership {
     const dataPathAddr = request.dataPathAddr || this.stillOwn(DataPathAddr);
     const family = dataPathFamily(DataPathAddr);
     const forced = initState(context, { ...request, dataPathAddr }, family);
-    const recorded = { ...forced, DefaultAddressPool, SubnetSize, DataPathPort };
+    // The address of before was kept, not given now.
+    const wished = request.dataPathAddr || (state.record.value.Requested?.DataPathAddr ?? '');
+    const Requested = { ...forced.Requested, DataPathAddr: wished };
+    const recorded = { ...forced, DefaultAddressPool, SubnetSize, DataPathPort, Requested };
     const record = this.newRecord(recorded);
     this.state = { kind: 'pending', abort: new AbortController() };
     try {
@@ -306,7 +328,7 @@ export class SwarmNode implements SwarmMembership {
     if (this.state !== state) throw new SkepError('already_exists', 'swarm is not locked');
     this.state = { kind: 'pending', abort: new AbortController() };
     try {
-      const node = await resumeNode(this.context, record, key);
+      const node = await this.takeUp(record, key);
       this.state = { kind: 'active', node, record };
     } catch (error) {
       this.cannotResume(error, record);

@@ -102,12 +102,13 @@ export class ManagerTransport implements RaftTransport {
     return this.#options.environment.clock.monotonicMs() - heardMs < limits.REACHABLE_MS;
   }
 
-  /** Members that greeted from another address than the log knows, as they are now. */
+  /** Members, perhaps this one, that have another address than the log knows, as they are now. */
   moved(): readonly RaftPeer[] {
+    const { self } = this.#options;
     const members = this.#receiver?.members() ?? [];
     return members.flatMap(({ raftId, address }) => {
-      const greeted = this.#greeted.get(raftId);
-      return greeted === undefined || greeted.address === address ? [] : [greeted];
+      const known = raftId === self.raftId ? self : this.#greeted.get(raftId);
+      return known === undefined || known.address === address ? [] : [known];
     });
   }
 
