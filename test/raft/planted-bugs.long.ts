@@ -1,5 +1,5 @@
 /**
- * Whether the simulator can see: ten bugs that real implementations of Raft have had, each planted
+ * Whether the simulator can see: bugs that real implementations of Raft have had, each planted
  * by a patch into a copy of the core (or of the simulator's shell around it), must be found within
  * its seeds. Without a patch the same copy passes them all.
  */
@@ -28,9 +28,12 @@ const NEEDED = [
   'src/raft',
   'src/model/environment.ts',
   'src/model/errors.ts',
+  'test/raft/replicated-map.ts',
   'test/raft/simulate.ts',
   'test/raft/simulation-run.ts',
+  'test/raft/simulated-clients.ts',
   'test/raft/simulated-cluster.ts',
+  'test/support/linearizability.ts',
   'test/support/simulated-environment.ts',
 ];
 

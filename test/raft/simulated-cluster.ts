@@ -4,7 +4,6 @@
  * checked against Raft's safety properties; a violation throws. Flags break the shell's rules on
  * purpose, to show that the checks notice.
  */
-import { createHash } from 'node:crypto';
 import { RawNode } from '../../src/raft/raw-node.js';
 import type {
   ConfChange,
@@ -20,6 +19,8 @@ import {
   type SimulatedEnvironment,
   simulatedEnvironment,
 } from '../support/simulated-environment.js';
+import { ReplicatedMap } from './replicated-map.js';
+import { ProcessCalls, SimulatedClients } from './simulated-clients.js';
 
 /** Faults of the shell or of the disk that break Raft. */
 export type Mutation = 'none' | 'sendBeforePersist' | 'forgetVote' | 'loseAcknowledgedTail';
@@ -58,14 +59,12 @@ interface Process {
   readonly raw: RawNode;
   conf: ConfState;
   appliedIndex: number;
-  /** Hash over all applied entries: the state of the state machine. */
-  state: string;
+  map: ReplicatedMap;
   /** What is being written. */
   persisting: Ready | undefined;
   /** Disks are not equally slow. */
   readonly persistMsMax: number;
-  /** Reads under way: context to the least index a correct answer may have. */
-  readonly reads: Map<string, number>;
+  readonly calls: ProcessCalls;
 }
 
 /** One member: a disk and perhaps a running process. */
@@ -83,6 +82,7 @@ function check(condition: boolean, what: string): asserts condition {
 export class SimulatedCluster {
   readonly options: ClusterOptions;
   readonly environment: SimulatedEnvironment;
+  readonly clients: SimulatedClients;
   readonly members = new Map<NodeId, Member>();
   /** Applied entries by index, as the first node applied them. */
   readonly canonical = new Map<number, { readonly entry: Entry; readonly state: string }>();
@@ -93,15 +93,12 @@ export class SimulatedCluster {
   readonly #confs = new Map<number, ConfState>();
   readonly blocked = new Set<string>();
   faultsOn = true;
-  proposals = 0;
-  answeredReads = 0;
-  #maxApplied = 1;
   #lastId = 0;
-  #reads = 0;
 
   constructor(options: ClusterOptions) {
     this.options = options;
     this.environment = simulatedEnvironment(options.seed);
+    this.clients = new SimulatedClients(this.environment.random);
     const voters = Array.from({ length: options.nodes }, (_, at) => at + 1);
     this.conf = { voters, learners: [] };
     for (const id of voters) {
@@ -176,17 +173,19 @@ export class SimulatedCluster {
       raw,
       conf: disk.snapshot.conf,
       appliedIndex: disk.snapshot.index,
-      state: Buffer.from(disk.snapshot.data ?? []).toString(),
+      map: new ReplicatedMap(disk.snapshot.data),
       persisting: undefined,
       persistMsMax: this.random.pick([0.02, 0.2, 1]) * this.options.persistMsMax,
-      reads: new Map(),
+      calls: new ProcessCalls(),
     };
   }
 
   /** Ends the process at once; what it was writing is written in part. */
   crash(member: Member): void {
-    const ready = member.process?.persisting;
+    const { process } = member;
     member.process = undefined;
+    if (process !== undefined) this.clients.abandoned(process.calls);
+    const ready = process?.persisting;
     if (ready !== undefined) this.#writePart(member, ready);
   }
 
@@ -239,13 +238,11 @@ export class SimulatedCluster {
     this.start(this.#addNewcomer());
   }
 
-  /** Proposes at a node that believes to lead. */
+  /** A client proposes at a node that believes to lead. */
   propose(member: Member): void {
     const { process } = member;
     if (process === undefined) return;
-    this.proposals += 1;
-    const data = Buffer.from(`${this.proposals}:${'x'.repeat(this.random.integer(0, 40))}`);
-    process.raw.propose(data);
+    this.clients.update(process.calls, process.map, (data) => process.raw.propose(data));
     this.#pump(member);
   }
 
@@ -271,9 +268,7 @@ export class SimulatedCluster {
   read(member: Member): void {
     const { process } = member;
     if (process === undefined) return;
-    const context = `r${(this.#reads += 1)}`;
-    process.reads.set(context, this.#maxApplied);
-    process.raw.readIndex(context);
+    process.raw.readIndex(this.clients.read(process.calls));
     this.#pump(member);
   }
 
@@ -316,7 +311,10 @@ export class SimulatedCluster {
       const ready = process.raw.ready();
       for (const message of ready.messages) this.#send(message);
       for (const entry of ready.committedEntries) this.#apply(process, entry);
-      for (const { context, index } of ready.readStates) this.#checkRead(process, context, index);
+      for (const { context, index } of ready.readStates) {
+        this.clients.confirmed(process.calls, context, index);
+      }
+      this.clients.answerReads(process.calls, process.map, process.appliedIndex);
       if (this.options.mutation === 'sendBeforePersist') {
         for (const message of ready.messagesAfterPersist) this.#send(message);
       }
@@ -377,10 +375,11 @@ export class SimulatedCluster {
       disk.entries = [];
       process.conf = ready.snapshot.conf;
       process.appliedIndex = ready.snapshot.index;
-      process.state = Buffer.from(ready.snapshot.data ?? []).toString();
+      process.map = new ReplicatedMap(ready.snapshot.data);
+      this.clients.jumped(process.calls, ready.snapshot.index);
       const canonical = this.canonical.get(ready.snapshot.index);
       check(
-        canonical === undefined || canonical.state === process.state,
+        canonical === undefined || canonical.state === process.map.hash,
         `snapshot ${ready.snapshot.index} has another state`,
       );
     }
@@ -401,24 +400,22 @@ export class SimulatedCluster {
   #apply(process: Process, entry: Entry): void {
     check(entry.index === process.appliedIndex + 1, `applied ${entry.index} out of order`);
     process.appliedIndex = entry.index;
-    process.state = createHash('sha1')
-      .update(`${process.state}|${entry.term}|${entry.kind}|`)
-      .update(entry.data)
-      .digest('hex');
+    const swapped = process.map.apply(entry);
+    const state = process.map.hash;
+    this.clients.applied(process.calls, entry, swapped);
     const canonical = this.canonical.get(entry.index);
     if (canonical === undefined) {
-      this.canonical.set(entry.index, { entry, state: process.state });
+      this.canonical.set(entry.index, { entry, state });
       if (entry.kind === 'confChange') {
         this.conf = changedConf(this.conf, RawNode.confChangeOf(entry));
         this.#confs.set(entry.index, this.conf);
       }
     } else {
       check(
-        canonical.entry.term === entry.term && canonical.state === process.state,
+        canonical.entry.term === entry.term && canonical.state === state,
         `state machines differ at ${entry.index}`,
       );
     }
-    this.#maxApplied = Math.max(this.#maxApplied, entry.index);
     if (entry.kind === 'confChange') {
       process.conf = process.raw.applyConfChange(RawNode.confChangeOf(entry));
       checkConf(process.conf, this.#confs.get(entry.index), entry.index);
@@ -430,17 +427,9 @@ export class SimulatedCluster {
     if (process.appliedIndex - disk.snapshot.index < this.options.snapshotEvery) return;
     const term = process.raw.termAt(process.appliedIndex);
     if (term === undefined) return;
-    const { appliedIndex: index, conf, state } = process;
-    disk.snapshot = { index, term, conf, data: Buffer.from(state) };
+    const { appliedIndex: index, conf, map } = process;
+    disk.snapshot = { index, term, conf, data: map.snapshot() };
     process.raw.compact(Math.max(0, process.raw.status().applied - this.random.integer(0, 5)));
-  }
-
-  #checkRead(process: Process, context: string, index: number): void {
-    const least = process.reads.get(context);
-    if (least === undefined) return;
-    process.reads.delete(context);
-    this.answeredReads += 1;
-    check(index >= least, `read answered at ${index}, but ${least} was applied before it began`);
   }
 
   /** One leader a term, whose log holds everything applied anywhere in earlier terms. */

@@ -47,7 +47,9 @@ function runFaults(cluster: SimulatedCluster): void {
       if (leader !== undefined) cluster.propose(leader);
     }
     const member = random.pick([...cluster.members.values()]);
-    if (random.chance(0.3)) cluster.read(member);
+    for (let count = random.integer(0, 2); count > 0; count--) {
+      cluster.read(random.pick([...cluster.members.values()]));
+    }
     if (random.chance(0.1)) cluster.crash(member);
     else if (random.chance(0.4) && member.process === undefined) cluster.start(member);
     if (random.chance(0.1)) strandLeader(cluster);
@@ -192,7 +194,13 @@ function runLiveness(cluster: SimulatedCluster): void {
     throw new Error(`a healed quorum of ${core.join()} did not get on: ${cluster.describe()}`);
   }
   cluster.run(3000);
-  const states = new Set(core.map((id) => cluster.member(id).process?.state));
+  const answeredBefore = cluster.clients.answeredReads;
+  for (const id of core) cluster.read(cluster.member(id));
+  cluster.run(500);
+  if (cluster.clients.answeredReads < answeredBefore + core.length) {
+    throw new Error(`a healed quorum did not get on: reads have no answers${cluster.describe()}`);
+  }
+  const states = new Set(core.map((id) => cluster.member(id).process?.map.hash));
   if (states.size !== 1) throw new Error('the members of the healed quorum differ');
 }
 
@@ -201,9 +209,11 @@ export function runSeed(seed: number, mutation: Mutation): SimulatedCluster {
   const cluster = new SimulatedCluster(drawOptions(seed, mutation));
   for (let round = 0; round < ROUNDS; round++) {
     cluster.faultsOn = true;
+    cluster.clients.useOtherKeys();
     runFaults(cluster);
     runLiveness(cluster);
     checkLogMatching(cluster);
   }
+  cluster.clients.check();
   return cluster;
 }
