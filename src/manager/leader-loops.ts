@@ -38,7 +38,7 @@ export class LeaderLoops {
       new GlobalOrchestrator(parts),
       new ReplicatedJobOrchestrator(parts),
       new GlobalJobOrchestrator(parts),
-      new TaskMoves(parts),
+      new TaskMoves({ ...parts, scheduler: this.scheduler }),
       new CronJobs(options),
       new TaskReaper(options),
       new ConstraintEnforcer(options),

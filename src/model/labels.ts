@@ -39,6 +39,9 @@ export const CRON_LABEL = 'skep.cron';
 /** How tasks leave a drained node. */
 export const DRAIN_LABEL = 'skep.drain';
 
+/** Whether tasks are moved to nodes that joined or came back. */
+export const REBALANCE_LABEL = 'skep.rebalance';
+
 /** First of the two UDP ports of a node's WireGuard devices. */
 export const ENCRYPTION_PORT_LABEL = 'skep.encryption.port';
 /** How often a node changes its WireGuard key. */
@@ -182,6 +185,25 @@ export const LABELS: readonly LabelDefinition[] = [
       'only those of the tasks that failed). The update status does not change, and nothing is rolled ' +
       'back. What does not run yet, jobs and global services leave at once, and so does everything when the ' +
       'node goes down. A service\u2019s value goes before the cluster\u2019s.',
+  },
+  {
+    key: REBALANCE_LABEL,
+    objects: ['service'],
+    value: { type: 'choice', choices: ['true', 'false'] },
+    defaultValue: 'false',
+    live: true,
+    meaning:
+      'Whether running tasks of a replicated service are moved until they are spread evenly, such as when a ' +
+      'node joined or came back. One task is moved at a time, replaced as by an update of the service (order, ' +
+      'delay, monitor), and only if (1) all tasks of the service run, none of them on a drained node, and no ' +
+      'update is under way or paused; (2) the scheduler, were the task not there, would put it on the other ' +
+      'node: constraints, preferences, reservations, host-mode ports and the limit of replicas per node hold; ' +
+      '(3) at the first level at which the two places differ, a value of a spread preference and then the ' +
+      'node, the present one has at least two more of the service\u2019s tasks than the other; (4) the ' +
+      'other node has been ready and active for 30 s without a break. So each move makes the spread better, ' +
+      'none is ever turned round, and they come to an end. Tasks of paused nodes stay. When a moved task ends ' +
+      'within the monitoring period, or gets no node within 10 s, the service\u2019s moves rest for a minute. ' +
+      'The update status does not change.',
   },
   {
     key: DNS_TTL_LABEL,

@@ -2,7 +2,14 @@
 import t from 'tap';
 import { waitFor } from '../testbed/commands.js';
 import { WEB_IMAGE } from '../testbed/layout.js';
-import { formSwarm, managerOf, runningTasks, socketOf, waitForReplicas } from '../testbed/swarm.js';
+import {
+  formSwarm,
+  managerOf,
+  runningTasks,
+  socketOf,
+  tasksOf,
+  waitForReplicas,
+} from '../testbed/swarm.js';
 import { down, mustDocker, up } from '../testbed/testbed.js';
 import { clientLoad } from './support/client-load.js';
 import { WEB_PORT } from './support/web-service.js';
@@ -46,6 +53,22 @@ void t.test('moving tasks', async (t) => {
       });
       t.same(await nodes(), ['h3', 'h3', 'h3', 'h3']);
       t.same(await load, { sent: RATE * 25, failed: 0, errors: {} });
+      const update = await docker('service', 'inspect', '--format', '{{.UpdateStatus}}', 'web');
+      t.equal(update, '<nil>', 'it is no update');
+      t.comment(await docker('service', 'ps', '--no-trunc', 'web'));
+    });
+
+    await t.test('the node is back: it gets its share, and no request is lost', async (t) => {
+      await docker('service', 'update', '--detach', '--label-add', 'skep.rebalance=true', 'web');
+      const load = clientLoad(targets, RATE, 50);
+      await docker('node', 'update', '--availability', 'active', 'h2');
+      await waitFor('an even spread', MOVED_LIMIT_MS, async () =>
+        (await nodes()).join() === 'h2,h2,h3,h3' ? true : undefined,
+      );
+      t.same(await load, { sent: RATE * 50, failed: 0, errors: {} });
+      t.same(await nodes(), ['h2', 'h2', 'h3', 'h3']);
+      const all = await tasksOf(socket, 'web');
+      t.equal(all.length, 8, 'two moves to empty the node, two back');
       const update = await docker('service', 'inspect', '--format', '{{.UpdateStatus}}', 'web');
       t.equal(update, '<nil>', 'it is no update');
       t.comment(await docker('service', 'ps', '--no-trunc', 'web'));

@@ -26,3 +26,18 @@ export const QUARANTINE_FACTOR = 2;
 
 /** After a task that was moved to another node has ended too early, its service is left alone so long. */
 export const MOVE_REST_MS = 60_000;
+
+/** A run of moves that could move nothing is tried again after this. */
+export const MOVE_RETRY_MS = 5000;
+
+/** A task that is to stand better elsewhere stays if its replacement has not got a node within this. */
+export const MOVE_PATIENCE_MS = 10_000;
+
+/** A node must be ready and active for so long before tasks are moved to it. */
+export const STABLE_NODE_MS = 30_000;
+
+/** The spread of services is looked at this long after a change, which seldom comes alone. */
+export const REBALANCE_QUIET_MS = 1000;
+
+/** The spread of services is looked at so often also without a change: nodes become good again by time alone. */
+export const REBALANCE_CHECK_MS = 60_000;

@@ -47,9 +47,10 @@ export function drainMoves(service: Service): MoveSource {
     parallelism: Number(service.spec?.update?.parallelism ?? 1n),
     next(transaction, current, isTried) {
       const tasks = transaction.find('task', { by: 'service', serviceId: current.id });
-      return [...tasks]
+      const task = [...tasks]
         .sort((a, b) => Number(a.slot - b.slot))
-        .find((task) => !isTried(task) && awaitsMove(transaction, current, task));
+        .find((one) => !isTried(one) && awaitsMove(transaction, current, one));
+      return task && { task };
     },
     isAsked: awaitsMove,
   };

@@ -25,11 +25,15 @@ interface Question {
   readonly failing: ReadonlyMap<string, number>;
 }
 
-/** A source of nodes for tasks like `task`, in the order they should be used. */
+/**
+ * A source of nodes for tasks like `task`, in the order they should be used; only those that have the
+ * values `within` of the first placement preferences.
+ */
 export function placementTree(
   nodes: NodeIndex,
   task: Task,
   failing: ReadonlyMap<string, number>,
+  within: readonly string[] = [],
 ): NodeSource {
   const nodeClass = nodes.classFor(task);
   const question = { task, nodes, nodeClass, failing };
@@ -41,7 +45,10 @@ export function placementTree(
     busy.set(branch, infos);
     infos.push(info);
   }
-  return buildTree(nodeClass.branches, 0, busy, question);
+  const branches = nodeClass.branches.filter(({ path }) =>
+    within.every((value, level) => value === path[level]),
+  );
+  return buildTree(branches, 0, busy, question);
 }
 
 function buildTree(

@@ -6,7 +6,7 @@
  */
 import { create } from '@bufbuild/protobuf';
 import { timestampNow } from '../../model/defaults.js';
-import type { Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { Node, Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState, TaskStatusSchema } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOver, isWanted, observedState } from '../../model/task-state.js';
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
@@ -14,6 +14,7 @@ import { commitGroups, type Group } from '../orchestrator/commit-groups.js';
 import { LeaderLoop, type LeaderLoopOptions } from '../orchestrator/leader-loop.js';
 import { ReconcileLoop } from '../orchestrator/reconcile-loop.js';
 import { withObservedState } from '../orchestrator/task.js';
+import { type BetterPlace, findBetterPlace } from './better-place.js';
 import { hasDependencies, unmetDependency } from './dependencies.js';
 import { hostPorts } from '../orchestrator/task-ports.js';
 import { admits, admitsStatically, explain } from './filters.js';
@@ -64,6 +65,17 @@ export class Scheduler extends LeaderLoop {
   /** Tasks without a node. */
   get waitingTasks(): number {
     return this.#waiting.size;
+  }
+
+  /**
+   * A task that would stand better on another node, see {@link findBetterPlace}; `tasks` are the running
+   * ones of `service`.
+   */
+  betterPlace(service: Service, tasks: readonly Task[]): BetterPlace | undefined {
+    const nowMs = this.environment.clock.monotonicMs();
+    return findBetterPlace(this.#nodes, service, tasks, (task) =>
+      this.#failures.failingNodes(task, nowMs),
+    );
   }
 
   override async stop(): Promise<void> {
@@ -167,7 +179,8 @@ export class Scheduler extends LeaderLoop {
       const task = this.#waiting.get(taskId);
       if (task === undefined) continue;
       if (!isWanted(task)) decisions.push({ kind: 'end', task });
-      else if (task.nodeId !== '') this.#decidePreassigned(task, decisions);
+      else if (task.nodeId !== '' && !this.#mayGoElsewhere(task))
+        this.#decidePreassigned(task, decisions);
       else {
         // Tasks of one spec are placed together; alone those without a spec version, and those with
         // ports of the host, since only the task of the same slot may share one.
@@ -186,6 +199,12 @@ export class Scheduler extends LeaderLoop {
       for (const taskId of due) if (this.#waiting.has(taskId)) this.#due.add(taskId);
       throw error;
     }
+  }
+
+  /** The node of a replicated task, which is to move there, is a wish. */
+  #mayGoElsewhere(task: Task): boolean {
+    const node = this.#nodes.get(task.nodeId);
+    return task.slot !== 0n && (node === undefined || !admits(node, task));
   }
 
   #decidePreassigned(task: Task, decisions: Decision[]): void {

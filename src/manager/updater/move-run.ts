@@ -5,6 +5,7 @@
  * service is left alone for a while.
  */
 import { updateSettings } from '../../model/defaults.js';
+import type { Timer } from '../../model/environment.js';
 import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
   TaskState,
@@ -13,23 +14,35 @@ import {
 import { isWanted, observedState } from '../../model/task-state.js';
 import type { ReadTransaction, WriteTransaction } from '../../store/types.js';
 import { findCluster, newTask, slotKeyText, slotOf, tasksInSlot } from '../orchestrator/task.js';
-import { waitUntil } from '../orchestrator/wait-until.js';
+import { Cancellation, waitUntil } from '../orchestrator/wait-until.js';
 import { FailureMonitor } from './failure-monitor.js';
 import { RollingRun, type RunParts, shutDown } from './rolling-run.js';
+
+/** A task that is to be moved. */
+export interface TaskToMove {
+  readonly task: Task;
+  /** Where its replacement goes if it can; otherwise, and without one, the scheduler chooses. */
+  readonly nodeId?: string;
+}
 
 /** Which tasks are to be moved. */
 export interface MoveSource {
   /** Tasks to be moved at once at most; 0: all. */
   readonly parallelism: number;
+  /** Start-first: the task stays if its replacement has not got a node within this; undefined: it waits. */
+  readonly patienceMs?: number;
   /** The next task of `service` to be moved; `isTried`: those of this run are left out. */
   next(
     transaction: ReadTransaction,
     service: Service,
     isTried: (task: Task) => boolean,
-  ): Task | undefined;
+  ): TaskToMove | undefined;
   /** Whether `task` is still to leave; if not, its replacement is given up as long as it does not run. */
   isAsked(transaction: ReadTransaction, service: Service, task: Task): boolean;
 }
+
+/** What came of a run of moves. */
+export type MoveOutcome = 'moved' | 'nothing' | 'failed';
 
 /** A move under way. */
 interface Move {
@@ -45,15 +58,17 @@ export class MoveRun extends RollingRun {
   /** Slots begun by this run, by {@link slotKeyText}. */
   readonly #tried = new Set<string>();
   #hasFailed = false;
+  #hasMoved = false;
 
   constructor(parts: RunParts, service: Service, source: MoveSource) {
     super(parts, service, updateSettings(service.spec?.update));
     this.#source = source;
   }
 
-  /** Whether a task that was moved has ended too early. */
-  get hasFailed(): boolean {
-    return this.#hasFailed;
+  /** What came of it: `failed` if a task that was moved has ended too early, or got no node. */
+  get outcome(): MoveOutcome {
+    if (this.#hasFailed) return 'failed';
+    return this.#hasMoved ? 'moved' : 'nothing';
   }
 
   goesOnFor(): boolean {
@@ -78,9 +93,9 @@ export class MoveRun extends RollingRun {
       await this.roll(
         workers,
         () => this.#next(),
-        (task) => this.#move(task, monitor),
+        (next) => this.#move(next, monitor),
       );
-      if (this.#tried.size > 0) await this.monitorToTheEnd();
+      if (this.#hasMoved) await this.monitorToTheEnd();
     } finally {
       unwatch();
     }
@@ -91,31 +106,39 @@ export class MoveRun extends RollingRun {
     return mode?.case === 'replicated' ? Number(mode.value.replicas) : 0;
   }
 
-  #next(): Task | undefined {
+  #next(): TaskToMove | undefined {
     return this.parts.store.view((transaction) => {
       const service = transaction.get('service', this.service.id);
       if (service === undefined) return undefined;
       const key = (task: Task) => slotKeyText(slotOf(service, task));
-      const task = this.#source.next(transaction, service, (other) => this.#tried.has(key(other)));
-      if (task !== undefined) this.#tried.add(key(task));
-      return task;
+      const isTried = (other: Task): boolean => this.#tried.has(key(other));
+      const next = this.#source.next(transaction, service, isTried);
+      if (next !== undefined) this.#tried.add(key(next.task));
+      return next;
     });
   }
 
-  async #move(task: Task, monitor: FailureMonitor): Promise<void> {
+  async #move(next: TaskToMove, monitor: FailureMonitor): Promise<void> {
+    const { task } = next;
     const { store, supervisor } = this.parts;
-    const move = await store.update((transaction) => this.#begin(transaction, task.id, monitor));
+    const move = await store.update((transaction) => this.#begin(transaction, next, monitor));
     if (move === undefined) return;
+    this.#hasMoved = true;
     // Started by the supervisor also if this run is cancelled meanwhile.
     void supervisor.startLater(move.to, {
       delayMs: 0,
       freeSlot: this.isStartFirst ? undefined : slotOf(this.service, task),
     });
+    const over = new Cancellation();
+    const forget = this.cancellation.onCancel(() => over.cancel());
+    const patience = this.#patience(move, over);
     await waitUntil(store, {
       reached: (transaction) => this.#isSettled(transaction, move),
       topics: () => [`task ${move.to}`, `task ${move.from}`, `node ${task.nodeId}`],
-      cancellation: this.cancellation,
+      cancellation: over,
     });
+    forget();
+    patience?.cancel();
     if (this.isStartFirst) {
       await store.update((transaction) => {
         if (finish(transaction, move) === 'given up') monitor.forget(move.to);
@@ -123,9 +146,13 @@ export class MoveRun extends RollingRun {
     }
   }
 
-  #begin(transaction: WriteTransaction, taskId: string, monitor: FailureMonitor): Move | undefined {
+  #begin(
+    transaction: WriteTransaction,
+    { task: { id }, nodeId = '' }: TaskToMove,
+    monitor: FailureMonitor,
+  ): Move | undefined {
     const { environment } = this.parts;
-    const task = transaction.get('task', taskId);
+    const task = transaction.get('task', id);
     const service = transaction.get('service', this.service.id);
     if (task === undefined || service === undefined || this.cancellation.cancelled)
       return undefined;
@@ -134,12 +161,28 @@ export class MoveRun extends RollingRun {
     // One that is there already is somebody else's.
     if (tasksInSlot(transaction, slot).filter(isWanted).length !== 1) return undefined;
     const cluster = findCluster(transaction);
-    const desiredState = TaskState.READY;
-    const replacement = newTask(environment, { cluster, service, slot, desiredState });
+    const replacement = newTask(environment, {
+      cluster,
+      service,
+      slot: { ...slot, nodeId },
+      desiredState: TaskState.READY,
+    });
     transaction.create('task', replacement);
     monitor.watch(replacement.id);
     if (!this.isStartFirst) shutDown(transaction, [task]);
     return { from: task.id, to: replacement.id };
+  }
+
+  /** Ends the wait for a replacement that gets no node. */
+  #patience(move: Move, over: Cancellation): Timer | undefined {
+    const { patienceMs } = this.#source;
+    if (patienceMs === undefined || !this.isStartFirst) return undefined;
+    return this.parts.environment.clock.setTimer(patienceMs, () => {
+      const replacement = this.parts.store.view((read) => read.get('task', move.to));
+      if (replacement === undefined || observedState(replacement) >= TaskState.ASSIGNED) return;
+      this.#hasFailed = true;
+      over.cancel();
+    });
   }
 
   #isSettled(transaction: ReadTransaction, { from, to }: Move): boolean {

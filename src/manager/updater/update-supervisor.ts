@@ -9,7 +9,7 @@ import {
 import type { SlotKey } from '../orchestrator/task.js';
 import { RETRY_DELAY_MS_MAX } from '../orchestrator/limits.js';
 import { sleep } from '../orchestrator/wait-until.js';
-import { MoveRun, type MoveSource } from './move-run.js';
+import { type MoveOutcome, MoveRun, type MoveSource } from './move-run.js';
 import type { RollingRun, RunParts } from './rolling-run.js';
 import { UpdateRun } from './update-run.js';
 
@@ -59,12 +59,12 @@ export class UpdateSupervisor {
    * Moves tasks of `service` that `source` names, unless something is under way; an update ends the
    * moves. @param onOver called at the end, before the listeners of {@link onFinished}
    */
-  move(service: Service, source: MoveSource, onOver: (hasFailed: boolean) => void): void {
+  move(service: Service, source: MoveSource, onOver: (outcome: MoveOutcome) => void): void {
     if (this.#stopped || this.#active.has(service.id)) return;
     const run = new MoveRun(this.#parts, service, source);
     const work = async (): Promise<void> => {
       await run.run();
-      onOver(run.hasFailed);
+      onOver(run.outcome);
     };
     const done = this.#run(run, work, undefined);
     this.#active.set(service.id, { run, done, later: [] });

@@ -72,6 +72,11 @@ export class InvariantChecker {
     });
   }
 
+  /** Checks that what was to be spread evenly is, and stays where it is. */
+  checkEven(): Promise<void> {
+    return this.#moves.checkEven();
+  }
+
   #violated(what: string): void {
     const atMs = this.#world.environment.clock.monotonicMs();
     this.violations.push(`${atMs} ms: ${what}`);
@@ -137,7 +142,7 @@ export class InvariantChecker {
       if (!isKept) this.#violated(`task ${task.id} is desired less than before`);
       this.#checkWanted(task);
     }
-    if (old.nodeId !== '' && task.nodeId !== old.nodeId) {
+    if (observedState(old) > TaskState.PENDING && task.nodeId !== old.nodeId) {
       this.#violated(`task ${task.id} moved from ${old.nodeId} to ${task.nodeId}`);
     }
     if (task.serviceId !== old.serviceId || task.slot !== old.slot) {

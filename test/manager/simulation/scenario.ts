@@ -23,6 +23,12 @@ const OPERATIONS = 40;
 const COMMIT_LATENCIES_MS = [0, 3, 50];
 /** Long enough for every restart delay, monitoring period and stop to pass several times. */
 const QUIET_MS = 240_000;
+/** Beyond that: nodes on which tasks failed are good again, and all has been moved that was to be. */
+const EVEN_MS = 480_000;
+
+const BY_ZONE = {
+  Preference: { case: 'spread', value: { spreadDescriptor: 'node.labels.zone' } },
+} as const;
 
 /** One seeded run; its violations are empty if all held. */
 export async function runScenario(seed: number): Promise<readonly string[]> {
@@ -50,6 +56,8 @@ export async function runScenario(seed: number): Promise<readonly string[]> {
     await scenario.heal();
     await world.run(QUIET_MS);
     checker.checkQuiescent();
+    await world.run(EVEN_MS);
+    await checker.checkEven();
   } finally {
     await world.stop();
   }
@@ -173,6 +181,7 @@ class Scenario {
           runtime: { case: 'container', value: { image: 'image:0' } },
           networks: random.chance(0.5) ? [{ target: 'net' }] : [],
           restart: { condition, maxAttempts, delay: { seconds: BigInt(random.integer(0, 5)) } },
+          placement: { preferences: random.chance(0.3) ? [BY_ZONE] : [] },
         },
       }),
     );
@@ -180,7 +189,10 @@ class Scenario {
 
   #randomLabels(): Record<string, string> {
     const { random } = this.#world.environment;
-    return random.chance(0.5) ? { 'skep.drain': 'rolling' } : {};
+    return {
+      ...(random.chance(0.5) ? { 'skep.drain': 'rolling' } : {}),
+      ...(random.chance(0.5) ? { 'skep.rebalance': 'true' } : {}),
+    };
   }
 
   #randomMode(): NonNullable<ServiceInit['mode']> {
