@@ -71,6 +71,12 @@ export const ECHO_PERIOD_MS = 100;
 /** A watched node is silent once no echo came back for this long: six echoes lost. */
 export const ECHO_SILENCE_MS = 600;
 
+/**
+ * Gossip of the `fast` profile doubts a member this long after the first probe that it did not answer, or
+ * later: a probe's period.
+ */
+export const DOUBT_MS_MIN = 200;
+
 /** A node that failed is sent echoes at the full rate for this long, then once in so many periods. */
 export const FAILED_WATCH_MS = 60_000;
 export const FAILED_WATCH_PERIODS = 20;
@@ -102,8 +108,12 @@ export const DNS_FORWARDS_MAX = 1024;
 /** Containers on this node whose 127.0.0.11 we answer; five descriptors each. */
 export const NAMESPACE_RESOLVERS_MAX = 4096;
 
-/** Concurrent questions of one such container that wait for the engine's resolver. */
-export const NAMESPACE_FORWARDS_MAX = 64;
+/**
+ * Concurrent questions of one such container that wait for the engine's resolver (stock: 1,024), and of
+ * all together, each with a descriptor of ours; more are REFUSED.
+ */
+export const NAMESPACE_FORWARDS_MAX = 1024;
+export const NAMESPACE_FORWARDS_ALL_MAX = 4096;
 
 /** TCP connections of one such container at once. */
 export const NAMESPACE_TCP_CONNECTIONS_MAX = 16;

@@ -6,6 +6,8 @@
 import type { Clock } from '../model/environment.js';
 import type { GossipMember } from '../native/gossip-types.js';
 import {
+  DOUBT_MS_MIN,
+  ECHO_PERIOD_MS,
   ECHO_SILENCE_MS,
   FAILED_COUNTS_MS,
   FAILED_WATCH_MS,
@@ -33,6 +35,8 @@ interface TunnelWatch {
   heardMs: number;
   /** The data path's stamp of that echo; only its changing matters. */
   stamp: number | undefined;
+  /** When the last echo was seen to have come back, if one was. */
+  answeredMs?: number;
 }
 
 /** What liveness is judged from, and who is told. */
@@ -53,6 +57,8 @@ export class Liveness {
   private readonly members = new Map<string, GossipMember>();
   /** Members that failed, and when. */
   private readonly failedMs = new Map<string, number>();
+  /** Since when gossip has had doubts about members that it has doubts about. */
+  private readonly doubtedMs = new Map<string, number>();
   /** Tunnels of members in doubt, kept when what they announced is dropped. */
   private readonly lastTunnels = new Map<string, readonly string[]>();
   private ticks = 0;
@@ -82,6 +88,10 @@ export class Liveness {
     }
     if (member.state !== 'failed') this.failedMs.delete(member.name);
     else if (former?.state !== 'failed') this.failedMs.set(member.name, this.clock.monotonicMs());
+    const isDoubted = member.state === 'suspect' || member.state === 'failed';
+    if (!isDoubted) this.doubtedMs.delete(member.name);
+    else if (!this.doubtedMs.has(member.name))
+      this.doubtedMs.set(member.name, this.clock.monotonicMs());
     if (member.state === 'left') {
       this.members.delete(member.name);
       this.lastTunnels.delete(member.name);
@@ -157,9 +167,9 @@ export class Liveness {
   }
 
   /**
-   * For how long a member has been neither alive in gossip nor heard of by its data path,
-   * milliseconds; infinite if nothing is known of it. Asking starts a watch: who asks again a
-   * silence later hears what the echoes say.
+   * For how long a member has surely been silent, in gossip and data path, milliseconds: since the first
+   * sign of life that was due and did not come. Infinite if nothing is known of it. Asking starts a
+   * watch: who asks again a silence later hears what the echoes say.
    */
   silenceMs(owner: string): number {
     const now = this.clock.monotonicMs();
@@ -167,8 +177,10 @@ export class Liveness {
     const tunnels = this.tunnelsOf(owner);
     if (tunnels.length === 0) return Number.POSITIVE_INFINITY;
     if (this.isMemberAlive(owner)) return 0;
-    const heard = tunnels.map((tunnel) => this.tunnels.get(tunnel)?.heardMs ?? now);
-    return now - Math.max(...heard);
+    const missedMs = (this.doubtedMs.get(owner) ?? now) - DOUBT_MS_MIN;
+    const answers = tunnels.map((tunnel) => this.tunnels.get(tunnel)?.answeredMs);
+    const dueMs = answers.map((answeredMs) => (answeredMs ?? -Infinity) + ECHO_PERIOD_MS);
+    return Math.max(0, now - Math.max(missedMs, ...dueMs));
   }
 
   private tunnelsOf(owner: string): readonly string[] {
@@ -229,6 +241,7 @@ export class Liveness {
         if (now - watch.heardMs >= ECHO_SILENCE_MS) returned.push(tunnel);
         watch.stamp = stamp;
         watch.heardMs = now;
+        watch.answeredMs = now;
       }
     }
     return returned;

@@ -41,6 +41,8 @@ export function nodeKey(nodeId: string, networkId: string): string {
 }
 
 const NAME_LENGTH_MAX = 255;
+/** What a stock engine writes for an address that there is not: Go's text of one. */
+const STOCK_NO_ADDRESS = '<nil>';
 /** More ports than this never fit an entry one by one: each takes at least eight bytes. */
 const SINGLE_PORTS_MAX = ENTRY_BYTES_MAX / 8;
 
@@ -125,7 +127,8 @@ function encodeRecord(value: EndpointValue, plain: readonly RecordPort[]): Uint8
 export function decodeEndpoint(bytes: Uint8Array): EndpointValue | undefined {
   const record = guarded(() => fromBinary(EndpointRecordSchema, bytes), bytes);
   if (record === undefined || !isIpv4(record.endpointIp)) return undefined;
-  if (record.virtualIp !== '' && !isIpv4(record.virtualIp)) return undefined;
+  const virtualIp = record.virtualIp === STOCK_NO_ADDRESS ? '' : record.virtualIp;
+  if (virtualIp !== '' && !isIpv4(virtualIp)) return undefined;
   const ports =
     record.ingressPorts.length + record.restrictedPorts.length + record.portRanges.length;
   if (ports > PORTS_PER_RECORD_MAX) return undefined;
@@ -137,7 +140,7 @@ export function decodeEndpoint(bytes: Uint8Array): EndpointValue | undefined {
     name: record.name,
     serviceName: record.serviceName,
     serviceId: record.serviceId,
-    virtualIp: record.virtualIp,
+    virtualIp,
     endpointIp: record.endpointIp,
     ingressPorts: [
       ...record.ingressPorts.flatMap(decodePort),

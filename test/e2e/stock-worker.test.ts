@@ -68,8 +68,10 @@ void t.test('a stock engine joins a skepd manager and runs a task', async (t) =>
   try {
     const socket = socketOf(managerOf(hosts), 'skep');
     await formSwarm(hosts, (host) => (host.name === 'h3' ? 'stock' : 'skep'));
+    await mustDocker(socket, ['network', 'create', '-d', 'overlay', '--attachable', 'front']);
     await mustDocker(socket, [
       ...['service', 'create', '--detach', '--name', 'plain', '--constraint', 'node.hostname==h3'],
+      ...['--network', 'front', '--endpoint-mode', 'dnsrr'],
       ...[WEB_IMAGE, 'sh', '-c', 'echo from a stock engine; exec sleep 1000'],
     ]);
     await waitForReplicas(socket, 'plain', 1, 30_000);
@@ -80,6 +82,13 @@ void t.test('a stock engine joins a skepd manager and runs a task', async (t) =>
     );
     const logs = await docker(socket, ['service', 'logs', 'plain']);
     t.match(logs.stdout, /from a stock engine/, logs.stderr);
+    const [h1] = hosts as [Host];
+    const look = ['run', '--rm', '--network', 'front', WEB_IMAGE, 'nslookup', 'tasks.plain'];
+    const found = await waitFor('its name', 30_000, async () => {
+      const { code, stdout } = await docker(h1.skepSocket, look);
+      return code === 0 ? stdout : undefined;
+    });
+    t.match(found, /Name:\ttasks.plain\nAddress: 10\.0\.1\.\d+\n/, 'found by a skepd node');
 
     // A change of ports: in place on skepd nodes, a new task on the stock engine.
     await mustDocker(socket, [

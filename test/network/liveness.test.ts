@@ -5,6 +5,7 @@ import t from 'tap';
 import type { GossipEvent, GossipMember } from '../../src/native/gossip-types.js';
 import { RecordingDatapath } from '../../src/native/recording-datapath.js';
 import {
+  DOUBT_MS_MIN,
   ECHO_PERIOD_MS,
   ECHO_SILENCE_MS,
   FAILED_COUNTS_MS,
@@ -124,7 +125,7 @@ void t.test('a node that was dead is noticed by its data path, also long after',
     pass(absenceMs);
     t.same(tables.peers(), [], 'nothing of it is left');
     const silenceMs = liveness.silenceMs('two');
-    t.ok(silenceMs >= absenceMs - 2 * ECHO_PERIOD_MS && silenceMs <= absenceMs, `${silenceMs}`);
+    t.equal(silenceMs, absenceMs + DOUBT_MS_MIN, 'since the probe that it did not answer');
     t.same(answered, []);
     datapath.answering.add(TUNNEL);
     pass(absenceMs === 3000 ? 3 * ECHO_PERIOD_MS : 3 * FAILED_WATCH_PERIODS * ECHO_PERIOD_MS);
@@ -132,6 +133,21 @@ void t.test('a node that was dead is noticed by its data path, also long after',
     t.ok(liveness.silenceMs('two') <= ECHO_PERIOD_MS);
     t.equal(liveness.silenceMs('nobody'), Number.POSITIVE_INFINITY);
   }
+});
+
+void t.test('how long a member is surely silent', async (t) => {
+  const { liveness, pass, datapath } = setUp();
+  datapath.answering.add(TUNNEL);
+  pass(1000);
+  t.equal(liveness.silenceMs('two'), 0);
+  // Echoes are sent from then on: the last one that came back tells most.
+  pass(1000);
+  datapath.answering.clear();
+  liveness.member(member('suspect'));
+  pass(1000);
+  const silenceMs = liveness.silenceMs('two');
+  t.ok(silenceMs <= 1000, `${silenceMs} ms: not since before it fell silent`);
+  t.ok(silenceMs >= 1000 - 2 * ECHO_PERIOD_MS, `${silenceMs} ms`);
 });
 
 void t.test('who is reached, by gossip or data path', async (t) => {

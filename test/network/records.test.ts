@@ -49,6 +49,15 @@ void t.test('a port with rules is not shown to those who do not know them', asyn
   t.same(decodeEndpoint(closed)?.ingressPorts, [PLAIN], 'open to nobody: not announced');
 });
 
+void t.test('a stock engine writes <nil> where there is no virtual address', async (t) => {
+  const record = fromBinary(EndpointRecordSchema, encodeEndpoint(VALUE));
+  const decode = (virtualIp: string) =>
+    decodeEndpoint(toBinary(EndpointRecordSchema, { ...record, virtualIp }));
+  t.same(decode('<nil>'), decode(''));
+  t.match(decode('<nil>'), { name: 'web.1', virtualIp: '' });
+  t.equal(decode('nil'), undefined);
+});
+
 void t.test('a rule that cannot be read closes the port', async (t) => {
   const port = create(PortConfigSchema, { targetPort: 80, publishedPort: 8001 });
   const decode = (rule: { scope?: string; allow?: Uint8Array[] }) => {

@@ -19,7 +19,8 @@ export const AGENT_HEARTBEAT_PERIOD_MS_MIN = 1_000;
 export const AGENT_HEARTBEATS_PER_SECOND_MAX = 500;
 
 /**
- * While an agent is silent but its node may be there, how often the latter is looked at. How long this may last is the cluster's setting `skep.agent_grace`.
+ * While an agent is silent but its node may be there, how often the latter is looked at. How long this
+ * may last is the cluster's setting `skep.agent_grace`.
  */
 export const SILENT_AGENT_CHECK_MS = 100;
 
@@ -27,10 +28,10 @@ export const SILENT_AGENT_CHECK_MS = 100;
 export const SEEN_LATELY_MS = 700;
 
 /**
- * What it takes at most until gossip doubts a node that fell silent. It counts as down when the doubt
- * has lasted for `skep.reschedule_after` less this, so that the whole is neither shorter nor longer.
+ * Of a node of which gossip knows nothing the last heartbeat may be this much older than its silence: as
+ * much longer it is waited for.
  */
-export const DOUBT_AFTER_MS = 800;
+export const UNSEEN_GRACE_MS = AGENT_HEARTBEAT_PERIOD_MS_MIN * (1 + HEARTBEAT_JITTER);
 
 /**
  * The last part of a node's grace, which only begins once the rest has passed on a manager that runs: one

@@ -12,11 +12,11 @@ import type { Logger } from '../../observe/logger.js';
 import type { Store } from '../../store/types.js';
 import { orphanTask } from '../orchestrator/lost-tasks.js';
 import {
-  DOUBT_AFTER_MS,
   MESSAGE_AGENT_SILENT,
   NODE_DOWN_PERIOD_MS,
   SEEN_LATELY_MS,
   SILENT_AGENT_CHECK_MS,
+  UNSEEN_GRACE_MS,
 } from './constants.js';
 import type { StatusWriter } from './status-writer.js';
 
@@ -25,6 +25,8 @@ interface Silence {
   readonly nodeId: string;
   /** Why the node is down, should it be. */
   readonly message: string;
+  /** Since when its heartbeats are missed, monotonic. */
+  readonly sinceMs: number;
   /** It is down then in any case, monotonic. */
   readonly untilMs: number;
   /** Whether it was written that the node answers. */
@@ -47,7 +49,7 @@ export class NodeWatch {
     logger: Logger;
     writer: StatusWriter;
     clusterId: string;
-    /** For how long the node has been seen neither by gossip nor by its data path. */
+    /** For how long the node has surely been silent, in gossip and data path; infinite if unknown. */
     silenceMs: (nodeId: string) => number;
   }) {
     this.#store = options.store;
@@ -65,8 +67,11 @@ export class NodeWatch {
   silent(nodeId: string, message: string): void {
     const isOurs = runsSkepd(this.#store.view((read) => read.get('node', nodeId)));
     if (!isOurs) this.down(nodeId, message);
-    else
-      this.#judge({ nodeId, message, untilMs: this.#now() + this.#settingMs(AGENT_GRACE_LABEL) });
+    else {
+      const sinceMs = this.#now();
+      const untilMs = sinceMs + this.#settingMs(AGENT_GRACE_LABEL);
+      this.#judge({ nodeId, message, sinceMs, untilMs });
+    }
   }
 
   /** Marks the node down and starts the day after which its tasks are orphaned. */
@@ -109,10 +114,12 @@ export class NodeWatch {
   }
 
   #judge(silence: Silence): void {
-    const { nodeId, message, untilMs, said = false } = silence;
+    const { nodeId, message, sinceMs, untilMs, said = false } = silence;
     const silenceMs = this.#silenceMs(nodeId);
-    const lostAfterMs = this.#settingMs(RESCHEDULE_AFTER_LABEL) - DOUBT_AFTER_MS;
-    if (this.#now() >= untilMs || silenceMs >= lostAfterMs) {
+    const leftMs = Number.isFinite(silenceMs)
+      ? this.#settingMs(RESCHEDULE_AFTER_LABEL) - silenceMs
+      : sinceMs + UNSEEN_GRACE_MS - this.#now();
+    if (this.#now() >= untilMs || leftMs <= 0) {
       this.down(nodeId, message);
       return;
     }
@@ -122,7 +129,7 @@ export class NodeWatch {
       this.#write(nodeId, NodeStatus_State.UNKNOWN, MESSAGE_AGENT_SILENT);
     }
     const next = { ...silence, said: said || answers };
-    this.#set(nodeId, SILENT_AGENT_CHECK_MS, () => this.#judge(next));
+    this.#set(nodeId, Math.min(leftMs, SILENT_AGENT_CHECK_MS), () => this.#judge(next));
   }
 
   #set(nodeId: string, delayMs: number, callback: () => void): void {

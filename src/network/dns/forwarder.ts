@@ -64,14 +64,31 @@ export function parseResolvConf(content: string): readonly string[] {
     .filter((address) => isIP(address.split('%')[0] ?? '') !== 0);
 }
 
+/** Questions under way in several forwarders together: each has a descriptor. */
+export class ForwardBudget {
+  private underWay = 0;
+
+  constructor(private readonly max: number) {}
+
+  /** Whether there is room for one more, which then counts until {@link release}. */
+  take(): boolean {
+    if (this.underWay >= this.max) return false;
+    this.underWay += 1;
+    return true;
+  }
+
+  release(): void {
+    this.underWay -= 1;
+  }
+}
+
 /** Asks upstream servers in turn. */
 export class DnsForwarder {
   private readonly upstreams: UpstreamSource;
   private readonly random: RandomSource;
   private readonly timeoutMs: number;
-  private readonly underWayMax: number;
+  private readonly budgets: readonly ForwardBudget[];
   private readonly openSocket: OpenForwardSocket | undefined;
-  private underWay = 0;
 
   constructor(options: {
     readonly upstreams: UpstreamSource;
@@ -80,21 +97,27 @@ export class DnsForwarder {
     readonly timeoutMs?: number;
     /** Questions at once; default {@link DNS_FORWARDS_MAX}. */
     readonly underWayMax?: number;
+    /** What several forwarders may have under way together. */
+    readonly shared?: ForwardBudget;
     /** Default: sockets of the host. */
     readonly openSocket?: OpenForwardSocket;
   }) {
     this.upstreams = options.upstreams;
     this.random = options.random;
     this.timeoutMs = options.timeoutMs ?? DNS_UPSTREAM_TIMEOUT_MS;
-    this.underWayMax = options.underWayMax ?? DNS_FORWARDS_MAX;
+    const own = new ForwardBudget(options.underWayMax ?? DNS_FORWARDS_MAX);
+    this.budgets = options.shared === undefined ? [own] : [own, options.shared];
     this.openSocket = options.openSocket;
   }
 
   /** Forwards a whole question message. Never throws. */
   async forward(message: Buffer, transport: 'udp' | 'tcp'): Promise<ForwardResult> {
-    if (this.underWay >= this.underWayMax) return { kind: 'busy' };
-    this.underWay += 1;
+    const taken: ForwardBudget[] = [];
     try {
+      for (const budget of this.budgets) {
+        if (!budget.take()) return { kind: 'busy' };
+        taken.push(budget);
+      }
       const servers = (await this.upstreams()).slice(0, DNS_UPSTREAMS_MAX);
       for (const server of servers) {
         const answer = await this.ask(server, message, transport);
@@ -104,7 +127,7 @@ export class DnsForwarder {
       }
       return { kind: 'silence' };
     } finally {
-      this.underWay -= 1;
+      for (const budget of taken) budget.release();
     }
   }
 

@@ -15,13 +15,14 @@ import {
   DNS_PORT,
   ENGINE_RESOLVER_ADDRESS,
   ENGINE_RESOLVER_TIMEOUT_MS,
+  NAMESPACE_FORWARDS_ALL_MAX,
   NAMESPACE_FORWARDS_MAX,
   NAMESPACE_LOOK_MS,
   NAMESPACE_LOOK_PERIOD_MS,
   NAMESPACE_RESOLVERS_MAX,
   NAMESPACE_TCP_CONNECTIONS_MAX,
 } from '../limits.js';
-import { DnsForwarder } from './forwarder.js';
+import { DnsForwarder, ForwardBudget } from './forwarder.js';
 import type { NameTable } from './names.js';
 import { DnsServer } from './server.js';
 
@@ -58,6 +59,7 @@ export class NamespaceResolvers {
   private readonly fronts = new Map<string, Front>();
   /** Namespaces that did not exist yet, and until when they are looked for, monotonic. */
   private readonly lookUntilMs = new Map<string, number>();
+  private readonly forwards = new ForwardBudget(NAMESPACE_FORWARDS_ALL_MAX);
   private timer: Timer | undefined;
   private running = false;
 
@@ -137,6 +139,7 @@ export class NamespaceResolvers {
         upstreams: () => Promise.resolve(engine),
         timeoutMs: ENGINE_RESOLVER_TIMEOUT_MS,
         underWayMax: NAMESPACE_FORWARDS_MAX,
+        shared: this.forwards,
         openSocket: (transport) => door.openEngineSocket(transport),
         random,
       }),

@@ -1,6 +1,7 @@
 /**
  * A program: joins the swarm of a stock manager as a worker, takes the gossip keys from its session,
- * and the manager's ring with them. Prints one JSON line an event; obeys lines on stdin.
+ * and the manager's ring with them. Prints one JSON line an event, with the name in it if it is an
+ * endpoint's; obeys lines on stdin.
  *   engine-ring-mate.js STATE_DIRECTORY MANAGER_HOST OWN_HOST NETWORK_ID TOKEN
  *   put KEY HEX | delete KEY | leave
  */
@@ -9,6 +10,7 @@ import { createLogger } from '../../../src/observe/logger.js';
 import type { SessionMessage } from '../../../src/model/gen/docker/swarmkit/v1/dispatcher_pb.js';
 import { systemEnvironment as env } from '../../../src/observe/system-environment.js';
 import { startGossip } from '../../../src/native/gossip.js';
+import { decodeEndpoint, ENDPOINT_TABLE } from '../../../src/network/records.js';
 import { joinCluster } from '../../../src/rpc/identity/join.js';
 import { NodeIdentity } from '../../../src/rpc/identity/node-identity.js';
 import { ManagerConnector } from '../../../src/rpc/manager-connector.js';
@@ -16,7 +18,6 @@ import { Remotes } from '../../../src/rpc/remotes.js';
 
 const [stateDirectory = '', manager = '', own = '', networkId = '', token = ''] =
   process.argv.slice(2);
-const TABLE = 'endpoint_table';
 const addr = `${manager}:2377`;
 const signal = new AbortController().signal;
 
@@ -54,15 +55,20 @@ const gossip = startGossip(
     profile: 'lan',
     delegate: 'networkdb',
   },
-  (events) => events.forEach(say),
+  (events) => {
+    for (const event of events) {
+      const isEndpoint = event.type === 'entry' && event.table === ENDPOINT_TABLE;
+      say(isEndpoint ? { ...event, name: decodeEndpoint(event.value)?.name } : event);
+    }
+  },
 );
 say({ type: 'joined', keys: keys.length, reached: await gossip.join([manager]) });
 gossip.joinNetwork(networkId);
 
 for await (const line of createInterface(process.stdin)) {
   const [verb, key = '', hex = ''] = line.split(' ');
-  if (verb === 'put') gossip.putEntry(networkId, TABLE, key, Buffer.from(hex, 'hex'));
-  else if (verb === 'delete') gossip.deleteEntry(networkId, TABLE, key);
+  if (verb === 'put') gossip.putEntry(networkId, ENDPOINT_TABLE, key, Buffer.from(hex, 'hex'));
+  else if (verb === 'delete') gossip.deleteEntry(networkId, ENDPOINT_TABLE, key);
   else break;
 }
 await gossip.leave(5000);

@@ -69,13 +69,25 @@ void t.test('a stock engine in the ring', { timeout: 110_000 }, async (t) => {
   const token = (await docker('swarm', 'join-token', '-q', 'worker')).trim();
   const create_ = ['network', 'create', '-d', 'overlay', '--attachable'];
   const networkId = (await docker(...create_, '--subnet', '198.51.100.0/24', 'ours')).trim();
-  const run = ['run', '-d', '--network', 'ours', 'skep-test/web:1', 'sh', '-c', 'sleep 600'];
+  const run = [
+    'run',
+    '-d',
+    '--name',
+    'before',
+    '--network',
+    'ours',
+    'skep-test/web:1',
+    'sh',
+    '-c',
+    'sleep 600',
+  ];
   const before = (await docker(...run)).trim();
 
   mate = startMate(networkId, token);
   t.match(await hears('the ring', { type: 'joined' }), { keys: 3, reached: 1 });
   await hears('the engine on the network', { type: 'network-member', joined: true });
-  t.ok(await hears('an entry from before', { type: 'entry', table: 'endpoint_table' }));
+  const entry = await hears('an entry from before', { type: 'entry', table: 'endpoint_table' });
+  t.equal(entry['name'], 'before', 'without a virtual address');
   await engineShows('us as a peer', /192\.0\.2\.11/);
 
   const record = create(EndpointRecordSchema, {

@@ -12,7 +12,12 @@ import {
   type RecordType,
 } from 'dns-packet';
 import t, { type Test } from 'tap';
-import { DnsForwarder, framed, parseResolvConf } from '../../../src/network/dns/forwarder.js';
+import {
+  DnsForwarder,
+  ForwardBudget,
+  framed,
+  parseResolvConf,
+} from '../../../src/network/dns/forwarder.js';
 import { buildNameTables, type NameTable } from '../../../src/network/dns/names.js';
 import { DnsServer, reachesOutside } from '../../../src/network/dns/server.js';
 import { silentLogger } from '../../../src/observe/logger.js';
@@ -213,6 +218,29 @@ void t.test('forwards the rest, over UDP and TCP', async (t) => {
     if (answers.length === 2) break;
   }
   t.same(answers, [3, 1]);
+});
+
+void t.test('questions that wait are bounded, for a server and for all together', async (t) => {
+  const silent = await onFreePort(() => startUpstream(() => undefined));
+  t.teardown(silent.close);
+  const shared = new ForwardBudget(3);
+  const make = () =>
+    new DnsForwarder({
+      ...{ upstreams: async () => [silent.upstream], random, timeoutMs: 300 },
+      ...{ underWayMax: 2, shared },
+    });
+  const [one, other] = [make(), make()];
+  const kinds = async (forwarder: DnsForwarder, count: number) =>
+    await Promise.all(
+      Array.from(
+        { length: count },
+        async () => (await forwarder.forward(question('x.y', 'A'), 'udp')).kind,
+      ),
+    );
+  const [first, second] = await Promise.all([kinds(one, 3), kinds(other, 2)]);
+  t.same(first.sort(), ['busy', 'silence', 'silence']);
+  t.same(second.sort(), ['busy', 'silence'], 'three in all');
+  t.same(await kinds(one, 2), ['silence', 'silence'], 'and there is room again');
 });
 
 void t.test('while names may be missing, those of tasks are not denied', async (t) => {
