@@ -104,6 +104,7 @@
         "native/netlink/kernel_probe.cc",
         "native/netlink/namespace.cc",
         "native/netlink/namespace_resolver.cc",
+        "native/netlink/namespace_socket.cc",
         "native/netlink/redirect_table.cc",
         "native/netlink/netlink.cc",
         "native/netlink/rtnetlink.cc",

@@ -1,9 +1,13 @@
 // Puts the netlink classes on the addon's exports.
 #include "netlink/register.h"
 
+#include <cerrno>
+
 #include "netlink/kernel_probe.h"
 #include "netlink/namespace_resolver.h"
+#include "netlink/namespace_socket.h"
 #include "netlink/netlink.h"
+#include "netlink/system_error.h"
 
 namespace skep::netlink {
 namespace {
@@ -22,11 +26,22 @@ Napi::Value ProbeKernelFor(const Napi::CallbackInfo& info) {
   return rows;
 }
 
+/// The descriptor; the caller closes it.
+Napi::Value OpenTcpSocketFor(const Napi::CallbackInfo& info) {
+  return Guarded(info.Env(), [&] {
+    if (!info[0].IsString()) throw SystemError(EINVAL, "socket", "a path is expected");
+    UniqueFd opened = OpenTcpSocketIn(info[0].As<Napi::String>().Utf8Value());
+    return Napi::Number::New(info.Env(), opened.Release());
+  });
+}
+
 }  // namespace
 
 void Register(Napi::Env env, Napi::Object exports) {
   Netlink::Register(env, exports);
   NamespaceResolver::Register(env, exports);
+  exports.Set("openTcpSocketIn",
+              Napi::Function::New<OpenTcpSocketFor>(env, "openTcpSocketIn"));
   exports.Set("probeKernel", Napi::Function::New<ProbeKernelFor>(env, "probeKernel"));
 }
 

@@ -2,13 +2,14 @@
  * What the state of a container says about its task: undefined while it says nothing yet.
  */
 import { SkepError } from '../model/errors.js';
-import type { ContainerState } from './engine-client.js';
+import { type ContainerState, DEFAULT_SHELL } from './engine-client.js';
 
 /** A container the engine has just made: what matters of it until it is started. */
 export function createdState(id: string, labels: Readonly<Record<string, string>>): ContainerState {
   return {
     ...{ id, labels, status: 'created', running: false, pid: 0, exitCode: 0, error: '' },
     ...{ health: 'none', tty: false, hostname: '', ports: {}, networks: [] },
+    ...{ sandbox: '', shell: DEFAULT_SHELL },
   };
 }
 

@@ -4,6 +4,7 @@
  * when it runs and is healthy, and leaves it before its stop signal.
  */
 import { clone } from '@bufbuild/protobuf';
+import type { Clock } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { LogSubscriptionOptions } from '../model/gen/docker/swarmkit/v1/logbroker_pb.js';
 import type { NetworkAttachment, Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -16,6 +17,7 @@ import {
 import type { NodeFacts } from '../model/template/expansion.js';
 import type { SocketBinds } from '../model/engine-socket.js';
 import { publishRules } from '../model/publish-rules.js';
+import { type Readiness, readiness } from '../model/readiness.js';
 import type {
   ContainerNetworking,
   NodeNetworking,
@@ -24,7 +26,7 @@ import type {
 } from '../network/types.js';
 import { type HeldPort, holderName, type PortRun } from '../network/port-holders.js';
 import type { Logger } from '../observe/logger.js';
-import { type Gate, throwIfAborted } from './async.js';
+import { childAbort, type Gate, throwIfAborted } from './async.js';
 import {
   containerBody,
   containerSpec,
@@ -57,6 +59,8 @@ import type { ImagePuller } from './image-puller.js';
 import { checkMount } from './mounts.js';
 import { taskName } from '../model/naming.js';
 import { TASK_ID_LABEL } from './container-labels.js';
+import type { Look, ProbeTarget } from './readiness-probe.js';
+import { ReadinessWatch } from './readiness-watch.js';
 import type { SecretMounts } from './secret-mounts.js';
 import { publicationOf, publicationText } from './task-publication.js';
 import { exitError, isTemporary, UNHEALTHY } from './task-state.js';
@@ -76,8 +80,14 @@ export interface ControllerContext {
   readonly portNumbers: HostPortNumbers;
   readonly operations: Gate;
   readonly stops: Gate;
+  /** Looks once at the readiness of a task. */
+  readonly lookAt: (wanted: Readiness, target: ProbeTarget, signal: AbortSignal) => Promise<Look>;
+  readonly clock: Clock;
   readonly logger: Logger;
 }
+
+/** Where tasks on no swarm network are looked at. */
+const LOOPBACK = '127.0.0.1';
 
 /** Effects of a container task. */
 export class DockerController implements TaskController {
@@ -94,6 +104,7 @@ export class DockerController implements TaskController {
   private untouched: boolean;
   /** This process made the container and has not tried to start it: there is nothing to look at. */
   private justMade = false;
+  private readonly readiness: ReadinessWatch;
 
   constructor(
     private readonly context: ControllerContext,
@@ -103,6 +114,15 @@ export class DockerController implements TaskController {
     this.untouched = (task.status?.state ?? TaskState.NEW) <= TaskState.ASSIGNED;
     this.ports = task.status?.portStatus?.ports ?? [];
     context.portNumbers.adopt(task.id, this.ports);
+    const { clock, logger, network } = context;
+    this.readiness = new ReadinessWatch(
+      {
+        ...{ clock, logger, taskId: task.id },
+        look: (wanted, signal) => this.lookAtReadiness(wanted, signal),
+        apply: (unready) => network.setReadiness(task.id, unready),
+      },
+      readiness(task.serviceAnnotations?.labels),
+    );
   }
 
   facts(): RuntimeFacts | undefined {
@@ -155,7 +175,9 @@ export class DockerController implements TaskController {
       await this.connectOthers(networking);
       await this.startContainer(state.id, signal);
     }
-    const started = await this.context.watch.until(state.id, startedVerdict, signal);
+    const healthy = await this.context.watch.until(state.id, startedVerdict, signal);
+    this.state = healthy;
+    const started = await this.becomeReady(healthy, signal);
     this.state = started;
     if (started.health === 'unhealthy') throw new SkepError('unknown', UNHEALTHY);
     if (started.running) {
@@ -164,6 +186,49 @@ export class DockerController implements TaskController {
       throw exitError(started.exitCode, started.error);
     }
     // Without a health check one that ended already did start: the wait tells how it ended.
+  }
+
+  /** Until it is ready for the first time, or over or unhealthy. */
+  private async becomeReady(state: ContainerState, signal: AbortSignal): Promise<ContainerState> {
+    const isWanted = readiness(this.task.serviceAnnotations?.labels) !== undefined;
+    if (!isWanted || !state.running || state.health === 'unhealthy') return state;
+    const either = childAbort(signal);
+    const ended = this.context.watch.until(state.id, endedOrUnhealthy, either.controller.signal);
+    const ready = this.readiness.untilReady(either.controller.signal).then(() => state);
+    try {
+      return await Promise.race([ended, ready]);
+    } finally {
+      either.controller.abort();
+      either.release();
+      await Promise.allSettled([ended, ready]);
+    }
+  }
+
+  private async lookAtReadiness(wanted: Readiness, signal: AbortSignal): Promise<Look> {
+    const { state } = this;
+    if (state?.running !== true) return { kind: 'unknown' };
+    const addresses = this.attachments().flatMap((attachment) => attachment.addresses);
+    const [address = LOOPBACK] = addresses.map((text) => text.split('/')[0] ?? LOOPBACK);
+    return await this.context.lookAt(wanted, { container: state, address }, signal);
+  }
+
+  /** Has traffic follow the task's readiness while `work` goes on. */
+  private async whileFollowing<R>(signal: AbortSignal, work: () => Promise<R>): Promise<R> {
+    if (this.attachments().length === 0) return await work();
+    const life = childAbort(signal);
+    const following = this.readiness.follow(life.controller.signal).catch((thrown: unknown) => {
+      const { code, message } = SkepError.from(thrown);
+      if (code === 'canceled') return;
+      const fields = { taskId: this.task.id, error: message };
+      this.context.logger.error(fields, 'readiness is not followed any more');
+    });
+    try {
+      return await work();
+    } finally {
+      life.controller.abort();
+      life.release();
+      await following;
+    }
   }
 
   private async startContainer(id: string, signal: AbortSignal): Promise<void> {
@@ -217,7 +282,7 @@ export class DockerController implements TaskController {
       if (state.running) await this.enterNetwork(state);
     }
     const { id } = this.state ?? (await this.expect());
-    let ended = await watch.until(id, endedOrUnhealthy, signal);
+    let ended = await this.whileFollowing(signal, () => watch.until(id, endedOrUnhealthy, signal));
     let cause: string | undefined;
     if (ended.running) {
       cause = UNHEALTHY;
@@ -277,6 +342,7 @@ export class DockerController implements TaskController {
 
   async update(task: Task): Promise<void> {
     this.task = task;
+    this.readiness.configure(readiness(task.serviceAnnotations?.labels));
     // After a restart of the daemon the ports to be reported need a look at the container.
     const runs = task.status?.state === TaskState.RUNNING;
     if (runs && this.state === undefined) await this.look();

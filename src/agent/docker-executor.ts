@@ -17,6 +17,7 @@ import { heldPorts } from '../network/port-holders.js';
 import type { NodeNetworking } from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
 import { Gate } from './async.js';
+import { lookAt } from './readiness-probe.js';
 import { AttachmentController } from './attachment-controller.js';
 import { type ControllerContext, DockerController } from './docker-controller.js';
 import { EngineClient } from './engine-client.js';
@@ -31,7 +32,12 @@ import type {
 } from './executor.js';
 import { ImagePuller } from './image-puller.js';
 import { registryAuthHeader } from './registry-credentials.js';
-import { ENGINE_OPERATIONS_MAX, ENGINE_STOPS_MAX, STOP_GRACE_DEFAULT_S } from './limits.js';
+import {
+  ENGINE_OPERATIONS_MAX,
+  ENGINE_STOPS_MAX,
+  READINESS_LOOKS_MAX,
+  STOP_GRACE_DEFAULT_S,
+} from './limits.js';
 import { NODE_ID_LABEL, TASK_ID_LABEL } from './container-labels.js';
 import { describeNode } from './node-description.js';
 import { SecretMounts } from './secret-mounts.js';
@@ -67,6 +73,8 @@ export class DockerExecutor implements Executor {
   constructor(private readonly options: DockerExecutorOptions) {
     const { environment, logger } = options;
     this.client = new EngineClient(options.docker);
+    const { clock } = environment;
+    const looks = { client: this.client, clock, gate: new Gate(READINESS_LOOKS_MAX) };
     this.context = {
       client: this.client,
       watch: new EngineWatch(this.client, environment, logger),
@@ -85,6 +93,8 @@ export class DockerExecutor implements Executor {
       portNumbers: new HostPortNumbers(),
       operations: new Gate(ENGINE_OPERATIONS_MAX),
       stops: new Gate(ENGINE_STOPS_MAX),
+      lookAt: (wanted, target, signal) => lookAt(looks, wanted, target, signal),
+      clock,
       logger,
     };
   }

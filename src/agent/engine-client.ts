@@ -3,8 +3,10 @@
  * family. An engine that cannot be reached is `unavailable`, which tasks treat as temporary; the
  * engine's own refusals keep its text.
  */
+import { readlinkSync } from 'node:fs';
 import type Docker from 'dockerode';
 import { type ErrorCode, SkepError } from '../model/errors.js';
+import { abortedError } from './async.js';
 
 /** The fields of `GET /containers/{id}/json` in use. */
 export interface ContainerState {
@@ -23,7 +25,17 @@ export interface ContainerState {
   readonly ports: Readonly<Record<string, readonly number[]>>;
   /** Names of the networks it is attached to. */
   readonly networks: readonly string[];
+  /** Path of its network namespace; empty while it does not run. */
+  readonly sandbox: string;
+  /** What the image runs commands of a shell with. */
+  readonly shell: readonly string[];
 }
+
+/** Of images that name none, and all of Linux's. */
+export const DEFAULT_SHELL: readonly string[] = ['/bin/sh', '-c'];
+
+/** Of a command that gave none. */
+const NO_EXIT_CODE = -1;
 
 /** A local image. */
 export interface ImageState {
@@ -137,6 +149,43 @@ export class EngineClient {
     await call<unknown>(() => this.docker.getNetwork(networkId).connect(body));
   }
 
+  /**
+   * Runs a command in a container to its end, its output thrown away. When `signal` aborts it is killed,
+   * with all that it started and did not set apart.
+   * @returns its exit code
+   */
+  async runInContainer(
+    { id, pid }: Pick<ContainerState, 'id' | 'pid'>,
+    command: readonly string[],
+    signal: AbortSignal,
+  ): Promise<number> {
+    const options = { Cmd: [...command], AttachStdout: true, AttachStderr: true };
+    const made = await call(() =>
+      this.docker.getContainer(id).exec({ ...options, abortSignal: signal }),
+    );
+    try {
+      const output = await call(() => made.start({ abortSignal: signal }));
+      await drained(output, signal);
+      const { Running, ExitCode } = await call(() => made.inspect({ abortSignal: signal }));
+      // One that closed its output and runs on gives no answer, as in Docker's health checks.
+      return Running ? NO_EXIT_CODE : (ExitCode ?? NO_EXIT_CODE);
+    } catch (error) {
+      // Not waited for: an engine that hangs must not hold up who gave up on it.
+      if (signal.aborted) void this.kill(made, pid);
+      throw error;
+    }
+  }
+
+  /** Ends a command in the container whose first process is `pid`. */
+  private async kill(command: Docker.Exec, pid: number): Promise<void> {
+    try {
+      const { Running, Pid } = await call(() => command.inspect());
+      if (Running) killInside(Pid, pid);
+    } catch {
+      // It ended by itself, or with its container.
+    }
+  }
+
   /** Ids and labels of all containers that carry all these labels. */
   async list(
     labels: readonly string[],
@@ -214,6 +263,31 @@ export class EngineClient {
   }
 }
 
+/** Reads all of it, and keeps nothing. */
+function drained(output: NodeJS.ReadableStream, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(abortedError());
+    const finish = (): void => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    };
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    output.on('error', finish).on('end', finish).on('close', finish).resume();
+  });
+}
+
+/**
+ * Kills the session of a process that an engine on this host says is in the container of another one;
+ * an engine in another PID namespace would mean somebody else's.
+ */
+function killInside(pid: number, containerPid: number): void {
+  const namespaceOf = (of: number | 'self'): string => readlinkSync(`/proc/${of}/ns/pid`);
+  const inside = namespaceOf(containerPid);
+  if (pid <= 1 || namespaceOf(pid) !== inside || inside === namespaceOf('self')) return;
+  process.kill(-pid, 'SIGKILL');
+}
+
 async function call<R>(work: () => Promise<R>): Promise<R> {
   try {
     return await work();
@@ -229,6 +303,13 @@ async function tolerating(status: number, work: () => Promise<unknown>): Promise
     const error = SkepError.from(thrown);
     if (httpStatus(error) !== status) throw error;
   }
+}
+
+/** `SHELL` of the image, as Docker's health checks use it. */
+function shellOf(config: object): readonly string[] {
+  const { Shell } = config as { readonly Shell?: unknown };
+  const given = Array.isArray(Shell) ? Shell.filter((part) => typeof part === 'string') : [];
+  return given.length > 0 ? given : DEFAULT_SHELL;
 }
 
 function containerState(found: Docker.ContainerInspectInfo): ContainerState {
@@ -251,5 +332,7 @@ function containerState(found: Docker.ContainerInspectInfo): ContainerState {
     labels: found.Config.Labels ?? {},
     ports,
     networks: Object.keys(found.NetworkSettings?.Networks ?? {}),
+    sandbox: found.NetworkSettings?.SandboxKey ?? '',
+    shell: shellOf(found.Config),
   };
 }

@@ -31,6 +31,10 @@ export const TASK_RETRY_MS = 1_000;
 export const ENGINE_OPERATIONS_MAX = 8;
 /** Stops wait for grace periods, hence many more at once. */
 export const ENGINE_STOPS_MAX = 128;
+/** Looks at the readiness of tasks at once: a node with thousands of tasks must not start a process for each. */
+export const READINESS_LOOKS_MAX = 64;
+/** Longest pause between looks at a new task, which an update waits for. */
+export const READINESS_FIRST_INTERVAL_MS = 1_000;
 /** Tasks a node will hold; a manager sending more is refused task by task. */
 export const TASKS_MAX = 10_000;
 /** Secrets and configs held in memory. */

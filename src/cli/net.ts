@@ -57,6 +57,12 @@ interface Service {
   };
 }
 
+interface Unready {
+  readonly Name: string;
+  readonly Addresses: readonly string[];
+  readonly Reason: string;
+}
+
 interface Connection {
   readonly Kind: string;
   readonly Protocol: number;
@@ -135,9 +141,10 @@ export async function netPaths(socket: string): Promise<readonly string[]> {
   ];
 }
 
-/** Virtual addresses and published ports with their backends. */
+/** Virtual addresses and published ports with their backends, and tasks here that are not among them. */
 export async function netServices(socket: string): Promise<readonly string[]> {
   const rows = (await callApi(socket, 'GET', '/skep/net/services')) as readonly Service[];
+  const unready = (await callApi(socket, 'GET', '/skep/net/unready')) as readonly Unready[];
   const others = rows.flatMap(({ Return }) => Return?.Nodes ?? []);
   const reasons = others.filter((node) => node.Return === 'tunnel').map((node) => node.Text);
   const lines = table(
@@ -150,7 +157,13 @@ export async function netServices(socket: string): Promise<readonly string[]> {
       row.Clients?.join(' ') ?? '',
     ]),
   );
-  return [...lines, ...[...new Set(reasons)].map((text) => `Not direct: ${text}.`)];
+  return [
+    ...lines,
+    ...[...new Set(reasons)].map((text) => `Not direct: ${text}.`),
+    ...unready.map(
+      ({ Name, Addresses, Reason }) => `Not ready: ${Name} (${Addresses.join(', ')}): ${Reason}.`,
+    ),
+  ];
 }
 
 /** `direct`, or with how many of the other nodes that have tasks it is. */

@@ -95,6 +95,10 @@ export class DeferredNetwork implements WatchfulNetwork {
     if (endpoint.attachments.length > 0) await (await this.require()).activate(endpoint);
   }
 
+  async setReadiness(taskId: string, unready: string | undefined): Promise<void> {
+    await (await this.openedOrNone())?.setReadiness(taskId, unready);
+  }
+
   async drain(taskId: string): Promise<void> {
     await (await this.openedOrNone())?.drain(taskId);
   }

@@ -7,8 +7,24 @@
 import { BALANCE_POLICIES, LB_POLICY_LABEL } from './balance-policy.js';
 import { ENGINE_SOCKET_LABEL } from './engine-socket.js';
 import { parseCron } from './cron.js';
+import { parseDurationMs } from './duration.js';
 import { invariant, SkepError } from './errors.js';
 import { parseNetworks, parseScope, publishLabel } from './publish-rules.js';
+import {
+  parseHttpTarget,
+  parseReadinessCommand,
+  READINESS_CMD_LABEL,
+  READINESS_HTTP_LABEL,
+  READINESS_INTERVAL_LABEL,
+  READINESS_INTERVAL_MS,
+  READINESS_RETRIES,
+  READINESS_RETRIES_LABEL,
+  READINESS_START_PERIOD_LABEL,
+  READINESS_START_PERIOD_MS,
+  READINESS_TCP_LABEL,
+  READINESS_TIMEOUT_LABEL,
+  READINESS_TIMEOUT_MS,
+} from './readiness.js';
 import { LB_RETURN_LABEL, RETURN_PATHS } from './return-path.js';
 
 /** Prefix of all keys in this table; no other software may use it. */
@@ -77,6 +93,10 @@ export type LabelValue =
   | { readonly type: 'services' }
   /** Cron's five fields. */
   | { readonly type: 'cron' }
+  /** A command for a shell. */
+  | { readonly type: 'command' }
+  /** Port and path of an HTTP probe. */
+  | { readonly type: 'http' }
   | { readonly type: 'choice'; readonly choices: readonly string[] }
   /** Whole number, `min` and `max` included. */
   | { readonly type: 'number'; readonly min: number; readonly max: number }
@@ -272,6 +292,76 @@ export const LABELS: readonly LabelDefinition[] = [
       'and for clients that ask a node at its data-path address; `skep net services` says where.',
   },
   {
+    key: READINESS_CMD_LABEL,
+    objects: ['service'],
+    value: { type: 'command' },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'A probe of whether a task may have traffic: the command runs in its container, as one of ' +
+      '`HEALTHCHECK CMD-SHELL` does, and must end with 0. See [Readiness](#readiness).',
+  },
+  {
+    key: READINESS_HTTP_LABEL,
+    objects: ['service'],
+    value: { type: 'http' },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'A probe: `GET` of this path, at the task\u2019s own address and in its network namespace, must ' +
+      'be answered with a status from 200 to 399.',
+  },
+  {
+    key: READINESS_TCP_LABEL,
+    objects: ['service'],
+    value: { type: 'number', min: 1, max: 65_535 },
+    defaultValue: '',
+    live: true,
+    meaning: 'A probe: this port must take a TCP connection there.',
+  },
+  {
+    key: READINESS_INTERVAL_LABEL,
+    objects: ['service'],
+    value: {
+      type: 'duration',
+      minMs: READINESS_INTERVAL_MS.min,
+      maxMs: READINESS_INTERVAL_MS.max,
+    },
+    defaultValue: '5s',
+    live: true,
+    meaning: 'From the end of one look at a task to the next.',
+  },
+  {
+    key: READINESS_TIMEOUT_LABEL,
+    objects: ['service'],
+    value: { type: 'duration', minMs: READINESS_TIMEOUT_MS.min, maxMs: READINESS_TIMEOUT_MS.max },
+    defaultValue: '3s',
+    live: true,
+    meaning: 'How long a probe may take; a command that takes longer is killed.',
+  },
+  {
+    key: READINESS_RETRIES_LABEL,
+    objects: ['service'],
+    value: { type: 'number', min: READINESS_RETRIES.min, max: READINESS_RETRIES.max },
+    defaultValue: '3',
+    live: true,
+    meaning: 'Looks in a row that must fail before a task is out of traffic.',
+  },
+  {
+    key: READINESS_START_PERIOD_LABEL,
+    objects: ['service'],
+    value: {
+      type: 'duration',
+      minMs: READINESS_START_PERIOD_MS.min,
+      maxMs: READINESS_START_PERIOD_MS.max,
+    },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'How long a new task has for its first success; then it fails, as one that never became ' +
+      'healthy does, and an update takes its failure action. Not set: as long as it takes.',
+  },
+  {
     key: ENGINE_SOCKET_LABEL,
     objects: ['service', 'container'],
     value: { type: 'choice', choices: ['true', 'false'] },
@@ -343,31 +433,10 @@ export const LABELS: readonly LabelDefinition[] = [
 
 const BY_KEY = new Map(LABELS.map((definition) => [definition.key, definition]));
 
-const UNIT_MS: Readonly<Record<string, number>> = {
-  ns: 1e-6,
-  us: 1e-3,
-  µs: 1e-3,
-  ms: 1,
-  s: 1_000,
-  m: 60_000,
-  h: HOUR_MS,
-};
-
 /** The row of a key, or undefined. */
 export function labelDefinition(key: string): LabelDefinition | undefined {
   const label = publishLabel(key);
   return BY_KEY.get(label === undefined ? key : `skep.publish.<port>.${label.kind}`);
-}
-
-/** A Go-style duration in milliseconds; undefined if it is none. */
-export function parseDurationMs(text: string): number | undefined {
-  if (text === '0') return 0;
-  if (!/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(text)) return undefined;
-  let totalMs = 0;
-  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)) {
-    totalMs += Number(amount) * (UNIT_MS[unit ?? ''] ?? 0);
-  }
-  return totalMs;
 }
 
 /**
@@ -411,6 +480,12 @@ function checkValue(key: string, rule: LabelValue, value: string): void {
       throw refusal(`label ${key}: must be ${rule.min} to ${rule.max}, not ${value}`);
     case 'cron':
       return checkCron(key, value);
+    case 'command':
+      if (parseReadinessCommand(value) !== undefined) return;
+      throw refusal(`label ${key}: must be a command of at most 4096 characters`);
+    case 'http':
+      if (parseHttpTarget(value) !== undefined) return;
+      throw refusal(`label ${key}: ${value} is not a port and path such as :8080/ready`);
     case 'services':
       if (serviceNames(value) !== undefined) return;
       throw refusal(`label ${key}: ${value} is not a list of services such as db,cache`);
@@ -514,6 +589,10 @@ function valueText(value: LabelValue): string {
       return `number, ${value.min} to ${value.max}`;
     case 'cron':
       return 'schedule in five fields';
+    case 'command':
+      return 'command for a shell';
+    case 'http':
+      return '`:PORT/PATH`';
     case 'services':
       return 'names of services, separated by commas';
     case 'scope':
@@ -524,6 +603,29 @@ function valueText(value: LabelValue): string {
       return 'networks, separated by commas';
   }
 }
+
+/** The rule behind the `skep.readiness` labels. */
+const READINESS_RULE: readonly string[] = [
+  '## Readiness',
+  '',
+  'A service with one of `skep.readiness.cmd`, `.http` and `.tcp` (all that are set must succeed) has its tasks looked at by the',
+  'skepd of their node. A task that is not ready has no traffic, and is otherwise left alone:',
+  '',
+  '- A new task stays `starting` until its first success (after it is healthy, if it has a health check): looks are a second apart',
+  '  until then, or `interval` if that is shorter. So rolling updates, `start-first` and `docker service create` wait for readiness as',
+  '  they do for health. Only with `start-period` set failures count before the first success: once that period is over,',
+  '  `retries` of them in a row fail the task.',
+  '- A running task is taken out of traffic after `retries` failures in a row, and is back with the first success. Out of traffic: it is in no load balancer',
+  '  and no virtual address on any node, `tasks.NAME` and its own names do not give it; connections that it has go on, those that it opens too. It',
+  '  stays `running` for `docker service ps`, updates and `docker inspect`, and is never restarted for it.',
+  '- While no task of a service is ready its published ports and virtual address refuse connections at once, and its name is not known, as while none runs.',
+  '- `skep net services` on its node names the tasks that are out of traffic and why; skepd logs each change. Commands are seen in `docker events` of',
+  '  the engine as those of health checks are (`exec_create`, `exec_start`, `exec_die`).',
+  '- A restart of skepd keeps the verdict until the next look. An engine that does not answer changes nothing. Changed labels act on',
+  '  running tasks, and a task whose labels go is ready. Stock engines do not look: there tasks have traffic while they run.',
+  '- HTTP and TCP probes go to the task\u2019s first swarm address, or to 127.0.0.1 if it is on no swarm network. They need nothing in the image; redirections are not followed.',
+  '',
+];
 
 /** The text of docs/labels.md. */
 export function labelsPage(): string {
@@ -550,5 +652,6 @@ export function labelsPage(): string {
     '| --- | --- | --- | --- | --- | --- |',
     ...rows,
     '',
+    ...READINESS_RULE,
   ].join('\n');
 }

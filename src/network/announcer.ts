@@ -64,12 +64,16 @@ function taskEndpoints(state: LocalState, task: LocalTask): readonly EndpointVie
       ingressPorts: ingress ? published : [],
       aliases,
       taskAliases: task.taskAliases,
-      disabled: task.draining,
+      disabled: isOutOfTraffic(task),
       policy: task.policy ?? 'maglev',
       returnPath: task.returnPath ?? 'tunnel',
     });
   }
   return views;
+}
+
+function isOutOfTraffic({ draining, unready }: LocalTask): boolean {
+  return draining || unready !== undefined;
 }
 
 /** Ports of local tasks in host mode, each with the address that answers for the task. */
@@ -84,8 +88,8 @@ export function ownHostPorts(state: LocalState): readonly HostPortView[] {
     if (!state.isServing(state.endpointAt(networkId, address))) continue;
     for (const { mode, ...port } of task.ports) {
       if (mode !== 'host') continue;
-      const { draining, policy = 'maglev' } = task;
-      views.push({ ...port, networkId, address, draining, policy });
+      const { policy = 'maglev' } = task;
+      views.push({ ...port, networkId, address, draining: isOutOfTraffic(task), policy });
     }
   }
   return views;

@@ -79,6 +79,8 @@ export interface LocalTask {
   /** Short container id and host name. */
   readonly taskAliases: readonly string[];
   readonly draining: boolean;
+  /** Why it is out of traffic while it runs on; absent: it is ready. */
+  readonly unready?: string;
 }
 
 /** A plain container on an attachable network, announced by name only. */

@@ -177,7 +177,7 @@ export class NodeNetwork implements NodeNetworking {
     this.directReturn = new DirectReturn(between);
     const { repairer, selfTest, directReturn } = this;
     this.sight = new DatapathSight({
-      ...{ datapath, repairer, selfTest, directReturn, clock },
+      ...{ datapath, repairer, selfTest, directReturn, clock, state },
       gossipCounters: () => this.gossip.counters(),
     });
     this.retired = new RetiredPorts(clock);
@@ -347,7 +347,24 @@ export class NodeNetwork implements NodeNetworking {
   activate(endpoint: TaskEndpoint): Promise<void> {
     return this.guarded(async () => {
       for (const { info } of overlayAttachments(endpoint.attachments)) this.learn(info);
-      this.state.tasks.set(endpoint.taskId, localTaskOf(endpoint));
+      const task = localTaskOf(endpoint);
+      const known = this.state.tasks.get(task.taskId);
+      const kept =
+        known?.unready !== undefined && known.containerId === task.containerId
+          ? { unready: known.unready }
+          : {};
+      this.state.tasks.set(task.taskId, { ...task, ...kept });
+      await this.state.save();
+      await this.refreshed();
+    });
+  }
+
+  setReadiness(taskId: string, unready: string | undefined): Promise<void> {
+    return this.guarded(async () => {
+      const known = this.state.tasks.get(taskId);
+      if (known === undefined || known.unready === unready) return;
+      const { unready: _before, ...task } = known;
+      this.state.tasks.set(taskId, unready === undefined ? task : { ...task, unready });
       await this.state.save();
       await this.refreshed();
     });

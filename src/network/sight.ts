@@ -18,7 +18,8 @@ import type { DirectReport } from './direct/types.js';
 import type { PathSelfTest } from './paths/self-test.js';
 import type { PathReport } from './paths/types.js';
 import type { RepairCounts, Repairer } from './repairer.js';
-import type { NetworkSight } from './types.js';
+import type { LocalState } from './local-state.js';
+import type { NetworkSight, UnreadyTask } from './types.js';
 
 /** What is looked at. */
 export interface SightParts {
@@ -27,6 +28,7 @@ export interface SightParts {
   readonly selfTest: PathSelfTest;
   readonly directReturn: DirectReturn;
   readonly clock: Clock;
+  readonly state: Pick<LocalState, 'tasks'>;
   readonly gossipCounters: () => Readonly<Record<string, number>>;
 }
 
@@ -37,6 +39,7 @@ export class DatapathSight implements NetworkSight {
   private readonly selfTest: PathSelfTest;
   private readonly directReturn: DirectReturn;
   private readonly clock: Clock;
+  private readonly state: Pick<LocalState, 'tasks'>;
   private readonly gossipCounters: () => Readonly<Record<string, number>>;
   private tracing = false;
 
@@ -46,6 +49,7 @@ export class DatapathSight implements NetworkSight {
     this.selfTest = parts.selfTest;
     this.directReturn = parts.directReturn;
     this.clock = parts.clock;
+    this.state = parts.state;
     this.gossipCounters = parts.gossipCounters;
   }
 
@@ -67,6 +71,15 @@ export class DatapathSight implements NetworkSight {
 
   direct(): DirectReport {
     return this.directReturn.report();
+  }
+
+  unready(): readonly UnreadyTask[] {
+    return [...this.state.tasks.values()].flatMap((task): UnreadyTask[] => {
+      const { taskId, taskName, serviceName, attachments, unready, draining } = task;
+      if (unready === undefined || draining) return [];
+      const addresses = attachments.map(({ address }) => address);
+      return [{ taskId, taskName, serviceName, addresses, reason: unready }];
+    });
   }
 
   rows(): DatapathState {

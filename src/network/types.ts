@@ -94,8 +94,16 @@ export interface NodeNetworking {
     attachments: readonly NetworkAttachment[],
     taskId?: string,
   ): Promise<ContainerNetworking>;
-  /** Task runs and is healthy: DNS, balancers and ports on all nodes may use it. */
+  /**
+   * Task runs and is healthy: DNS, balancers and ports on all nodes may use it. One that this node knows
+   * already, from before a restart, keeps its readiness.
+   */
   activate(endpoint: TaskEndpoint): Promise<void>;
+  /**
+   * Whether the task may have traffic, while it runs on: without it no new connections, old ones go on.
+   * @param unready why it may not; undefined: it may
+   */
+  setReadiness(taskId: string, unready: string | undefined): Promise<void>;
   /** Before the stop signal: no new connections, old ones go on; resolves once spread (bounded). */
   drain(taskId: string): Promise<void>;
   /** Task is gone. Removes its announcements, and networks nobody uses here any more. */
@@ -104,6 +112,15 @@ export interface NodeNetworking {
   republish(taskId: string, publication: TaskPublication): Promise<void>;
   /** For `docker run --network <attachable>`: makes the swarm network exist on the engine; its engine id. */
   ensureAttachable(network: Network): Promise<string>;
+}
+
+/** A task of this node that is out of traffic while it runs. */
+export interface UnreadyTask {
+  readonly taskId: string;
+  readonly taskName: string;
+  readonly serviceName: string;
+  readonly addresses: readonly string[];
+  readonly reason: string;
 }
 
 /** What this node's data path does, read without disturbing it. */
@@ -118,6 +135,8 @@ export interface NetworkSight {
   paths(): PathReport;
   /** Where replies of services may go straight to their clients, and where not. */
   direct(): DirectReport;
+  /** Tasks of this node that run and are not ready. */
+  unready(): readonly UnreadyTask[];
   /** Rows in force: networks, nodes, endpoints, backends, services. */
   rows(): DatapathState;
   /** Flows through services, at most `max` of them. */

@@ -24,7 +24,7 @@ import {
 } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { silentLogger, createLogger } from '../../src/observe/logger.js';
 import { systemEnvironment } from '../../src/observe/system-environment.js';
-import { waitFor } from '../testbed/commands.js';
+import { sleep, waitFor } from '../testbed/commands.js';
 import { OwnEngine } from './support/own-engine.js';
 import { ScriptedManager } from './support/scripted-manager.js';
 import { containerTask, desiring, newTaskId, RecordedNetworking } from './support/tasks.js';
@@ -115,6 +115,11 @@ async function reaches(node: Node, task: Task, state: TaskState): Promise<void> 
 
 function lastStatus(node: Node, task: Task) {
   return node.manager.statuses.get(task.id)?.at(-1);
+}
+
+function annotationsOf(task: Task): NonNullable<Task['serviceAnnotations']> {
+  if (task.serviceAnnotations === undefined) throw new Error('a task of no service');
+  return task.serviceAnnotations;
 }
 
 function containerId(node: Node, task: Task): string {
@@ -321,6 +326,108 @@ void t.test('health gates RUNNING, and illness ends it', async (t) => {
     node.manager.stateOf(task.id) === TaskState.FAILED ? true : undefined,
   );
   t.match(lastStatus(node, task)?.err, /^task: non-zero exit \(\d+\): dockerexec: unhealthy/);
+});
+
+/** Runs a command in a container, and waits for its end. */
+async function inContainer(id: string, ...command: string[]): Promise<void> {
+  const made = await engine.docker.getContainer(id).exec({ Cmd: command, AttachStdout: true });
+  const output = await made.start({});
+  await new Promise((resolve) => output.on('end', resolve).resume());
+}
+
+void t.test('readiness gates RUNNING and traffic, and ends nothing', async (t) => {
+  const node = await startNode(t);
+  const made = await engine.docker.createNetwork({
+    Name: 'net-r',
+    Driver: 'bridge',
+    IPAM: { Driver: 'default', Config: [{ Subnet: '10.77.4.0/24' }] },
+  });
+  node.network.networking = {
+    endpoints: [{ engineNetworkName: 'net-r', engineNetworkId: made.id, address: '10.77.4.8' }],
+    dnsServers: [],
+  };
+  const labels = {
+    'skep.readiness.cmd': 'test -e /tmp/ok',
+    'skep.readiness.interval': '500ms',
+    'skep.readiness.retries': '2',
+  };
+  const network = { id: 'n1', spec: { annotations: { name: 'over' } } };
+  const task = containerTask(SLEEP, {
+    nodeId: node.manager.nodeId,
+    networks: [{ network, addresses: ['10.77.4.8/24'] }],
+    serviceAnnotations: { name: 'web', labels },
+  });
+  const relabelled = (more: Record<string, string>): Task => ({
+    ...task,
+    serviceAnnotations: { ...annotationsOf(task), labels: { ...labels, ...more } },
+  });
+  const { unready } = node.network;
+  const untilSaid = async (what: RegExp | undefined): Promise<void> => {
+    await waitFor(`${String(what)} of the task`, 20_000, async () => {
+      const said = unready.get(task.id);
+      return (what === undefined ? said === undefined : what.test(said ?? '')) ? true : undefined;
+    });
+  };
+  node.manager.assign(task);
+  await reaches(node, task, TaskState.STARTING);
+  const id = await waitFor('the container', 10_000, async () => {
+    const info = await engine.docker.getContainer(`web.1.${task.id}`).inspect();
+    return info.State.Running ? info.Id : undefined;
+  });
+  await sleep(1500);
+  t.equal(node.manager.stateOf(task.id), TaskState.STARTING);
+  t.notOk(node.network.endpoints.has(task.id));
+  await inContainer(id, 'touch', '/tmp/ok');
+  await reaches(node, task, TaskState.RUNNING);
+  t.ok(node.network.endpoints.has(task.id));
+  await inContainer(id, 'rm', '/tmp/ok');
+  await untilSaid(/^the command ended with 1$/);
+  await node.reborn();
+  node.manager.assign(task);
+  await reaches(node, task, TaskState.RUNNING);
+  await sleep(1000);
+  t.ok(unready.has(task.id), 'a new process keeps what was found');
+  await inContainer(id, 'touch', '/tmp/ok');
+  await untilSaid(undefined);
+  node.manager.change(relabelled({ 'skep.readiness.cmd': 'exit 7' }));
+  await untilSaid(/^the command ended with 7$/);
+  node.manager.change(relabelled({}));
+  await untilSaid(undefined);
+  const hanging = { 'skep.readiness.cmd': 'sleep 9; true', 'skep.readiness.timeout': '200ms' };
+  node.manager.change(relabelled(hanging));
+  await untilSaid(/^the command has not answered within 0.2 s$/);
+  node.manager.change(relabelled({ 'skep.readiness.retries': '100' }));
+  await untilSaid(undefined);
+  const info = await engine.docker.getContainer(id).inspect();
+  t.equal(info.State.Running, true);
+  t.equal(node.manager.stateOf(task.id), TaskState.RUNNING);
+  node.manager.change(desiring(task, TaskState.SHUTDOWN));
+  await reaches(node, task, TaskState.SHUTDOWN);
+});
+
+void t.test('a task that never becomes ready fails once its start period is over', async (t) => {
+  const node = await startNode(t);
+  const labels = {
+    'skep.readiness.cmd': 'exit 4',
+    'skep.readiness.retries': '1',
+    'skep.readiness.start-period': '1s',
+  };
+  const { nodeId } = node.manager;
+  const annotated = (of: Record<string, string>) => ({
+    nodeId,
+    serviceAnnotations: { name: 'web', labels: of },
+  });
+  const late = containerTask(SLEEP, annotated(labels));
+  node.manager.assign(late);
+  await reaches(node, late, TaskState.FAILED);
+  t.equal(lastStatus(node, late)?.err, 'task: never became ready: the command ended with 4');
+  const ending = containerTask(
+    { args: ['sh', '-c', 'sleep 1; exit 5'] },
+    annotated({ 'skep.readiness.cmd': 'false' }),
+  );
+  node.manager.change(ending);
+  await reaches(node, ending, TaskState.FAILED);
+  t.equal(lastStatus(node, ending)?.err, 'task: non-zero exit (5)');
 });
 
 void t.test('an agent that died finds its containers, touches none, and watches on', async (t) => {

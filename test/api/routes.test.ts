@@ -237,6 +237,12 @@ void t.test('what the data path does', async (t) => {
       services: SERVICES,
       backends: BACKENDS,
     }),
+    unready: () => [
+      {
+        ...{ taskId: 't1', taskName: 'web.1.t1', serviceName: 'web' },
+        ...{ addresses: ['10.0.1.5'], reason: 'HTTP port 80 answers with 503' },
+      },
+    ],
     direct: () => ({
       nodes: [
         {
@@ -289,6 +295,12 @@ void t.test('what the data path does', async (t) => {
       },
     },
     { Port: 81, Return: { Wanted: 'tunnel' } },
+  ]);
+  t.same(JSON.parse((await call(api, 'GET', '/skep/net/unready')).body), [
+    {
+      ...{ ID: 't1', Name: 'web.1.t1', Service: 'web', Addresses: ['10.0.1.5'] },
+      Reason: 'HTTP port 80 answers with 503',
+    },
   ]);
   const tables = JSON.parse((await call(api, 'GET', '/skep/net/tables')).body);
   t.match(tables, {

@@ -16,6 +16,7 @@ import type {
 import type { DirectRow } from '../../network/direct/types.js';
 import type { PathReport } from '../../network/paths/types.js';
 import type { RepairCounts } from '../../network/repairer.js';
+import type { UnreadyTask } from '../../network/types.js';
 import { ApiError, badRequest } from '../http/api-error.js';
 import { type JsonOut, writeJson } from '../http/json-text.js';
 import { type ApiRequest, DONE, json, type Reply } from '../http/request.js';
@@ -62,6 +63,11 @@ export function netRoutes(context: RouteContext): readonly Route[] {
         const { nodes } = sight().direct();
         return json(services.map((row) => serviceFields(row, returnFields(row, backends, nodes))));
       },
+    },
+    {
+      method: 'GET',
+      pattern: '/skep/net/unready',
+      handler: () => json(sight().unready().map(unreadyFields)),
     },
     {
       method: 'GET',
@@ -170,6 +176,16 @@ function serviceFields(row: ServiceRow, returns: JsonOut): JsonOut {
     ...(allow === undefined ? {} : { Clients: [...allow] }),
     ...(retired === true ? { Retired: true } : {}),
     ...(key.kind === 'published' ? { Return: returns } : {}),
+  };
+}
+
+function unreadyFields(task: UnreadyTask): JsonOut {
+  return {
+    ID: task.taskId,
+    Name: task.taskName,
+    Service: task.serviceName,
+    Addresses: [...task.addresses],
+    Reason: task.reason,
   };
 }
 

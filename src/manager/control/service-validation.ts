@@ -14,6 +14,7 @@ import {
   type UpdateConfig,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { CRON_LABEL } from '../../model/labels.js';
+import { namesReadiness, readiness } from '../../model/readiness.js';
 import { ALLOW_BYTES_MAX, networksBytes, publishRules } from '../../model/publish-rules.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { checkDnsName, checkSkepLabels, invalid, precondition } from './annotations.js';
@@ -36,6 +37,7 @@ export function checkServiceSpec(spec: ServiceSpec): void {
   checkUpdate(spec.update);
   checkEndpoint(spec.endpoint);
   checkPublishRules(spec);
+  checkReadiness(spec);
   checkReferences(spec.task);
 }
 
@@ -156,6 +158,16 @@ function checkPublishRules(spec: ServiceSpec): void {
   throw invalid(
     `skep.publish labels name too many networks: ${bytes} bytes of at most ${ALLOW_BYTES_MAX} ` +
       '(5 for an IPv4, 17 for an IPv6 network)',
+  );
+}
+
+/** Settings of a probe that nobody makes are most likely a typing error. */
+function checkReadiness(spec: ServiceSpec): void {
+  const labels = spec.annotations?.labels;
+  if (!namesReadiness(labels) || readiness(labels) !== undefined) return;
+  throw invalid(
+    'skep.readiness labels: one of skep.readiness.cmd, skep.readiness.http and skep.readiness.tcp ' +
+      'must be set',
   );
 }
 

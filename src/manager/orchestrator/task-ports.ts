@@ -19,6 +19,7 @@ import {
   PortConfig_PublishMode as PublishMode,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { balancePolicy } from '../../model/balance-policy.js';
+import { readiness, readinessText } from '../../model/readiness.js';
 import { returnPath } from '../../model/return-path.js';
 import { publishRules, samePublishRules, scopesOverlap } from '../../model/publish-rules.js';
 import { isOnNode, isOver } from '../../model/task-state.js';
@@ -71,7 +72,9 @@ export function withServiceEndpoint(
   const sameRules =
     samePublishRules(task.serviceAnnotations?.labels, annotations?.labels) &&
     balancePolicy(task.serviceAnnotations?.labels) === balancePolicy(annotations?.labels) &&
-    returnPath(task.serviceAnnotations?.labels) === returnPath(annotations?.labels);
+    returnPath(task.serviceAnnotations?.labels) === returnPath(annotations?.labels) &&
+    readinessText(readiness(task.serviceAnnotations?.labels)) ===
+      readinessText(readiness(annotations?.labels));
   const same = sameEndpoint(service, task);
   if (sameRules && (same || !follows)) return undefined;
   const changed = { ...task };

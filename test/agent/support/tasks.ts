@@ -85,6 +85,17 @@ export class RecordedNetworking implements NodeNetworking {
     this.endpoints.set(endpoint.taskId, endpoint);
   }
 
+  /** Tasks out of traffic, and why. */
+  readonly unready = new Map<string, string>();
+
+  setReadiness(taskId: string, unready: string | undefined): Promise<void> {
+    if (this.unready.get(taskId) === unready) return Promise.resolve();
+    this.calls.push(`${unready === undefined ? 'ready' : 'unready'} ${taskId}`);
+    if (unready === undefined) this.unready.delete(taskId);
+    else this.unready.set(taskId, unready);
+    return Promise.resolve();
+  }
+
   drain(taskId: string): Promise<void> {
     this.calls.push(`drain ${taskId}`);
     return Promise.resolve();

@@ -199,6 +199,7 @@ export class TestMembership implements SwarmMembership {
     leave: () => Promise.resolve(),
     prepareTask: () => Promise.reject(new Error('not used')),
     activate: () => Promise.resolve(),
+    setReadiness: () => Promise.resolve(),
     drain: () => Promise.resolve(),
     deactivate: () => Promise.resolve(),
     republish: () => Promise.resolve(),

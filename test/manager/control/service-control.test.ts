@@ -1,6 +1,7 @@
 /** Services of the Control API: every refusal with its exact text, updates, rollbacks. */
 import { clone, create, type MessageInitShape } from '@bufbuild/protobuf';
 import t from 'tap';
+import { LABELS } from '../../../src/model/labels.js';
 import { namedResource } from '../../../src/model/generic-resources.js';
 import {
   EndpointSchema,
@@ -34,6 +35,11 @@ function container(value: object): Parts {
 function task(parts: object): Parts {
   return { task: { ...container({}).task, ...parts } };
 }
+
+/** Keys that a service may have. */
+const SERVICE_LABELS = LABELS.filter(({ objects }) => objects.includes('service')).map(
+  ({ key }) => key,
+);
 
 const negative = { seconds: -1n };
 
@@ -197,8 +203,13 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'unknown skep label',
     { annotations: { name: 'web', labels: { 'skep.reshedule_after': '4s' } } },
     'unknown label skep.reshedule_after: keys starting with skep. are reserved ' +
-      '(skep.reschedule_after, skep.depends_on, skep.cron, skep.publish.<port>.address, skep.publish.<port>.allow, skep.lb.policy, ' +
-      'skep.lb.return, skep.container.engine_socket)',
+      `(${SERVICE_LABELS.join(', ')})`,
+  ],
+  [
+    'settings of a probe that nobody makes',
+    { annotations: { name: 'web', labels: { 'skep.readiness.retries': '4' } } },
+    'skep.readiness labels: one of skep.readiness.cmd, skep.readiness.http and skep.readiness.tcp ' +
+      'must be set',
   ],
   [
     'unknown skep label of the container',

@@ -295,6 +295,33 @@ async function scenario(): Promise<void> {
     ]);
   });
 
+  await step('a task that is not ready is out of traffic, also after a restart', async () => {
+    const served = () => {
+      const { services, backends } = datapath.dump();
+      const states = new Set(backends.map(({ state }) => state));
+      return [[...states], services.flatMap((row) => row.backends).length];
+    };
+    await network.setReadiness('nobody', 'is here');
+    await network.setReadiness('task1', 'it says so');
+    assert.deepEqual(served(), [['draining'], 0]);
+    assert.deepEqual(network.sight.unready(), [
+      {
+        ...{ taskId: 'task1', taskName: 'web.1.task1', serviceName: 'web' },
+        ...{ addresses: ['10.0.2.5', '10.0.1.5', '10.0.0.5'], reason: 'it says so' },
+      },
+    ]);
+    await network.stop();
+    network = makeNetwork();
+    await network.start();
+    await network.configure(config);
+    const ports = [port(8000, 80, 'ingress'), port(9000, 81, 'host')];
+    await network.activate(webTask(1, containerId, taskAttachments, ports));
+    assert.deepEqual(served(), [['draining'], 0]);
+    await network.setReadiness('task1', undefined);
+    assert.deepEqual(served(), [['active'], 4]);
+    assert.deepEqual(network.sight.unready(), []);
+  });
+
   await step('a restarted process takes everything over', async () => {
     const before = JSON.stringify(datapath.dump());
     const announced = [...hub.entries.keys()].sort();
