@@ -125,6 +125,7 @@ export class Agent {
         if (this.life.signal.aborted) return;
         const { code, message } = SkepError.from(error);
         logger.warn({ code, error: message }, 'session with the manager ended');
+        if (this.isExpelled(message)) this.options.network.expelled();
       }
       const pauseMs = environment.random.next() * this.backoffMs;
       this.backoffMs = Math.min(
@@ -133,6 +134,11 @@ export class Agent {
       );
       await sleep(environment.clock, pauseMs, this.life.signal).catch(() => undefined);
     }
+  }
+
+  /** SwarmKit's text (ca/auth.go); it comes from a manager, over mutual TLS. */
+  private isExpelled(message: string): boolean {
+    return message.endsWith(`node ${this.options.nodeId} was removed from swarm`);
   }
 
   private async session(): Promise<void> {

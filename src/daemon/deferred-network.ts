@@ -82,6 +82,10 @@ export class DeferredNetwork implements WatchfulNetwork {
     this.ready?.followSession(assigned);
   }
 
+  expelled(): void {
+    this.ready?.expelled();
+  }
+
   async prepareTask(
     attachments: readonly NetworkAttachment[],
     taskId?: string,

@@ -44,6 +44,11 @@ export const DNS_TTL_LABEL = 'skep.dns_ttl';
 
 /** Family of all nodes' data path addresses. */
 export const DATA_PATH_FAMILY_LABEL = 'skep.data_path.family';
+/**
+ * Told to agents with their node, never set by users: ids of nodes that were removed and whose
+ * certificates may still be valid, separated by commas.
+ */
+export const REMOVED_NODES_LABEL = 'skep.removed_nodes';
 /** Values of {@link DATA_PATH_FAMILY_LABEL}. */
 export type DataPathFamily = 'ipv4' | 'ipv6';
 

@@ -55,24 +55,21 @@ export class Fence {
     }
     this.aloneSinceMs ??= now;
     if (now - this.aloneSinceMs < afterMs) return false;
-    return this.fence();
+    return this.fence('reached nobody for too long');
   }
 
   private isInTouch({ manager, assigned, reached, others }: Contacts): boolean {
     return manager || assigned !== undefined || (others > 0 && 2 * reached >= others);
   }
 
-  /** Also what was made since the last look. */
-  private fence(): boolean {
+  /** Takes all off the networks, also what was made since the last look. True if anything was. */
+  fence(why: string): boolean {
     const { state, logger } = this.parts;
     const fresh = [...state.endpoints.values()].filter((each) => state.isServing(each));
     if (fresh.length === 0 && this.isFenced) return false;
     if (!this.isFenced) {
       const endpoints = fresh.length;
-      logger.error(
-        { endpoints },
-        'reached nobody for too long: own endpoints are off the networks',
-      );
+      logger.error({ endpoints }, `${why}: own endpoints are off the networks`);
     }
     this.isFenced = true;
     for (const { id, interfaceName } of fresh) {

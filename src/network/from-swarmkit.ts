@@ -7,6 +7,7 @@ import { PortConfig_PublishMode } from '../model/gen/docker/swarmkit/v1/types_pb
 import {
   durationLabelMs,
   DATA_PATH_FAMILY_LABEL,
+  REMOVED_NODES_LABEL,
   type DataPathFamily,
   DNS_TTL_LABEL,
   ENCRYPTION_PORT_LABEL,
@@ -135,6 +136,8 @@ export interface ClusterSettings {
   readonly dnsTtlSeconds: number;
   /** How long this node may reach nobody before it fences its endpoints, milliseconds. */
   readonly fenceAfterMs: number;
+  /** Nodes that belong to the cluster no more: what they say counts for nothing. */
+  readonly removedNodes: ReadonlySet<string>;
 }
 
 /** The cluster's settings, which come as labels of the node in its session; defaults without one. */
@@ -143,6 +146,7 @@ export function clusterSettingsOf(node: Node | undefined): ClusterSettings {
   return {
     dnsTtlSeconds: numberLabel(DNS_TTL_LABEL, labels),
     fenceAfterMs: durationLabelMs(FENCE_AFTER_LABEL, labels),
+    removedNodes: new Set((labels?.[REMOVED_NODES_LABEL] ?? '').split(',').filter(Boolean)),
   };
 }
 

@@ -98,6 +98,12 @@ export class Liveness {
     }
   }
 
+  /** Forgets a member, as if it had left. */
+  disown(owner: string): void {
+    const member = this.members.get(owner);
+    if (member !== undefined) this.member({ ...member, state: 'left' });
+  }
+
   /** Whether gossip has no doubt about a member. */
   isMemberAlive(owner: string): boolean {
     return this.members.get(owner)?.state === 'alive';

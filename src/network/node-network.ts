@@ -152,6 +152,8 @@ export class NodeNetwork implements NodeNetworking {
   private names: ReadonlyMap<string, readonly NameTable[]> = new Map();
   private readonly timers = new Map<string, Timer>();
   private running = false;
+  /** The managers have removed this node. */
+  private isExpelled = false;
   private readonly waiters: (() => void)[] = [];
   /** What other nodes wait for; acknowledged when the tables are in force. */
   private readonly awaited: InSync[] = [];
@@ -279,7 +281,9 @@ export class NodeNetwork implements NodeNetworking {
   configure(config: NodeNetworkConfig): Promise<void> {
     return this.guarded(async () => {
       const { node, networks } = localNodeOf(config.node);
+      this.isExpelled = false;
       this.settings = clusterSettingsOf(config.node);
+      for (const id of this.settings.removedNodes) this.disown(id);
       const before = JSON.stringify([this.state.node, networks]);
       for (const info of networks) this.learn(info);
       this.state.node = node;
@@ -294,6 +298,11 @@ export class NodeNetwork implements NodeNetworking {
 
   followSession(assigned: ReadonlySet<string> | undefined): void {
     this.assigned = assigned;
+  }
+
+  expelled(): void {
+    this.isExpelled = true;
+    if (this.running) this.watch();
   }
 
   async leave(): Promise<void> {
@@ -563,10 +572,12 @@ export class NodeNetwork implements NodeNetworking {
   private onGossip(events: readonly GossipEvent[]): void {
     let changed = false;
     let doubtful = false;
+    const { removedNodes } = this.settings;
     for (const event of events) {
       switch (event.type) {
         case 'member':
           this.parts.logger.info({ member: event.member }, 'gossip member');
+          if (removedNodes.has(event.member.name)) break;
           this.liveness.member(event.member);
           doubtful ||= event.member.state !== 'alive';
           break;
@@ -578,6 +589,7 @@ export class NodeNetwork implements NodeNetworking {
           break;
         case 'entry':
         case 'entry-removed':
+          if (event.type === 'entry' && removedNodes.has(event.owner)) break;
           this.encryption.apply(event);
           changed = this.tables.apply(event) || changed;
           break;
@@ -586,6 +598,12 @@ export class NodeNetwork implements NodeNetworking {
     if (changed) this.schedule();
     // At once: each period of waiting would be one more of sending to the dead.
     if (doubtful && this.running) this.watch();
+  }
+
+  /** A node that was removed counts as one that left, whatever it goes on to say. */
+  private disown(owner: string): void {
+    this.liveness.disown(owner);
+    this.tables.dropOwner(owner);
   }
 
   private withdrawn({ networkId, address }: WithdrawnEndpoint): void {
@@ -682,7 +700,9 @@ export class NodeNetwork implements NodeNetworking {
     if (settling && this.pinned?.empty && this.settling.settled(this.gossip.join)) {
       this.pinned = undefined;
     }
-    const fenced = this.fence.look(this.contacts(), this.settings.fenceAfterMs);
+    const fenced = this.isExpelled
+      ? this.fence.fence('removed from the swarm')
+      : this.fence.look(this.contacts(), this.settings.fenceAfterMs);
     if (dropped || settling || fenced) this.refresh();
   }
 

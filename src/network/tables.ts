@@ -65,10 +65,19 @@ export class EndpointTables {
 
   /** Removes entries of `owner` that are held; all of them when it is dead, the unrefreshed when it came back. */
   dropHeld(owner: string): boolean {
+    return this.drop((entry) => entry.owner === owner && entry.held);
+  }
+
+  /** Removes all entries of `owner`. */
+  dropOwner(owner: string): boolean {
+    return this.drop((entry) => entry.owner === owner);
+  }
+
+  private drop(isGone: (entry: Entry<EndpointValue | PeerValue>) => boolean): boolean {
     let changed = false;
     for (const entries of this.networks.values()) {
       for (const [id, entry] of entries) {
-        if (entry.owner !== owner || !entry.held) continue;
+        if (!isGone(entry)) continue;
         entries.delete(id);
         this.uncount(entry);
         this.withdrawn(entry);

@@ -84,6 +84,8 @@ export interface NodeNetworking {
    * undefined when it has ended.
    */
   followSession(assigned: ReadonlySet<string> | undefined): void;
+  /** The managers have removed this node: it goes off the swarm's networks at once. */
+  expelled(): void;
   /** Leaves the cluster: gossip good-bye, engine networks, endpoints and data path removed. */
   leave(): Promise<void>;
   /**

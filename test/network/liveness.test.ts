@@ -150,6 +150,20 @@ void t.test('how long a member is surely silent', async (t) => {
   t.ok(silenceMs >= 1000 - 2 * ECHO_PERIOD_MS, `${silenceMs} ms`);
 });
 
+void t.test(
+  'a member that was removed from the swarm is forgotten, with its entries',
+  async (t) => {
+    const { tables, liveness, withdrawn } = setUp();
+    liveness.disown('two');
+    t.ok(tables.dropOwner('two'));
+    t.same(tables.peers(), []);
+    t.same(withdrawn, ['10.0.1.5']);
+    t.notOk(liveness.isMemberAlive('two'));
+    t.same(liveness.counts(), { reached: 0, others: 0 });
+    t.notOk(tables.dropOwner('two'));
+  },
+);
+
 void t.test('who is reached, by gossip or data path', async (t) => {
   const { liveness, pass, datapath } = setUp();
   t.same(liveness.counts(), { reached: 1, others: 1 });

@@ -62,6 +62,9 @@ export const TASK_UPDATES_MAX = 10_000;
 /** Streams of one kind that a node may have open; a new one ends the oldest. */
 export const STREAMS_PER_NODE_MAX = 4;
 
+/** Removed nodes that agents are told of. */
+export const REMOVED_NODES_TOLD_MAX = 1000;
+
 /** Node status messages. */
 export const MESSAGE_HEARTBEAT_FAILURE = 'heartbeat failure';
 export const MESSAGE_UNKNOWN_HEARTBEAT_FAILURE = 'heartbeat failure for node in "unknown" state';

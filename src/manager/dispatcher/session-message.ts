@@ -16,8 +16,15 @@ import {
   type WeightedPeer,
   WeightedPeerSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { timestampToMs } from '../../model/defaults.js';
 import { runsSkepd } from '../../model/agent-kind.js';
-import { DATA_PATH_FAMILY_LABEL, DNS_TTL_LABEL, FENCE_AFTER_LABEL } from '../../model/labels.js';
+import {
+  DATA_PATH_FAMILY_LABEL,
+  DNS_TTL_LABEL,
+  FENCE_AFTER_LABEL,
+  REMOVED_NODES_LABEL,
+} from '../../model/labels.js';
+import { REMOVED_NODES_TOLD_MAX } from './constants.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { OBSERVATION_WEIGHT } from '../../rpc/limits.js';
 import type { ManagerPeer } from '../../rpc/types.js';
@@ -56,7 +63,20 @@ function withClusterSettings(node: Node, cluster: Cluster): Node {
   const told = copy.spec.annotations.labels;
   for (const key of settings) told[key] = labels[key] ?? '';
   told[DATA_PATH_FAMILY_LABEL] ??= 'ipv4';
+  const removed = removedNodes(cluster);
+  if (removed.length > 0) told[REMOVED_NODES_LABEL] = removed.join(',');
   return copy;
+}
+
+/** Nodes whose certificates do not count any more; if very many those that would count longest. */
+function removedNodes({ blacklistedCertificates }: Cluster): readonly string[] {
+  const expiryMs = (id: string): number =>
+    timestampToMs(blacklistedCertificates[id]?.expiry) ?? Infinity;
+  const ids = Object.keys(blacklistedCertificates);
+  if (ids.length > REMOVED_NODES_TOLD_MAX) {
+    ids.sort((a, b) => (expiryMs(a) < expiryMs(b) ? 1 : -1)).splice(REMOVED_NODES_TOLD_MAX);
+  }
+  return ids.sort();
 }
 
 /**

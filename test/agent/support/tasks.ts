@@ -50,6 +50,10 @@ export class RecordedNetworking implements NodeNetworking {
     this.assigned = assigned;
   }
 
+  expelled(): void {
+    this.calls.push('expelled');
+  }
+
   readonly calls: string[] = [];
   readonly endpoints = new Map<string, TaskEndpoint>();
   configs: NodeNetworkConfig[] = [];

@@ -193,6 +193,7 @@ export class TestMembership implements SwarmMembership {
 
   readonly network: NodeNetworking = {
     followSession: () => undefined,
+    expelled: () => undefined,
     start: () => Promise.resolve(),
     stop: () => Promise.resolve(),
     configure: () => Promise.resolve(),

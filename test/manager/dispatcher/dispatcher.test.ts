@@ -22,6 +22,7 @@ import {
   TaskState,
   TaskStatusSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import { blacklistNode } from '../../../src/manager/ca/cluster-root.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { createLocalStore, type MemoryStore } from '../../../src/store/memory-store.js';
 import {
@@ -209,6 +210,14 @@ void t.test('agents of ours hear what the cluster has set for them', async (t) =
   await setClusterLabel(w, 'skep.dns_ttl', '30');
   await w.env.clock.advanceAsync(1);
   t.same(await heard, { 'skep.data_path.family': 'ipv4', 'skep.dns_ttl': '30' });
+  const heardRemoval = labels(ours.stream);
+  await w.store.update((write) => {
+    const [cluster] = write.find('cluster', { by: 'all' });
+    const gone = create(NodeSchema, { id: 'gone' });
+    if (cluster !== undefined) write.update('cluster', blacklistNode(cluster, gone, 0));
+  });
+  await w.env.clock.advanceAsync(1);
+  t.match(await heardRemoval, { 'skep.removed_nodes': 'gone' }, 'and who was removed');
   t.notOk(stockHeard);
   t.same(w.node('a')?.spec?.annotations?.labels ?? {}, {}, 'the stored node is as it was');
 });
