@@ -172,6 +172,11 @@ export class RecordingDatapath implements Datapath {
     }
   }
 
+  /** The row of a tunnel goes, as with the last entry that leads there. */
+  forgetReply(tunnel: string): void {
+    this.replies.delete(tunnel);
+  }
+
   echoReplies(): ReadonlyMap<string, number> {
     return new Map(this.replies);
   }

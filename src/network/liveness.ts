@@ -243,6 +243,9 @@ export class Liveness {
       const watch = this.tunnels.get(tunnel);
       if (watch === undefined) {
         this.tunnels.set(tunnel, { heardMs: now, stamp });
+      } else if (stamp === undefined) {
+        // Its row went with the last entry that led there.
+        watch.stamp = undefined;
       } else if (stamp !== watch.stamp) {
         if (now - watch.heardMs >= ECHO_SILENCE_MS) returned.push(tunnel);
         watch.stamp = stamp;

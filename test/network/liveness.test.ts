@@ -148,6 +148,9 @@ void t.test('how long a member is surely silent', async (t) => {
   const silenceMs = liveness.silenceMs('two');
   t.ok(silenceMs <= 1000, `${silenceMs} ms: not since before it fell silent`);
   t.ok(silenceMs >= 1000 - 2 * ECHO_PERIOD_MS, `${silenceMs} ms`);
+  datapath.forgetReply(TUNNEL);
+  pass(1000);
+  t.equal(liveness.silenceMs('two'), silenceMs + 1000, 'a row that goes is no sign of life');
 });
 
 void t.test(
