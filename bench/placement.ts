@@ -7,6 +7,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { TaskState } from '../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { newId } from '../src/model/ids.js';
+import { Notices } from '../src/manager/notices.js';
+import { TaskUsage } from '../src/manager/statistics/task-usage.js';
 import { LeaderLoops } from '../src/manager/leader-loops.js';
 import { createLogger } from '../src/observe/logger.js';
 import { systemEnvironment as environment } from '../src/observe/system-environment.js';
@@ -35,6 +37,8 @@ class Swarm {
     store: this.store,
     environment,
     logger: createLogger({ level: 'warn' }),
+    usage: new TaskUsage({ store: this.store, clock: environment.clock }),
+    notices: new Notices(),
   });
   assigned = 0;
   running = 0;

@@ -21,6 +21,7 @@ import { RPC_TIMEOUT_MS, SESSION_BACKOFF_MAX_MS, SESSION_BACKOFF_MIN_MS } from '
 import { LogPublisher } from './log-publisher.js';
 import { runSession } from './session.js';
 import { StatusReporter } from './status-reporter.js';
+import { UsageReporter } from './usage-reporter.js';
 import { Worker } from './worker.js';
 
 /** How a session with a manager went, for choosing the next manager. */
@@ -50,6 +51,7 @@ export class Agent {
   private readonly worker: Worker;
   private readonly reporter: StatusReporter;
   private readonly logs: LogPublisher;
+  private readonly usage: UsageReporter;
   private readonly life = lifeAbort();
   private connection: ManagerConnection | undefined;
   private sessionId = '';
@@ -72,6 +74,7 @@ export class Agent {
       onRemoved: (taskId) => this.reporter.forget(taskId),
     });
     this.logs = new LogPublisher(options.nodeId, this.worker, environment.clock, logger);
+    this.usage = new UsageReporter(this.worker, environment.clock, logger);
     this.attachments = new NodeAttachments(() => this.connection, this.worker, environment.clock);
     let resolve: () => void = () => undefined;
     const promise = new Promise<void>((done) => {
@@ -163,6 +166,7 @@ export class Agent {
           worker: this.worker,
           reporter: this.reporter,
           logs: this.logs,
+          usage: this.usage,
           describe: () => this.describe(),
           sameDescription: (a, b) => equals(NodeDescriptionSchema, a, b),
           previousSessionId: this.sessionId,

@@ -46,6 +46,10 @@ export class AttachmentController implements TaskController {
     return { containerId: runtime.value.containerId, pid: 0, exitCode: 0, hostPorts: [] };
   }
 
+  cpuTimeNs(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   async *logs(_options: LogSubscriptionOptions, _signal: AbortSignal): AsyncIterable<LogLine> {
     // A plain container's log is read from its engine.
   }

@@ -26,7 +26,7 @@ import type {
 } from '../network/types.js';
 import { type HeldPort, holderName, type PortRun } from '../network/port-holders.js';
 import type { Logger } from '../observe/logger.js';
-import { childAbort, type Gate, throwIfAborted } from './async.js';
+import { childAbort, type Gate, orAborted, throwIfAborted } from './async.js';
 import {
   containerBody,
   containerSpec,
@@ -365,6 +365,12 @@ export class DockerController implements TaskController {
       this.published = before;
       throw error;
     }
+  }
+
+  async cpuTimeNs(signal: AbortSignal): Promise<number | undefined> {
+    const { state } = this;
+    if (state === undefined) return undefined;
+    return await orAborted(this.context.client.cpuTimeNs(state.id), signal);
   }
 
   logs(options: LogSubscriptionOptions, signal: AbortSignal): AsyncIterable<LogLine> {

@@ -230,6 +230,15 @@ export class EngineClient {
     return call(() => this.docker.getEvents(query as Docker.GetEventsOptions));
   }
 
+  /** CPU time the container has used since its start, nanoseconds; undefined if the engine does not say. */
+  async cpuTimeNs(id: string): Promise<number | undefined> {
+    const options = { stream: false, 'one-shot': true } as const;
+    const stats = await call(() => this.docker.getContainer(id).stats(options));
+    // Of a container that does not run the engine sends empty statistics.
+    const used: unknown = stats.cpu_stats?.cpu_usage?.total_usage;
+    return typeof used === 'number' && used > 0 ? used : undefined;
+  }
+
   /** The raw log stream, with timestamps and details in front of each line. */
   async logs(
     id: string,

@@ -49,6 +49,8 @@ export interface TaskController {
   update(task: Task): Promise<void>;
   /** As of the last look at the engine; undefined before a container exists. */
   facts(): RuntimeFacts | undefined;
+  /** CPU time since the container's start, nanoseconds; undefined where nothing runs. */
+  cpuTimeNs(signal: AbortSignal): Promise<number | undefined>;
   /** Lines of the container; ends with the container unless following is impossible. */
   logs(options: LogSubscriptionOptions, signal: AbortSignal): AsyncIterable<LogLine>;
 }

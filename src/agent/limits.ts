@@ -71,3 +71,10 @@ export const LEAVE_TIMEOUT_MS = 15_000;
 export const STOP_GRACE_DEFAULT_S = 10;
 /** A stopping daemon waits this long for effects to settle: an engine that hangs must not hold it. */
 export const STOP_TIMEOUT_MS = 5_000;
+/**
+ * How often the CPU time of tasks is read that are to be scaled by it, and the most tasks told of in one
+ * call: the manager's limits (src/manager/statistics).
+ */
+export const USAGE_PERIOD_MS = 10_000;
+/** See {@link USAGE_PERIOD_MS}. */
+export const USAGE_TASKS_MAX = 1_000;

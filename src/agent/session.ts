@@ -23,6 +23,7 @@ import {
 } from './limits.js';
 import type { LogPublisher } from './log-publisher.js';
 import type { StatusReporter } from './status-reporter.js';
+import type { UsageReporter } from './usage-reporter.js';
 import type { Worker } from './worker.js';
 
 /** What a session works with. */
@@ -33,6 +34,7 @@ export interface SessionOptions {
   readonly worker: Worker;
   readonly reporter: StatusReporter;
   readonly logs: LogPublisher;
+  readonly usage: UsageReporter;
   /** This node as it is now; asked again from time to time. */
   readonly describe: () => Promise<NodeDescription>;
   /** Whether two descriptions say the same. */
@@ -86,13 +88,14 @@ class Session {
     this.options.onRegistered(sessionId);
     await this.options.onMessage(first);
     for (const task of this.options.worker.tasks()) this.options.reporter.enqueue(task);
-    const { dispatcher, logBroker } = connection;
+    const { dispatcher, logBroker, statistics } = connection;
     return Promise.race([
       this.follow(messages),
       this.heartbeat(sessionId),
       this.assignments(sessionId),
       this.options.reporter.run(dispatcher, sessionId, this.signal),
       this.options.logs.run(logBroker, this.signal),
+      this.options.usage.run(statistics, this.signal),
       this.watchDescription(description),
     ]);
   }

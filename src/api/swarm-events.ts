@@ -11,6 +11,7 @@ import {
   RaftMemberStatus_Reachability,
   UpdateStatus_UpdateState,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { Notice } from '../manager/notices.js';
 import type { StoreEvent } from '../store/types.js';
 import { enumText, timestampOfMs } from './convert/common.js';
 import type { Filters } from './filters.js';
@@ -19,7 +20,7 @@ import { type JsonOut, sortedMap } from './http/json-text.js';
 /** One event. */
 export interface SwarmEvent {
   readonly type: 'node' | 'service' | 'network' | 'secret' | 'config';
-  readonly action: 'create' | 'update' | 'remove';
+  readonly action: 'create' | 'update' | 'remove' | 'autoscale';
   readonly id: string;
   readonly attributes: Readonly<Record<string, string>>;
   readonly time: Timestamp;
@@ -131,6 +132,17 @@ function imageOf(service: Service): string {
 function replicasOf(service: Service): string {
   const mode = service.spec?.mode;
   return mode?.case === 'replicated' ? mode.value.replicas.toString() : '';
+}
+
+/** The event for something that the leader tells about a service. */
+export function noticeEvent(notice: Notice, nowMs: number): SwarmEvent {
+  return {
+    type: 'service',
+    action: notice.action,
+    id: notice.serviceId,
+    attributes: { name: notice.serviceName, ...notice.attributes },
+    time: timestampOfMs(nowMs),
+  };
 }
 
 /** Docker's event filters, as far as they concern swarm events. */

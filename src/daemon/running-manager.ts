@@ -11,6 +11,8 @@ import { GroupControl } from '../manager/control/group-control.js';
 import { StoreControl } from '../manager/control/store-control.js';
 import { registerWrites } from '../manager/control/write-routes.js';
 import { registerMembership } from '../manager/group/membership-routes.js';
+import { Statistics } from '../model/gen/skep/manager/v1/statistics_pb.js';
+import { Notices } from '../manager/notices.js';
 import { RaftGroup } from '../manager/group/raft-group.js';
 import { RoleManager } from '../manager/group/role-manager.js';
 import { LeaderLoops } from '../manager/leader-loops.js';
@@ -54,6 +56,7 @@ const LEADERS_SERVICES = [
   '/docker.swarmkit.v1.LogBroker/',
   '/docker.swarmkit.v1.ResourceAllocator/',
   `/${Membership.typeName}/`,
+  `/${Statistics.typeName}/`,
 ];
 
 /** Parts of a manager; the store is open already. */
@@ -126,6 +129,7 @@ export class RunningManager {
       control: new GroupControl({ local, group, link, environment: env }),
       store,
       logs: new GroupLogs({ local: this.services.logs, group, link }),
+      notices: new Notices(),
       agreed: (timeoutMs) => group.agreed(timeoutMs),
     };
     this.server = new RpcServer({
@@ -300,7 +304,13 @@ export class RunningManager {
   private async lead(): Promise<void> {
     const { environment, logger, runtime, identity } = this.parts;
     const { store } = runtime.raft;
-    const loops = new LeaderLoops({ store, environment, logger });
+    const loops = new LeaderLoops({
+      store,
+      environment,
+      logger,
+      usage: this.services.usage,
+      notices: this.access.notices,
+    });
     const { nodeId } = identity.facts();
     const roles = new RoleManager({ store, group: this.group, nodeId, environment, logger });
     this.leading = { loops, roles };

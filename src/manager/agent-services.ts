@@ -19,6 +19,8 @@ import { LogBroker } from './logs/log-broker.js';
 import { registerLogBroker } from './logs/log-routes.js';
 import { ResourceAllocator } from './resource/resource-allocator.js';
 import { registerResourceAllocator } from './resource/resource-routes.js';
+import { registerStatistics } from './statistics/statistics-routes.js';
+import { TaskUsage } from './statistics/task-usage.js';
 
 /** What the services need. */
 export interface AgentServicesOptions {
@@ -39,7 +41,7 @@ export interface AgentServicesOptions {
   readonly secretSource?: SecretSource;
 }
 
-/** CA, NodeCA, Dispatcher, LogBroker and ResourceAllocator, and the gossip keys. */
+/** CA, NodeCA, Dispatcher, LogBroker, ResourceAllocator and Statistics, and the gossip keys. */
 export class AgentServices {
   readonly access: ClusterAccess;
   readonly authority: CertificateAuthority;
@@ -49,6 +51,8 @@ export class AgentServices {
   /** Also the `LogSource` of the Docker API. */
   readonly logs: LogBroker;
   readonly resources: ResourceAllocator;
+  /** What tasks use of their nodes, as these tell. */
+  readonly usage: TaskUsage;
   readonly #options: AgentServicesOptions;
   #leading = false;
 
@@ -64,16 +68,18 @@ export class AgentServices {
     this.keys = new KeyManager({ store, clusterId, env, logger });
     this.logs = new LogBroker({ store, env });
     this.resources = new ResourceAllocator({ store, env });
+    this.usage = new TaskUsage({ store, clock: env.clock });
   }
 
   /** For {@link RpcServerOptions.routes}. */
   readonly routes: RpcRoutes = (router) => {
     const { store } = this.#options;
-    const { access, authority, dispatcher, logs, resources } = this;
+    const { access, authority, dispatcher, logs, resources, usage } = this;
     registerCa(router, { store, authority, access });
     registerDispatcher(router, { dispatcher, access });
     registerLogBroker(router, { logs, access });
     registerResourceAllocator(router, { resources, access });
+    registerStatistics(router, { usage, access });
   };
 
   /** Begins to check callers against the store; on every manager, before the server listens. */
@@ -100,6 +106,7 @@ export class AgentServices {
   async stopLeading(): Promise<void> {
     this.#leading = false;
     this.keys.stop();
+    this.usage.clear();
     this.logs.stop();
     await Promise.all([this.dispatcher.stop(), this.authority.stop(), this.rotation.stop()]);
   }

@@ -4,6 +4,8 @@
  * follows from the store.
  */
 import { Allocator } from './allocator/allocator.js';
+import type { Notices } from './notices.js';
+import { Autoscaler } from './orchestrator/autoscaler.js';
 import { ConstraintEnforcer } from './orchestrator/constraint-enforcer.js';
 import { CronJobs } from './orchestrator/cron-jobs.js';
 import { GlobalOrchestrator } from './orchestrator/global.js';
@@ -13,6 +15,7 @@ import { ReplicatedOrchestrator } from './orchestrator/replicated.js';
 import { RestartSupervisor } from './orchestrator/restart-supervisor.js';
 import { TaskMoves } from './orchestrator/task-moves.js';
 import { TaskReaper } from './orchestrator/task-reaper.js';
+import type { TaskUsage } from './statistics/task-usage.js';
 import { Scheduler } from './scheduler/scheduler.js';
 import { UpdateSupervisor } from './updater/update-supervisor.js';
 
@@ -25,7 +28,13 @@ export class LeaderLoops {
   readonly #loops: readonly { start(): void; stop(): Promise<void> }[];
   #state: 'new' | 'started' | 'stopped' = 'new';
 
-  constructor(options: LeaderLoopOptions) {
+  constructor(
+    options: LeaderLoopOptions & {
+      /** What tasks use, as their nodes tell. */
+      readonly usage: Pick<TaskUsage, 'milliCpus'>;
+      readonly notices: Notices;
+    },
+  ) {
     this.#supervisor = new RestartSupervisor(options);
     this.#updates = new UpdateSupervisor({ ...options, supervisor: this.#supervisor });
     const parts = { ...options, supervisor: this.#supervisor, updates: this.#updates };
@@ -40,6 +49,7 @@ export class LeaderLoops {
       new GlobalJobOrchestrator(parts),
       new TaskMoves({ ...parts, scheduler: this.scheduler }),
       new CronJobs(options),
+      new Autoscaler(options),
       new TaskReaper(options),
       new ConstraintEnforcer(options),
     ];

@@ -4,6 +4,15 @@
  * not here are refused, so that a typing error cannot pass for a setting. docs/labels.md is
  * printed from this table.
  */
+import {
+  AUTOSCALE_COOLDOWN_LABEL,
+  AUTOSCALE_CPU_LABEL,
+  AUTOSCALE_DRY_RUN_LABEL,
+  AUTOSCALE_MAX_LABEL,
+  AUTOSCALE_MIN_LABEL,
+  AUTOSCALE_WINDOW_LABEL,
+  autoscaleProblem,
+} from './autoscale-labels.js';
 import { BALANCE_POLICIES, LB_POLICY_LABEL } from './balance-policy.js';
 import { ENGINE_SOCKET_LABEL } from './engine-socket.js';
 import { parseCron } from './cron.js';
@@ -231,6 +240,72 @@ export const LABELS: readonly LabelDefinition[] = [
       'The update status does not change.',
   },
   {
+    key: AUTOSCALE_MAX_LABEL,
+    objects: ['service'],
+    value: { type: 'number', min: 1, max: 10_000 },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'Most replicas of a replicated service that is scaled by the CPU its tasks use; together with ' +
+      '`skep.autoscale.cpu` it turns this on. Every 10 s the leader takes what is needed to be the sum of what ' +
+      'the tasks use, in percent, divided by `skep.autoscale.cpu` and rounded up, between `min` and `max`; the ' +
+      'present number if that would be within a tenth of the target. Nodes with skepd tell what their tasks used ' +
+      'in the last 10 s; while less than half of the replicas have told within 30 s nothing is decided; the rest ' +
+      'count as using nothing where more is needed, and as using just the target where less is. The number of ' +
+      'replicas changes when more (or less) was needed at every look of the whole window, to what of that is the ' +
+      'least change, and not again within the cooldown. A number outside `min` and `max` is corrected at once, ' +
+      'except 0, which turns scaling off. `docker service scale` within them holds until a whole window has asked ' +
+      'for another number. Nothing is decided while an update is under way or paused. A change is one of the ' +
+      'replicas alone: no new version of the tasks, the update status stays, and a rollback keeps the number. On ' +
+      'the leader `docker events` shows each decision (`service autoscale`). A new leader watches for a whole ' +
+      'window first.',
+  },
+  {
+    key: AUTOSCALE_MIN_LABEL,
+    objects: ['service'],
+    value: { type: 'number', min: 1, max: 10_000 },
+    defaultValue: '1',
+    live: true,
+    meaning: 'Fewest replicas of a service that is scaled.',
+  },
+  {
+    key: AUTOSCALE_CPU_LABEL,
+    objects: ['service'],
+    value: { type: 'number', min: 1, max: 1000 },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'CPU that the tasks of the service should use on average, in percent of the CPU each reserves ' +
+      '(`--reserve-cpu`), without that of its limit (`--limit-cpu`), without both of one CPU.',
+  },
+  {
+    key: AUTOSCALE_WINDOW_LABEL,
+    objects: ['service'],
+    value: { type: 'duration', minMs: 10_000, maxMs: HOUR_MS },
+    defaultValue: '60s',
+    live: true,
+    meaning: 'How long more, or less, must be needed without a break before a service is scaled.',
+  },
+  {
+    key: AUTOSCALE_COOLDOWN_LABEL,
+    objects: ['service'],
+    value: { type: 'duration', minMs: 0, maxMs: 24 * HOUR_MS },
+    defaultValue: '3m',
+    live: true,
+    meaning: 'How long after a service was scaled by its load it is not scaled again.',
+  },
+  {
+    key: AUTOSCALE_DRY_RUN_LABEL,
+    objects: ['service'],
+    value: { type: 'choice', choices: ['true', 'false'] },
+    defaultValue: 'false',
+    live: true,
+    meaning:
+      'Whether a service that is scaled by its load is left as it is: what would be done is logged by the ' +
+      'leader and shown by `docker events` there (`service autoscale`, with `dry-run=true`), again after each ' +
+      'cooldown.',
+  },
+  {
     key: DNS_TTL_LABEL,
     objects: ['cluster'],
     value: { type: 'number', min: 0, max: 600 },
@@ -452,6 +527,8 @@ export function checkLabels(object: LabelObject, labels: Readonly<Record<string,
   for (const [key, value] of Object.entries(labels)) {
     if (key.startsWith(SKEP_PREFIX)) checkLabel(object, key, value);
   }
+  const problem = object === 'service' ? autoscaleProblem(labels) : undefined;
+  if (problem !== undefined) throw refusal(problem);
 }
 
 /**

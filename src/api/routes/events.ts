@@ -4,15 +4,21 @@
  */
 import { type IncomingMessage, request as httpRequest, type ServerResponse } from 'node:http';
 import type { Timer } from '../../model/environment.js';
-import type { Store } from '../../store/types.js';
 import { engineUnreachable } from '../engine.js';
 import { Filters } from '../filters.js';
 import { localError } from '../http/api-error.js';
 import { writeJson } from '../http/json-text.js';
 import { type ApiRequest, DONE, type Reply, writeError } from '../http/request.js';
 import type { Route } from '../http/router.js';
+import type { ManagerAccess } from '../types.js';
 import { EVENT_LINE_BYTES_MAX, EVENT_QUEUE_BYTES_MAX, STORE_POLL_MS } from '../limits.js';
-import { eventFields, eventMatches, swarmEventOf } from '../swarm-events.js';
+import {
+  eventFields,
+  eventMatches,
+  noticeEvent,
+  type SwarmEvent,
+  swarmEventOf,
+} from '../swarm-events.js';
 import type { RouteContext } from './context.js';
 
 /** The route. */
@@ -77,35 +83,41 @@ function forwardLines(answer: IncomingMessage, response: ServerResponse): void {
 /** Writes swarm events while this host is a manager; it may become one, or cease, meanwhile. */
 function watchStore(context: RouteContext, filters: Filters, response: ServerResponse): void {
   const { clock } = context.environment;
-  let watched: Store | undefined;
-  let unsubscribe: (() => void) | undefined;
+  let watched: ManagerAccess | undefined;
+  let unsubscribe: readonly (() => void)[] = [];
   let timer: Timer | undefined;
-  const follow = (store: Store | undefined) => {
-    if (store === watched) return;
-    unsubscribe?.();
-    watched = store;
-    unsubscribe = store?.subscribe((changes) => {
-      for (const change of changes) {
-        const shown = swarmEventOf(change, clock.nowMs());
-        if (shown === undefined || !eventMatches(shown, filters)) continue;
-        response.write(`${writeJson(eventFields(shown))}\n`);
-      }
-      // A reader that does not keep up is cut off rather than remembered without bound.
-      if (response.writableLength > EVENT_QUEUE_BYTES_MAX) response.destroy();
-    });
+  const write = (shown: SwarmEvent | undefined): void => {
+    if (shown === undefined || !eventMatches(shown, filters)) return;
+    response.write(`${writeJson(eventFields(shown))}\n`);
+    // A reader that does not keep up is cut off rather than remembered without bound.
+    if (response.writableLength > EVENT_QUEUE_BYTES_MAX) response.destroy();
+  };
+  const follow = (manager: ManagerAccess | undefined): void => {
+    if (manager?.store === watched?.store) return;
+    for (const end of unsubscribe) end();
+    watched = manager;
+    if (manager === undefined) unsubscribe = [];
+    else {
+      unsubscribe = [
+        manager.store.subscribe((changes) => {
+          for (const change of changes) write(swarmEventOf(change, clock.nowMs()));
+        }),
+        manager.notices.subscribe((notice) => write(noticeEvent(notice, clock.nowMs()))),
+      ];
+    }
   };
   const look = () => {
-    follow(storeOf(context));
+    follow(managerOf(context));
     timer = clock.setTimer(STORE_POLL_MS, look);
   };
   look();
   response.once('close', () => {
     timer?.cancel();
-    unsubscribe?.();
+    for (const end of unsubscribe) end();
   });
 }
 
-function storeOf(context: RouteContext): Store | undefined {
+function managerOf(context: RouteContext): ManagerAccess | undefined {
   const { membership } = context;
-  return membership.status().controlAvailable ? membership.manager().store : undefined;
+  return membership.status().controlAvailable ? membership.manager() : undefined;
 }

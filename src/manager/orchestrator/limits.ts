@@ -41,3 +41,9 @@ export const REBALANCE_QUIET_MS = 1000;
 
 /** The spread of services is looked at so often also without a change: nodes become good again by time alone. */
 export const REBALANCE_CHECK_MS = 60_000;
+
+/** How often the load of services that are scaled by it is looked at. */
+export const AUTOSCALE_PERIOD_MS = 10_000;
+
+/** A load this near to the one wanted, as a share of it, is as wanted. */
+export const AUTOSCALE_TOLERANCE = 0.1;

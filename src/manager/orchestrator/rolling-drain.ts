@@ -46,11 +46,13 @@ export function drainMoves(service: Service): MoveSource {
   return {
     parallelism: Number(service.spec?.update?.parallelism ?? 1n),
     next(transaction, current, isTried) {
-      const tasks = transaction.find('task', { by: 'service', serviceId: current.id });
-      const task = [...tasks]
-        .sort((a, b) => Number(a.slot - b.slot))
-        .find((one) => !isTried(one) && awaitsMove(transaction, current, one));
-      return task && { task };
+      if (!drainsGently(transaction, current)) return undefined;
+      let first: Task | undefined;
+      for (const task of transaction.find('task', { by: 'service', serviceId: current.id })) {
+        if (first !== undefined && first.slot <= task.slot) continue;
+        if (awaitsMove(transaction, current, task) && !isTried(task)) first = task;
+      }
+      return first && { task: first };
     },
     isAsked: awaitsMove,
   };

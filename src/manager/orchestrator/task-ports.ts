@@ -3,6 +3,7 @@
  * where the task runs; a stock engine ignores such a change, there the task is replaced.
  */
 import { create, equals } from '@bufbuild/protobuf';
+import { isMeasured } from '../../model/autoscale.js';
 import { runsSkepd } from '../../model/agent-kind.js';
 import {
   EndpointSchema,
@@ -74,7 +75,8 @@ export function withServiceEndpoint(
     balancePolicy(task.serviceAnnotations?.labels) === balancePolicy(annotations?.labels) &&
     returnPath(task.serviceAnnotations?.labels) === returnPath(annotations?.labels) &&
     readinessText(readiness(task.serviceAnnotations?.labels)) ===
-      readinessText(readiness(annotations?.labels));
+      readinessText(readiness(annotations?.labels)) &&
+    isMeasured(task.serviceAnnotations?.labels) === isMeasured(annotations?.labels);
   const same = sameEndpoint(service, task);
   if (sameRules && (same || !follows)) return undefined;
   const changed = { ...task };

@@ -37,6 +37,9 @@ export class ScriptedController implements TaskController {
   /** What is known of the container; set by the test. */
   known: RuntimeFacts | undefined;
 
+  /** CPU time the container has used; set by the test. */
+  cpuNs: number | undefined;
+
   constructor(private readonly immediate: ReadonlySet<Effect>) {}
 
   prepare(signal: AbortSignal): Promise<void> {
@@ -67,6 +70,10 @@ export class ScriptedController implements TaskController {
 
   facts(): RuntimeFacts | undefined {
     return this.known;
+  }
+
+  cpuTimeNs(): Promise<number | undefined> {
+    return Promise.resolve(this.cpuNs);
   }
 
   async *logs(): AsyncIterable<LogLine> {

@@ -25,6 +25,7 @@ import {
 import type { Secret, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import { ResourceAllocator } from '../../../src/model/gen/docker/swarmkit/v1/resource_pb.js';
 import type { TaskState, TaskStatus } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import { Statistics } from '../../../src/model/gen/skep/manager/v1/statistics_pb.js';
 import type { ManagerConnection } from '../../../src/rpc/types.js';
 
 /** Messages for one stream, written at any time. */
@@ -69,6 +70,10 @@ export interface Published {
 /** The manager's side of the agent's calls. */
 export class ScriptedManager {
   readonly nodeId: string;
+  /** Usage told: task id and thousandths of a CPU, a list a report. */
+  readonly reports: (readonly (readonly [string, number])[])[] = [];
+  /** A stock manager does not know such reports. */
+  knowsStatistics = true;
   /** Session requests in order. */
   readonly sessions: SessionRequest[] = [];
   /** States told, per task, in the order they came. */
@@ -134,6 +139,14 @@ export class ScriptedManager {
             },
           });
         }
+        if (this.knowsStatistics) {
+          router.service(Statistics, {
+            report: ({ tasks }) => {
+              this.reports.push(tasks.map(({ taskId, milliCpus }) => [taskId, milliCpus]));
+              return {};
+            },
+          });
+        }
         router.service(ResourceAllocator, {
           attachNetwork: ({ containerId }) => {
             this.attached.push(containerId);
@@ -149,6 +162,7 @@ export class ScriptedManager {
       dispatcher: createClient(Dispatcher, transport),
       logBroker: createClient(LogBroker, transport),
       resourceAllocator: createClient(ResourceAllocator, transport),
+      statistics: createClient(Statistics, transport),
       nodeCa: createClient(NodeCA, transport),
       closed: closed.signal,
       close: () => closed.abort(new ConnectError('closed', Code.Canceled)),

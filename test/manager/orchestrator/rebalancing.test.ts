@@ -110,6 +110,23 @@ void t.test('one task more than elsewhere stays', async (t) => {
   t.equal(seen.created, 0);
 });
 
+void t.test('what would be no better is not done, whatever else the nodes hold', async (t) => {
+  const world = await startWorld(t, { replicas: 3 });
+  t.same(
+    [...spread(world)].sort((a, b) => a - b),
+    [1, 2],
+  );
+  const seen = watch(world);
+  const [n1 = 0] = spread(world);
+  const other = makeService('other', {
+    mode: { case: 'replicated', value: { replicas: 4n } },
+    task: { placement: { constraints: [`node.hostname==${n1 === 2 ? 'n1' : 'n2'}`] } },
+  });
+  await world.put('service', other);
+  await world.run(LONG_MS);
+  t.equal(seen.created, 4, 'those of the other service');
+});
+
 void t.test('a node that was drained, or down, gets its share back', async (t) => {
   const world = await startWorld(t, { replicas: 4 });
   await world.setAvailability('n2', Availability.DRAIN);

@@ -44,8 +44,8 @@ export class InvariantChecker {
 
   constructor(world: World) {
     this.#world = world;
-    this.#jobs = new JobInvariants(world, (what) => this.#violated(what));
-    this.#moves = new MoveInvariants(world, (what) => this.#violated(what));
+    this.#jobs = new JobInvariants(world, (what) => this.violated(what));
+    this.#moves = new MoveInvariants(world, (what) => this.violated(what));
     world.store.subscribe((events) => {
       for (const event of events) this.#check(event);
     });
@@ -59,13 +59,13 @@ export class InvariantChecker {
       }
       for (const task of transaction.find('task', { by: 'all' })) {
         if (transaction.get('service', task.serviceId) === undefined) {
-          this.#violated(`task ${task.id} of a deleted service is left`);
+          this.violated(`task ${task.id} of a deleted service is left`);
         }
         if (task.desiredState === TaskState.REMOVE) {
-          this.#violated(`task ${task.id} was to be deleted and is left`);
+          this.violated(`task ${task.id} was to be deleted and is left`);
         }
         if (!isWanted(task) && isOnNode(task)) {
-          this.#violated(`task ${task.id} was told to stop and still runs`);
+          this.violated(`task ${task.id} was told to stop and still runs`);
         }
       }
       this.#checkLeaks(transaction);
@@ -77,7 +77,8 @@ export class InvariantChecker {
     return this.#moves.checkEven();
   }
 
-  #violated(what: string): void {
+  /** Something does not hold. */
+  violated(what: string): void {
     const atMs = this.#world.environment.clock.monotonicMs();
     this.violations.push(`${atMs} ms: ${what}`);
   }
@@ -95,7 +96,7 @@ export class InvariantChecker {
     const before = event.kind === 'update' ? observedState(event.old) : TaskState.NEW;
     const task = event.object;
     const now = observedState(task);
-    if (now < before) this.#violated(`task ${task.id} went back from ${before} to ${now}`);
+    if (now < before) this.violated(`task ${task.id} went back from ${before} to ${now}`);
     if (event.kind === 'update') {
       this.#checkKept(event.old, task);
       this.#moves.observe(event.old, task);
@@ -124,7 +125,7 @@ export class InvariantChecker {
           if (isNewState) this.#lostMs.set(key, atMs);
         } else if (isNewState && observedState(task) === TaskState.PENDING) {
           if (atMs - (this.#lostMs.get(key) ?? -Infinity) < REST_MS)
-            this.#violated(`task ${task.id} has ${address}, which is still to rest`);
+            this.violated(`task ${task.id} has ${address}, which is still to rest`);
         }
       }
     }
@@ -139,14 +140,14 @@ export class InvariantChecker {
         old.desiredState === TaskState.SHUTDOWN &&
         task.desiredState === TaskState.RUNNING &&
         observedState(task) === TaskState.RUNNING;
-      if (!isKept) this.#violated(`task ${task.id} is desired less than before`);
+      if (!isKept) this.violated(`task ${task.id} is desired less than before`);
       this.#checkWanted(task);
     }
     if (observedState(old) > TaskState.PENDING && task.nodeId !== old.nodeId) {
-      this.#violated(`task ${task.id} moved from ${old.nodeId} to ${task.nodeId}`);
+      this.violated(`task ${task.id} moved from ${old.nodeId} to ${task.nodeId}`);
     }
     if (task.serviceId !== old.serviceId || task.slot !== old.slot) {
-      this.#violated(`task ${task.id} changed its slot`);
+      this.violated(`task ${task.id} changed its slot`);
     }
   }
 
@@ -156,7 +157,7 @@ export class InvariantChecker {
     const wanted = this.#inSlotOf(task).filter(isWanted);
     if (wanted.length < 2) return;
     const ids = wanted.map(({ id }) => id).join(' and ');
-    this.#violated(`two tasks are wanted in slot ${task.slot} of ${task.serviceId}: ${ids}`);
+    this.violated(`two tasks are wanted in slot ${task.slot} of ${task.serviceId}: ${ids}`);
   }
 
   #inSlotOf(task: Task): readonly Task[] {
@@ -170,14 +171,13 @@ export class InvariantChecker {
 
   #checkAssignment(task: Task): void {
     const node = this.#world.get('node', task.nodeId);
-    if (node === undefined) return this.#violated(`task ${task.id} assigned to no node`);
-    if (!isUsable(node)) this.#violated(`task ${task.id} assigned to unusable ${node.id}`);
+    if (node === undefined) return this.violated(`task ${task.id} assigned to no node`);
+    if (!isUsable(node)) this.violated(`task ${task.id} assigned to unusable ${node.id}`);
     if (!nodeMeetsExpressions(task.spec?.placement?.constraints ?? [], node)) {
-      this.#violated(`task ${task.id} assigned against its constraints`);
+      this.violated(`task ${task.id} assigned against its constraints`);
     }
     for (const { network, addresses } of task.networks) {
-      if (addresses.length === 0)
-        this.#violated(`task ${task.id} has no address on ${network?.id}`);
+      if (addresses.length === 0) this.violated(`task ${task.id} has no address on ${network?.id}`);
     }
   }
 
@@ -188,7 +188,7 @@ export class InvariantChecker {
     );
     if (twins.length > 1 && !this.#cutOff.has(task.id)) {
       const ids = twins.map(({ id }) => id).join(' and ');
-      this.#violated(`two tasks run in slot ${task.slot} of ${task.serviceId}: ${ids}`);
+      this.violated(`two tasks run in slot ${task.slot} of ${task.serviceId}: ${ids}`);
     }
   }
 
@@ -205,14 +205,14 @@ export class InvariantChecker {
       // With nowhere to go, a rolling drain keeps up what runs.
       const staysPut = nodes.length === 0 && awaitsMove(transaction, service, task);
       if (drained && !isOver(task) && !staysPut)
-        this.#violated(`task ${task.id} is left on drained ${node.id}`);
+        this.violated(`task ${task.id} is left on drained ${node.id}`);
     }
     if (isJob(service)) {
       if (!canGiveUp(service)) this.#jobs.checkQuiescent(service, nodes);
       return;
     }
     if (nodes.length > 0 && isInProgress(service)) {
-      this.#violated(`the update of ${service.id} never ends`);
+      this.violated(`the update of ${service.id} never ends`);
     }
     const mode = service.spec?.mode;
     const expected = mode?.case === 'replicated' ? Number(mode.value.replicas) : nodes.length;
@@ -224,7 +224,7 @@ export class InvariantChecker {
     // A policy that gives up leaves slots empty.
     if (crowded || missing < 0 || (missing > 0 && !canGiveUp(service))) {
       const states = wanted.map((task) => `${task.slot}:${observedState(task)}`).join(' ');
-      this.#violated(`${service.id} has ${wanted.length} tasks for ${expected} places (${states})`);
+      this.violated(`${service.id} has ${wanted.length} tasks for ${expected} places (${states})`);
     }
     for (const task of wanted) this.#checkTask(transaction, service, task, nodes);
   }
@@ -238,17 +238,17 @@ export class InvariantChecker {
     const state = observedState(task);
     if (nodes.length === 0) {
       if (state !== TaskState.RUNNING && task.status?.err === '')
-        this.#violated(`task ${task.id} waits without saying why`);
+        this.violated(`task ${task.id} waits without saying why`);
       return;
     }
     if (state !== TaskState.RUNNING) {
       const desired = task.desiredState;
       const err = task.status?.err ?? '';
-      this.#violated(`task ${task.id} of ${service.id} is ${state}, desired ${desired} (${err})`);
+      this.violated(`task ${task.id} of ${service.id} is ${state}, desired ${desired} (${err})`);
     }
     if (isPaused(service)) return;
     if (isTaskDirty(service, task, ...placeOfTask(transaction, task))) {
-      this.#violated(`task ${task.id} of ${service.id} is out of date`);
+      this.violated(`task ${task.id} of ${service.id} is out of date`);
     }
   }
 
@@ -257,15 +257,15 @@ export class InvariantChecker {
     for (const owner of this.#world.loops.allocator.resources.owners()) {
       const [table, id] = owner.split('/') as ['task' | 'service' | 'node' | 'network', string];
       const object = transaction.get(table, id);
-      if (object === undefined) this.#violated(`${owner} is gone and holds something`);
+      if (object === undefined) this.violated(`${owner} is gone and holds something`);
       else if (table === 'task' && isOver(object as Task)) {
-        this.#violated(`${owner} is over and holds something`);
+        this.violated(`${owner} is over and holds something`);
       }
     }
     const held = new Map<string, string>();
     const hold = (what: string, owner: string): void => {
       const other = held.get(what);
-      if (other !== undefined) this.#violated(`${what} is held by ${other} and ${owner}`);
+      if (other !== undefined) this.violated(`${what} is held by ${other} and ${owner}`);
       held.set(what, owner);
     };
     for (const task of transaction.find('task', { by: 'all' })) {

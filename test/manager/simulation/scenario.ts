@@ -10,6 +10,7 @@ import {
   UpdateConfigSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { makeNetwork, makeNode, makeService } from './objects.js';
+import { SimulatedLoad } from './load.js';
 import { World } from './world.js';
 import { InvariantChecker } from './invariants.js';
 
@@ -30,6 +31,14 @@ const BY_ZONE = {
   Preference: { case: 'spread', value: { spreadDescriptor: 'node.labels.zone' } },
 } as const;
 
+const AUTOSCALE = {
+  'skep.autoscale.min': '2',
+  'skep.autoscale.max': '7',
+  'skep.autoscale.cpu': '60',
+  'skep.autoscale.window': '10s',
+  'skep.autoscale.cooldown': '20s',
+};
+
 /** One seeded run; its violations are empty if all held. */
 export async function runScenario(seed: number): Promise<readonly string[]> {
   const world = new World(seed, {
@@ -40,12 +49,14 @@ export async function runScenario(seed: number): Promise<readonly string[]> {
     failChance: 0.15,
   });
   const checker = new InvariantChecker(world);
+  const load = new SimulatedLoad(world, (what) => checker.violated(what));
   await world.start();
   try {
     const latencyMs = world.environment.random.pick(COMMIT_LATENCIES_MS);
     if (latencyMs > 0) world.setCommitLatency(latencyMs);
     await world.put('network', makeNetwork('net'));
-    const scenario = new Scenario(world);
+    load.start();
+    const scenario = new Scenario(world, load);
     for (let node = 0; node < NODES; node++) {
       await scenario.addNode(node < NODES_IN_ZONE_A ? 'a' : 'b');
     }
@@ -56,9 +67,15 @@ export async function runScenario(seed: number): Promise<readonly string[]> {
     await scenario.heal();
     await world.run(QUIET_MS);
     checker.checkQuiescent();
+    await scenario.refresh();
+    await world.run(QUIET_MS);
+    await scenario.disturb();
     await world.run(EVEN_MS);
+    checker.checkQuiescent();
+    load.check();
     await checker.checkEven();
   } finally {
+    load.stop();
     await world.stop();
   }
   return checker.violations;
@@ -66,14 +83,16 @@ export async function runScenario(seed: number): Promise<readonly string[]> {
 
 class Scenario {
   readonly #world: World;
+  readonly #load: SimulatedLoad;
   /** Ids of the nodes there are. */
   #nodes: readonly string[] = [];
   #nodesAdded = 0;
   #services = 0;
   #revision = 0;
 
-  constructor(world: World) {
+  constructor(world: World, load: SimulatedLoad) {
     this.#world = world;
+    this.#load = load;
   }
 
   /** Does one random thing. */
@@ -100,6 +119,8 @@ class Scenario {
       () => this.#world.setNodeState(node, NodeStatus_State.READY),
       () => this.#world.setNodeState(node, NodeStatus_State.READY),
       () => this.#relabel(node),
+      () => this.#changeLoad(service),
+      () => this.#changeLoad(service),
       () => this.#replaceNode(node),
       () => this.#world.changeLeader(),
       () => this.#world.outage(random.integer(100, 4000)),
@@ -142,6 +163,22 @@ class Scenario {
       if (index !== 1) await this.#world.setAvailability(id, NodeSpec_Availability.ACTIVE);
       else await this.#world.setAvailability(id, NodeSpec_Availability.DRAIN);
     }
+  }
+
+  /** Updates that were paused go on, and a few services more. */
+  async refresh(): Promise<void> {
+    for (const service of this.#world.all('service')) await this.#updateImage(service);
+    for (let more = 0; more < 4; more++) await this.#create();
+  }
+
+  /** What happens on a good day: other loads, a node to be emptied, one that is back, a new one. */
+  async disturb(): Promise<void> {
+    const { random } = this.#world.environment;
+    for (const service of this.#world.all('service')) await this.#changeLoad(service);
+    const [, drained = '', ...others] = this.#nodes;
+    await this.#world.setAvailability(drained, NodeSpec_Availability.ACTIVE);
+    await this.#world.setAvailability(random.pick(others), NodeSpec_Availability.DRAIN);
+    await this.addNode(random.pick(['a', 'b']));
   }
 
   async #create(): Promise<void> {
@@ -192,7 +229,13 @@ class Scenario {
     return {
       ...(random.chance(0.5) ? { 'skep.drain': 'rolling' } : {}),
       ...(random.chance(0.5) ? { 'skep.rebalance': 'true' } : {}),
+      ...(random.chance(0.3) ? AUTOSCALE : {}),
     };
+  }
+
+  #changeLoad({ id }: Service): Promise<void> {
+    this.#load.set(id, this.#world.environment.random.integer(0, 6000));
+    return Promise.resolve();
   }
 
   #randomMode(): NonNullable<ServiceInit['mode']> {

@@ -5,6 +5,8 @@
 import { changeNode } from '../../../src/manager/dispatcher/status-writer.js';
 import { create } from '@bufbuild/protobuf';
 import { NodeControl } from '../../../src/manager/control/node-control.js';
+import { Notices } from '../../../src/manager/notices.js';
+import { TaskUsage } from '../../../src/manager/statistics/task-usage.js';
 import { LeaderLoops } from '../../../src/manager/leader-loops.js';
 import type { Node, Service, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import type {
@@ -34,6 +36,9 @@ export class World {
   readonly environment: SimulatedEnvironment;
   readonly store: MemoryStore;
   readonly agents: SimulatedAgents;
+  /** What nodes have told of their tasks. */
+  readonly usage: TaskUsage;
+  readonly notices = new Notices();
   loops: LeaderLoops;
   readonly #proposer: LocalProposer;
   #commitLatencyMs = 0;
@@ -44,6 +49,7 @@ export class World {
     this.store = store;
     this.#proposer = proposer;
     this.agents = new SimulatedAgents(this.store, this.environment, behaviour);
+    this.usage = new TaskUsage({ store, clock: this.environment.clock });
     this.loops = this.#newLoops();
   }
 
@@ -202,7 +208,8 @@ export class World {
 
   #newLoops(): LeaderLoops {
     const { store, environment } = this;
-    return new LeaderLoops({ store, environment, logger: silentLogger });
+    const { usage, notices } = this;
+    return new LeaderLoops({ store, environment, logger: silentLogger, usage, notices });
   }
 }
 
