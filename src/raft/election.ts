@@ -18,7 +18,7 @@ export function campaign(core: RaftCore, kind: CampaignKind): void {
   for (const to of [...core.tracker.voters].sort((a, b) => a - b)) {
     if (to === core.id) {
       const type = isPoll ? 'preVoteResponse' : 'voteResponse';
-      core.send({ type, to, term, reject: false });
+      answerVote(core, { type, to, term, reject: false });
       continue;
     }
     core.messagesAfterPersist.push({
@@ -51,14 +51,32 @@ export function handleVote(core: RaftCore, message: VoteMessage): void {
   const type = isPoll ? 'preVoteResponse' : 'voteResponse';
   if (free && core.log.isUpToDate(message.index, message.logTerm)) {
     // A poll is answered with the term asked for, so that the asker does not ignore it.
-    core.send({ type, to: message.from, term: message.term, reject: false });
+    answerVote(core, { type, to: message.from, term: message.term, reject: false });
     if (!isPoll) {
       core.electionElapsed = 0;
       core.vote = message.from;
     }
     return;
   }
-  core.send({ type, to: message.from, reject: true });
+  answerVote(core, { type, to: message.from, term: core.term, reject: true });
+}
+
+/** Sends a vote or refusal, with what the asker may not know to be committed. */
+export function answerVote(
+  core: RaftCore,
+  answer: Omit<VoteResponse, 'from' | 'commit' | 'logTerm'>,
+): void {
+  const commit = core.log.committed;
+  core.send({ ...answer, commit, logTerm: core.log.termAt(commit) ?? 0 });
+}
+
+/** Takes the commit index out of a vote's answer, if this node has that very entry. */
+export function learnCommit(core: RaftCore, { commit, logTerm }: VoteResponse): void {
+  if (logTerm === 0 || !core.log.matches(commit, logTerm)) return;
+  core.log.commitTo(commit);
+  const stands = core.role === 'candidate' || core.role === 'preCandidate';
+  // It asks the wrong ones, as it learns now.
+  if (stands && hasUnappliedConfChange(core)) core.becomeFollower(core.term, NO_NODE);
 }
 
 /** Counts a vote for this candidate. */

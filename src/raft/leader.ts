@@ -1,5 +1,5 @@
 /** What a leader does on its members' answers and on requests. */
-import { hasMajority } from './quorum.js';
+import { encodeConfChange } from './conf-change.js';
 import type { RaftCore } from './core.js';
 import type { Progress } from './progress.js';
 import { entryBytes } from './raft-log.js';
@@ -11,7 +11,9 @@ import {
   sendRest,
 } from './replication.js';
 import {
+  type AcceptedProposal,
   type AppendResponse,
+  type ConfChange,
   type DropReason,
   type Entry,
   type EntryKind,
@@ -22,27 +24,54 @@ import {
 } from './types.js';
 
 /** Takes a proposal into the log, or says why not. */
-export function propose(core: RaftCore, kind: EntryKind, data: Uint8Array): ProposeResult {
-  const reason = refusalOf(core, kind, data);
-  if (reason !== undefined) return { kind: 'dropped', reason };
-  const entry = core.appendOwn(kind, data);
-  if (kind === 'confChange') core.pendingConfIndex = entry.index;
-  broadcastAppend(core);
-  return { kind: 'accepted', index: entry.index, term: entry.term };
+export function propose(core: RaftCore, data: Uint8Array): ProposeResult {
+  return refused(refusalOf(core, data)) ?? appendProposal(core, 'normal', data);
 }
 
-function refusalOf(core: RaftCore, kind: EntryKind, data: Uint8Array): DropReason | undefined {
+/** Takes a membership change into the log, or says why not. */
+export function proposeConfChange(core: RaftCore, change: ConfChange): ProposeResult {
+  const data = encodeConfChange(change);
+  const refusal = refused(refusalOf(core, data) ?? confRefusalOf(core, change));
+  if (refusal !== undefined) return refusal;
+  const result = appendProposal(core, 'confChange', data);
+  core.pendingConfIndex = result.index;
+  return result;
+}
+
+/** Ends a joint configuration that is to end by itself, once it is applied. */
+export function maybeLeaveJoint(core: RaftCore): void {
+  if (core.role !== 'leader' || !core.tracker.leavesJoint) return;
+  proposeConfChange(core, { kind: 'leaveJoint' });
+}
+
+function appendProposal(core: RaftCore, kind: EntryKind, data: Uint8Array): AcceptedProposal {
+  const { index, term } = core.appendOwn(kind, data);
+  broadcastAppend(core);
+  return { kind: 'accepted', index, term };
+}
+
+function refused(reason: DropReason | undefined): ProposeResult | undefined {
+  return reason === undefined ? undefined : { kind: 'dropped', reason };
+}
+
+function refusalOf(core: RaftCore, data: Uint8Array): DropReason | undefined {
   if (core.role !== 'leader' || core.tracker.get(core.id) === undefined) return 'notLeader';
   if (core.transferTarget !== NO_NODE) return 'transferring';
-  if (kind === 'confChange') {
-    // One at a time, and not before the leader has committed in its own term: otherwise two
-    // changes made on different logs could yield disjoint majorities.
-    const pending = core.pendingConfIndex > core.log.applied || !core.hasCommittedInTerm;
-    if (pending) return 'confChangePending';
-  }
   const bytes = core.uncommittedBytes;
   const full = bytes > 0 && bytes + data.length > core.config.uncommittedBytesMax;
   return full ? 'tooMuchUncommitted' : undefined;
+}
+
+function confRefusalOf(core: RaftCore, change: ConfChange): DropReason | undefined {
+  // One at a time, and not before the leader has committed in its own term: otherwise two
+  // changes made on different logs could yield disjoint majorities.
+  if (core.pendingConfIndex > core.log.applied || !core.hasCommittedInTerm) {
+    return 'confChangePending';
+  }
+  const leaves = change.kind === 'leaveJoint';
+  if (core.tracker.isJoint) return leaves ? undefined : 'confChangePending';
+  const isImpossible = leaves || (change.kind === 'joint' && !core.tracker.wouldChange(change));
+  return isImpossible ? 'impossible' : undefined;
 }
 
 /** Takes a member's (or its own) answer to an append. */
@@ -115,7 +144,7 @@ export function handleHeartbeatResponse(core: RaftCore, message: HeartbeatRespon
   if (message.context === '') return;
   const read = core.reads.confirm(message.context, message.from);
   if (read === undefined) return;
-  if (!hasMajority(core.tracker.voters, (id) => read.confirmedBy.has(id))) return;
+  if (!core.tracker.isQuorum(read.confirmedBy)) return;
   for (const { context, from, index } of core.reads.takeThrough(message.context)) {
     answerRead(core, context, from, index);
   }
@@ -124,7 +153,7 @@ export function handleHeartbeatResponse(core: RaftCore, message: HeartbeatRespon
 /** Hands leadership to a voter, once it has the whole log. */
 export function transferLeader(core: RaftCore, to: NodeId): void {
   const progress = core.tracker.get(to);
-  if (core.role !== 'leader' || progress === undefined || progress.isLearner) return;
+  if (core.role !== 'leader' || progress === undefined || !core.tracker.voters.has(to)) return;
   if (to === core.id || to === core.transferTarget) return;
   // The transfer has one election timeout to succeed, from now.
   core.electionElapsed = 0;

@@ -15,7 +15,6 @@ export type ProgressState =
 /** See the file's head. */
 export class Progress {
   readonly inflights: Inflights;
-  readonly isLearner: boolean;
   /** Highest index known to be on the member's disk. */
   match: number;
   /** Next index to send. */
@@ -31,12 +30,10 @@ export class Progress {
   constructor(options: {
     readonly match: number;
     readonly next: number;
-    readonly isLearner: boolean;
     readonly inflights: Inflights;
   }) {
     this.match = options.match;
     this.next = options.next;
-    this.isLearner = options.isLearner;
     this.inflights = options.inflights;
   }
 

@@ -3,16 +3,18 @@
  * `step` and requests, do what `ready` says in the order given at {@link Ready}, then `advance`.
  * One Ready is out at a time; what arrives meanwhile is gathered for the next, which is what makes
  * many proposals share one flush. PreVote, CheckQuorum and step-down on removal are always on;
- * membership changes go one member at a time (joint consensus is not here).
+ * membership changes by one member, or by several by way of a joint configuration.
  */
 import { invariant } from '../model/errors.js';
 import { completeConfig, type RaftOptions } from './config.js';
-import { decodeConfChange, encodeConfChange } from './conf-change.js';
+import { decodeConfChange } from './conf-change.js';
 import { RaftCore } from './core.js';
 import { campaign } from './election.js';
 import {
   bytesOf,
+  maybeLeaveJoint,
   propose,
+  proposeConfChange,
   releaseUncommitted,
   reportSnapshot,
   reportUnreachable,
@@ -100,12 +102,12 @@ export class RawNode {
 
   /** Proposes an entry; the outcome is known when its index is applied. */
   propose(data: Uint8Array): ProposeResult {
-    return propose(this.#core, 'normal', data);
+    return propose(this.#core, data);
   }
 
   /** Proposes a change of the membership; it takes effect by `applyConfChange`. */
   proposeConfChange(change: ConfChange): ProposeResult {
-    return propose(this.#core, 'confChange', encodeConfChange(change));
+    return proposeConfChange(this.#core, change);
   }
 
   /** The change in a committed entry of kind confChange. */
@@ -253,6 +255,7 @@ export class RawNode {
     const own = this.#ownMessages;
     this.#ownMessages = [];
     for (const message of own) step(core, message);
+    if (lastApplied !== undefined) maybeLeaveJoint(core);
   }
 
   /** Who leads, as far as this node knows; {@link NO_NODE} if nobody. */
@@ -281,7 +284,8 @@ export class RawNode {
       for (const id of core.tracker.ids) {
         const member = core.tracker.get(id);
         if (member === undefined) continue;
-        const { match, next, recentActive, isLearner } = member;
+        const { match, next, recentActive } = member;
+        const isLearner = !core.tracker.voters.has(id);
         progress.set(id, { match, next, state: member.state.kind, recentActive, isLearner });
       }
     }

@@ -110,7 +110,7 @@ export function acceptRead(core: RaftCore, context: string, from: NodeId): void 
     core.earlyReads.push({ context, from });
     return;
   }
-  if (core.tracker.voters.size === 1 && core.tracker.voters.has(core.id)) {
+  if (core.tracker.isOnlyVoter(core.id)) {
     answerRead(core, context, from, core.log.committed);
     return;
   }

@@ -1,14 +1,17 @@
 /** The one entrance for messages and ticks: terms first, then what the node's role makes of it. */
 import type { RaftCore } from './core.js';
-import { campaign, handleVote, handleVoteResponse } from './election.js';
+import { answerVote, campaign, handleVote, handleVoteResponse, learnCommit } from './election.js';
 import { handleAppend, handleHeartbeat, handleSnapshot } from './follower.js';
-import { handleAppendResponse, handleHeartbeatResponse } from './leader.js';
+import { handleAppendResponse, handleHeartbeatResponse, maybeLeaveJoint } from './leader.js';
 import { PENDING_READS_MAX } from './limits.js';
 import { acceptRead, broadcastHeartbeat } from './replication.js';
 import { type Message, NO_NODE } from './types.js';
 
 /** Takes a message of another node, or the node's own after persisting. */
 export function step(core: RaftCore, message: Message): void {
+  if (message.type === 'voteResponse' || message.type === 'preVoteResponse') {
+    learnCommit(core, message);
+  }
   if (message.term > core.term) {
     if (!enterTerm(core, message)) return;
   } else if (message.term < core.term) {
@@ -69,7 +72,12 @@ function answerStale(core: RaftCore, message: Message): void {
       return;
     case 'preVote':
       // A laggard that polls must learn our term, or it would poll for ever.
-      core.send({ type: 'preVoteResponse', to: message.from, reject: true });
+      answerVote(core, {
+        type: 'preVoteResponse',
+        to: message.from,
+        term: core.term,
+        reject: true,
+      });
       return;
     default:
   }
@@ -177,6 +185,7 @@ function tickLeader(core: RaftCore): void {
     }
     // A transfer that took this long has failed; go on leading.
     core.transferTarget = NO_NODE;
+    maybeLeaveJoint(core);
   }
   if (core.heartbeatElapsed >= core.config.heartbeatTicks) {
     core.heartbeatElapsed = 0;

@@ -22,17 +22,54 @@ export interface Entry {
 }
 
 /** A change of the membership by one member. `context` is the caller's and opaque here. */
-export interface ConfChange {
+export interface MemberChange {
   readonly kind: 'addVoter' | 'addLearner' | 'removeMember' | 'updateMember';
   readonly nodeId: NodeId;
   readonly context: Uint8Array;
 }
 
+/**
+ * A change by several members, by way of a joint configuration: from when it is applied until it
+ * is left, both the old and the new voters must agree to everything. A voter added as a learner
+ * loses its vote when the joint configuration is left.
+ */
+export interface JointChange {
+  readonly kind: 'joint';
+  /**
+   * How the joint configuration is left: `explicit` by a {@link LeaveJoint} of the caller's,
+   * `implicit` by the leader itself, as soon as it is applied; `auto` as `implicit`, and with one
+   * change only there is no joint configuration.
+   */
+  readonly transition: 'auto' | 'implicit' | 'explicit';
+  readonly changes: readonly MemberChange[];
+}
+
+/** Ends a joint configuration: only the new voters vote from then on. */
+export interface LeaveJoint {
+  readonly kind: 'leaveJoint';
+}
+
+/** A change of the membership. */
+export type ConfChange = MemberChange | JointChange | LeaveJoint;
+
 /** The members as of some index. */
 export interface ConfState {
+  /** Those that vote; in a joint configuration the new half. */
   readonly voters: readonly NodeId[];
   /** Members that receive the log and have no vote. */
   readonly learners: readonly NodeId[];
+  /** Absent when no joint change is under way. */
+  readonly joint?: JointConf | undefined;
+}
+
+/** What a joint configuration has besides the new half. */
+export interface JointConf {
+  /** The voters of before, the old half. */
+  readonly outgoing: readonly NodeId[];
+  /** Those of them that will be learners. */
+  readonly learnersNext: readonly NodeId[];
+  /** Whether the leader ends it by itself. */
+  readonly autoLeave: boolean;
 }
 
 /** Where a snapshot stands in the log, and the members at that point. */
@@ -107,9 +144,16 @@ export interface VoteMessage extends Envelope {
   readonly transfer: boolean;
 }
 
+/**
+ * A vote or its refusal. `commit` and `logTerm` name the last entry that the voter knows to be
+ * committed: the asker may have it and not know that, because whoever agreed upon it with the former
+ * leader is no voter any more, and has a longer log that forbids it to vote for the asker.
+ */
 export interface VoteResponse extends Envelope {
   readonly type: 'voteResponse' | 'preVoteResponse';
   readonly reject: boolean;
+  readonly commit: number;
+  readonly logTerm: number;
 }
 
 /** Sign of life of the leader; `context` of the newest waiting read request, or empty. */
@@ -185,10 +229,25 @@ export interface Ready {
   readonly mustSync: boolean;
 }
 
-/** Why a proposal was not taken. It is not in the log and may be made again. */
-export type DropReason = 'notLeader' | 'transferring' | 'confChangePending' | 'tooMuchUncommitted';
+/**
+ * Why a proposal was not taken. It is not in the log and may be made again; `impossible` is a
+ * change that would leave no voters, or that ends a joint configuration where there is none.
+ */
+export type DropReason =
+  | 'notLeader'
+  | 'transferring'
+  | 'confChangePending'
+  | 'impossible'
+  | 'tooMuchUncommitted';
+
+/** Where an entry was put; whether it stays there is known when that index is applied. */
+export interface AcceptedProposal {
+  readonly kind: 'accepted';
+  readonly index: number;
+  readonly term: number;
+}
 
 /** Where a proposal went. */
 export type ProposeResult =
-  | { readonly kind: 'accepted'; readonly index: number; readonly term: number }
+  | AcceptedProposal
   | { readonly kind: 'dropped'; readonly reason: DropReason };

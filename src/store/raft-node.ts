@@ -10,8 +10,10 @@ import { RawNode, type RaftStatus } from '../raft/raw-node.js';
 import type {
   ConfChange,
   ConfState,
+  DropReason,
   Entry,
   HardState,
+  MemberChange,
   Message,
   NodeId,
   ProposeResult,
@@ -151,9 +153,8 @@ export class RaftNode implements Proposer {
       }
       if (snapshotData !== undefined) this.#restore(snapshotData, this.#snapshot.index);
       this.#pump();
-      const { voters } = this.#conf;
       // Nobody else can win: waiting for an election timeout would be idle.
-      if (voters.length === 1 && voters[0] === this.#storage.raftId) this.#raw.campaign();
+      if (isOnlyVoter(this.#conf, this.#storage.raftId)) this.#raw.campaign();
       this.#pump();
       this.#armTick();
     });
@@ -221,7 +222,7 @@ export class RaftNode implements Proposer {
 
   /** Takes a member out; resolves once that is applied here. The last voter cannot be removed. */
   async removeMember(raftId: NodeId): Promise<void> {
-    if (this.#conf.voters.length === 1 && this.#conf.voters[0] === raftId) {
+    if (isOnlyVoter(this.#conf, raftId)) {
       throw new SkepError('failed_precondition', 'raft: the last manager cannot be removed');
     }
     await this.#changeConf({ kind: 'removeMember', nodeId: raftId, context: new Uint8Array(0) });
@@ -294,20 +295,7 @@ export class RaftNode implements Proposer {
   }
 
   #follow(result: ProposeResult): Proposal {
-    if (result.kind === 'dropped') {
-      const tooMuch = result.reason === 'tooMuchUncommitted';
-      const pending = result.reason === 'confChangePending';
-      if (tooMuch) {
-        const text = 'raft: too much is proposed and not committed yet';
-        return refusedProposal(new SkepError('resource_exhausted', text));
-      }
-      if (pending) {
-        const text = 'raft: another membership change is under way';
-        const details = { proposed: false };
-        return refusedProposal(new SkepError('unavailable', text, { details }));
-      }
-      return refusedProposal(notLeading());
-    }
+    if (result.kind === 'dropped') return refusedProposal(refusalOf(result.reason));
     const proposal = this.#proposals.add(result.index, result.term);
     this.#pumpSoon();
     return proposal;
@@ -499,10 +487,15 @@ export class RaftNode implements Proposer {
   }
 
   #applyConfChange(change: ConfChange): void {
-    if (change.kind === 'removeMember') this.#members.delete(change.nodeId);
-    else this.#members.set(change.nodeId, decodeMember(change.context));
+    for (const one of memberChangesOf(change)) {
+      if (one.kind !== 'removeMember') this.#members.set(one.nodeId, decodeMember(one.context));
+      this.#logger.info({ change: one.kind, member: one.nodeId }, 'raft membership changes');
+    }
     this.#conf = this.#raw.applyConfChange(change);
-    this.#logger.info({ change: change.kind, member: change.nodeId }, 'raft membership changed');
+    // Who is on its way out of a joint configuration is still to be reached.
+    const { voters, learners, joint } = this.#conf;
+    const kept = new Set([...voters, ...learners, ...(joint?.outgoing ?? [])]);
+    for (const id of this.#members.keys()) if (!kept.has(id)) this.#members.delete(id);
   }
 
   #announce(term: number): void {
@@ -610,4 +603,38 @@ export class RaftNode implements Proposer {
     this.#rewrite?.done.reject(reason);
     this.#rewrite = undefined;
   }
+}
+
+function refusalOf(reason: DropReason): SkepError {
+  switch (reason) {
+    case 'tooMuchUncommitted':
+      return new SkepError(
+        'resource_exhausted',
+        'raft: too much is proposed and not committed yet',
+      );
+    case 'confChangePending':
+      return new SkepError('unavailable', 'raft: another membership change is under way', {
+        details: { proposed: false },
+      });
+    case 'impossible':
+      return new SkepError('failed_precondition', 'raft: this membership change is not possible');
+    case 'notLeader':
+    case 'transferring':
+      return notLeading();
+  }
+}
+
+function memberChangesOf(change: ConfChange): readonly MemberChange[] {
+  switch (change.kind) {
+    case 'joint':
+      return change.changes;
+    case 'leaveJoint':
+      return [];
+    default:
+      return [change];
+  }
+}
+
+function isOnlyVoter({ voters, joint }: ConfState, raftId: NodeId): boolean {
+  return joint === undefined && voters.length === 1 && voters[0] === raftId;
 }

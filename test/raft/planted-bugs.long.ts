@@ -28,6 +28,7 @@ const NEEDED = [
   'src/raft',
   'src/model/environment.ts',
   'src/model/errors.ts',
+  'test/raft/expected-membership.ts',
   'test/raft/replicated-map.ts',
   'test/raft/simulate.ts',
   'test/raft/simulation-run.ts',

@@ -64,7 +64,8 @@ function elect(node: RawNode): Message[] {
   node.campaign();
   const { term } = node.status();
   drain(node);
-  node.step({ type: 'voteResponse', from: 2, to: 1, term, reject: false });
+  const answer = { type: 'voteResponse', from: 2, to: 1, reject: false, commit: 1 } as const;
+  node.step({ ...answer, term, logTerm: 1 });
   return drain(node);
 }
 

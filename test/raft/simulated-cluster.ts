@@ -19,6 +19,7 @@ import {
   type SimulatedEnvironment,
   simulatedEnvironment,
 } from '../support/simulated-environment.js';
+import { ExpectedMembership } from './expected-membership.js';
 import { ReplicatedMap } from './replicated-map.js';
 import { ProcessCalls, SimulatedClients } from './simulated-clients.js';
 
@@ -88,11 +89,15 @@ export class SimulatedCluster {
   readonly canonical = new Map<number, { readonly entry: Entry; readonly state: string }>();
   readonly leaders = new Map<number, NodeId>();
   /** The members as of the last applied entry, worked out here and not by the core. */
-  conf: ConfState;
-  /** The same as of each membership change, by index. */
-  readonly #confs = new Map<number, ConfState>();
+  #membership: ExpectedMembership;
+  /** The same as of each membership change, by index, as text. */
+  readonly #confs = new Map<number, string>();
+  /** Joint configurations that were entered. */
+  jointChanges = 0;
   readonly blocked = new Set<string>();
   faultsOn = true;
+  /** Where the last membership change was put. */
+  #changedAt = 0;
   #lastId = 0;
 
   constructor(options: ClusterOptions) {
@@ -100,7 +105,7 @@ export class SimulatedCluster {
     this.environment = simulatedEnvironment(options.seed);
     this.clients = new SimulatedClients(this.environment.random);
     const voters = Array.from({ length: options.nodes }, (_, at) => at + 1);
-    this.conf = { voters, learners: [] };
+    this.#membership = ExpectedMembership.ofVoters(voters);
     for (const id of voters) {
       this.#addMember(id, 1, { voters, learners: [] });
     }
@@ -136,9 +141,28 @@ export class SimulatedCluster {
       .sort((a, b) => term(a) - term(b));
   }
 
-  /** Voters that have not lost their disk. */
+  get conf(): ConfState {
+    return this.#membership.conf;
+  }
+
+  /** Voters, in a joint configuration of both halves, that have not lost their disk. */
   get voters(): readonly NodeId[] {
-    return this.conf.voters.filter((id) => this.members.has(id));
+    const { voters, joint } = this.conf;
+    const all = new Set([...voters, ...(joint?.outgoing ?? [])]);
+    return [...all].filter((id) => this.members.has(id));
+  }
+
+  /** Whether a membership change may still come that is not applied anywhere. */
+  get isChanging(): boolean {
+    return !this.canonical.has(this.#changedAt) && this.#changedAt > 0;
+  }
+
+  /** Whether these can decide, in both halves of a joint configuration. */
+  isQuorum(ids: readonly NodeId[]): boolean {
+    const { voters, joint } = this.conf;
+    return [voters, joint?.outgoing ?? voters].every(
+      (half) => half.filter((id) => ids.includes(id)).length > half.length / 2,
+    );
   }
 
   /** The running nodes' states, for messages about failures. */
@@ -246,15 +270,12 @@ export class SimulatedCluster {
     this.#pump(member);
   }
 
-  /** Adds or removes a member, if a leader takes it; itself it does not remove, but hands over. */
-  changeMembership(nodeId: NodeId, kind: 'addVoter' | 'addLearner' | 'removeMember'): void {
+  /** Changes the membership, if a leader takes it. */
+  changeMembership(change: ConfChange): void {
     const leader = this.leading.at(-1);
     if (leader?.process === undefined) return;
-    if (kind === 'removeMember' && nodeId === leader.id) {
-      this.transfer(this.random.pick(this.voters.filter((id) => id !== nodeId)));
-      return;
-    }
-    leader.process.raw.proposeConfChange({ kind, nodeId, context: new Uint8Array(0) });
+    const result = leader.process.raw.proposeConfChange(change);
+    if (result.kind === 'accepted') this.#changedAt = Math.max(this.#changedAt, result.index);
     this.#pump(leader);
   }
 
@@ -407,8 +428,10 @@ export class SimulatedCluster {
     if (canonical === undefined) {
       this.canonical.set(entry.index, { entry, state });
       if (entry.kind === 'confChange') {
-        this.conf = changedConf(this.conf, RawNode.confChangeOf(entry));
-        this.#confs.set(entry.index, this.conf);
+        const wasJoint = this.conf.joint !== undefined;
+        this.#membership = this.#membership.after(RawNode.confChangeOf(entry));
+        if (!wasJoint && this.conf.joint !== undefined) this.jointChanges += 1;
+        this.#confs.set(entry.index, JSON.stringify(this.conf));
       }
     } else {
       check(
@@ -418,7 +441,8 @@ export class SimulatedCluster {
     }
     if (entry.kind === 'confChange') {
       process.conf = process.raw.applyConfChange(RawNode.confChangeOf(entry));
-      checkConf(process.conf, this.#confs.get(entry.index), entry.index);
+      const text = JSON.stringify(process.conf);
+      check(text === this.#confs.get(entry.index), `members differ at ${entry.index}: ${text}`);
     }
   }
 
@@ -436,6 +460,9 @@ export class SimulatedCluster {
   #checkLeadership(member: Member, process: Process): void {
     const { role, term, lastIndex } = process.raw;
     if (role !== 'leader') return;
+    const { voters, joint } = process.conf;
+    const votes = voters.includes(member.id) || joint?.outgoing.includes(member.id) === true;
+    check(votes, `${member.id} leads without a vote`);
     const known = this.leaders.get(term);
     check(known === undefined || known === member.id, `two leaders in term ${term}`);
     if (known !== undefined) return;
@@ -501,30 +528,6 @@ function isBetterLog(a: Disk, b: Disk): boolean {
   const [lastA, lastB] = [a, b].map(({ entries, snapshot }) => entries.at(-1) ?? snapshot);
   if (lastA === undefined || lastB === undefined) return false;
   return lastA.term > lastB.term || (lastA.term === lastB.term && lastA.index > lastB.index);
-}
-
-/** The members after a change, by the rules that users are told. */
-function changedConf({ voters, learners }: ConfState, change: ConfChange): ConfState {
-  const { kind, nodeId } = change;
-  const without = (ids: readonly NodeId[]): NodeId[] => ids.filter((id) => id !== nodeId);
-  switch (kind) {
-    case 'addVoter':
-      return { voters: [...without(voters), nodeId], learners: without(learners) };
-    case 'addLearner':
-      if (voters.includes(nodeId)) return { voters, learners };
-      return { voters, learners: [...without(learners), nodeId] };
-    case 'removeMember':
-      if (voters.length === 1 && voters[0] === nodeId) return { voters, learners };
-      return { voters: without(voters), learners: without(learners) };
-    case 'updateMember':
-      return { voters, learners };
-  }
-}
-
-function checkConf(actual: ConfState, expected: ConfState | undefined, index: number): void {
-  const sorted = (ids: readonly NodeId[]): string => [...ids].sort((a, b) => a - b).join();
-  const text = ({ voters, learners }: ConfState): string => `${sorted(voters)};${sorted(learners)}`;
-  check(expected !== undefined && text(actual) === text(expected), `members differ at ${index}`);
 }
 
 /** Entries replace what is stored from their first index on. */

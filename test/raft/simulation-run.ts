@@ -2,6 +2,7 @@
  * One seed's run of a whole cluster: loss, repetition, reordering, partitions, crashes, pauses, lost
  * disks and membership changes; then only a quorum is healed and must get on; a few times over.
  */
+import type { MemberChange, NodeId } from '../../src/raft/types.js';
 import { SeededRandom } from '../support/simulated-environment.js';
 import {
   checkLogMatching,
@@ -23,7 +24,7 @@ export function drawOptions(seed: number, mutation: Mutation): ClusterOptions {
   return {
     seed,
     nodes,
-    spares: random.pick([0, 0, 2]),
+    spares: random.pick([0, 0, 2, 3]),
     lossChance: random.pick([0, 0.02, 0.15]),
     repeatChance: random.pick([0, 0.05, 0.2]),
     delayMsMax: random.pick([2, 10, 40]),
@@ -65,9 +66,15 @@ function runFaults(cluster: SimulatedCluster): void {
   }
 }
 
-/** With two voters dead for good a quorum might be, too. */
-function mayLoseDisk({ conf, voters }: SimulatedCluster): boolean {
-  return voters.length >= 3 && voters.length === conf.voters.length;
+/** With two voters dead for good a quorum might be, too, and so with one of those to come. */
+function mayLoseDisk({ conf, members, isChanging }: SimulatedCluster): boolean {
+  const { voters, joint } = conf;
+  return (
+    !isChanging &&
+    joint === undefined &&
+    voters.length >= 3 &&
+    voters.every((id) => members.has(id))
+  );
 }
 
 /** Leaves a leader alone with entries that nobody else gets, and perhaps kills it with them. */
@@ -142,15 +149,46 @@ function partition(cluster: SimulatedCluster): void {
 
 function changeMembership(cluster: SimulatedCluster): void {
   const { random } = cluster;
-  const { voters, learners } = cluster.conf;
+  const { voters, learners, joint } = cluster.conf;
   const outside = [...cluster.members.keys()].filter((id) => !voters.includes(id));
-  if (voters.length > 3 && random.chance(0.4)) {
-    cluster.changeMembership(random.pick(voters), 'removeMember');
+  if (joint !== undefined && random.chance(0.6)) {
+    cluster.changeMembership({ kind: 'leaveJoint' });
+  } else if (random.chance(0.5)) {
+    changeMany(cluster);
+  } else if (voters.length > 3 && random.chance(0.4)) {
+    cluster.changeMembership(change('removeMember', random.pick(voters)));
   } else if (outside.length > 0) {
     const id = random.pick(outside);
     const asLearner = !learners.includes(id) && random.chance(0.5);
-    cluster.changeMembership(id, asLearner ? 'addLearner' : 'addVoter');
+    cluster.changeMembership(change(asLearner ? 'addLearner' : 'addVoter', id));
   }
+}
+
+/** Changes several members at once, as long as enough of the new voters have their disks. */
+function changeMany(cluster: SimulatedCluster): void {
+  const { random, conf, members } = cluster;
+  const voters = new Set(conf.voters);
+  const changes = random
+    .shuffle([...members.keys()])
+    .slice(0, random.integer(1, 4))
+    .map((id) => {
+      const kind = random.pick(
+        voters.has(id)
+          ? (['removeMember', 'addLearner', 'addVoter'] as const)
+          : (['addVoter', 'addVoter', 'addLearner', 'removeMember'] as const),
+      );
+      if (kind === 'addVoter') voters.add(id);
+      else voters.delete(id);
+      return change(kind, id);
+    });
+  const present = [...voters].filter((id) => members.has(id)).length;
+  if (present <= voters.size / 2) return;
+  const transition = random.pick(['auto', 'implicit', 'explicit'] as const);
+  cluster.changeMembership({ kind: 'joint', transition, changes });
+}
+
+function change(kind: MemberChange['kind'], nodeId: NodeId): MemberChange {
+  return { kind, nodeId, context: new Uint8Array(0) };
 }
 
 /** Starts whoever is dead, but for one perhaps. */
@@ -172,10 +210,12 @@ function runLiveness(cluster: SimulatedCluster): void {
     for (; !cluster.isSettled && waitedMs < LIVENESS_MS; waitedMs += 500) cluster.run(500);
     if (waitedMs >= LIVENESS_MS) throw new Error(`all did not get on: ${cluster.describe()}`);
   }
-  const quorum = Math.floor(cluster.conf.voters.length / 2) + 1;
   const unequal = cluster.unequalVoters();
   const others = cluster.voters.filter((id) => !unequal.includes(id));
-  const spared = [...unequal, ...random.shuffle(others)].slice(0, quorum);
+  const spared: NodeId[] = [];
+  for (const id of [...unequal, ...random.shuffle(others)]) {
+    if (!cluster.isQuorum(spared)) spared.push(id);
+  }
   const core = random.chance(0.7) ? spared : cluster.voters;
   startAll(cluster);
   for (const member of cluster.members.values()) {

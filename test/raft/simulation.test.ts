@@ -21,6 +21,7 @@ void t.test('safety under faults, progress of a healed quorum', async (t) => {
   let applied = 0;
   let reads = 0;
   let terms = 0;
+  let joint = 0;
   let virtualMs = 0;
   const startMs = performance.now();
   for (const seed of seeds) {
@@ -29,6 +30,7 @@ void t.test('safety under faults, progress of a healed quorum', async (t) => {
       applied += cluster.canonical.size;
       reads += cluster.clients.answeredReads;
       terms += cluster.leaders.size;
+      joint += cluster.jointChanges;
       virtualMs += cluster.environment.clock.monotonicMs();
     } catch (error) {
       throw new Error(`RAFT_SEED=${seed}: ${String(error)}`, { cause: error });
@@ -37,11 +39,12 @@ void t.test('safety under faults, progress of a healed quorum', async (t) => {
   const minutes = virtualMs / 60_000;
   const seconds = (performance.now() - startMs) / 1000;
   t.comment(
-    `${seeds.length} seeds: ${applied} entries, ${reads} reads, ${terms} leaders; ` +
+    `${seeds.length} seeds: ${applied} entries, ${reads} reads, ${terms} leaders, ${joint} joint changes; ` +
       `${minutes.toFixed(0)} simulated minutes, ${(minutes / seconds).toFixed(2)} a second`,
   );
   t.ok(applied > seeds.length * 30, 'enough was agreed upon for the checks to mean something');
   t.ok(reads > seeds.length * 20, 'enough was read');
+  t.ok(seeds.length < 10 || joint > seeds.length / 2, 'members changed several at once');
   t.ok(terms > seeds.length * 2, 'leadership changed');
 });
 

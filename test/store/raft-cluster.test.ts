@@ -9,7 +9,9 @@ import { systemEnvironment } from '../../src/observe/system-environment.js';
 import { openRaft, prepareRaftMember } from '../../src/store/raft-cluster.js';
 import { wasNotProposed } from '../../src/store/proposer.js';
 import type { RaftNode } from '../../src/store/raft-node.js';
-import type { Message } from '../../src/raft/types.js';
+import { encodeConfChange } from '../../src/raft/conf-change.js';
+import type { ConfChange, MemberChange, Message } from '../../src/raft/types.js';
+import { encodeMember } from '../../src/store/members.js';
 import { service, task } from './objects.js';
 import { bootstrap, leading, stateDirectory, TEST_KEYS } from './state-directory.js';
 
@@ -209,6 +211,54 @@ void t.test('leadership is handed over, members are removed', async (t) => {
   await create(second, 600, 10);
   t.equal(second.store.count('task'), 320);
 });
+
+void t.test(
+  'a joint change in the log is followed: who leaves stays known until the end',
+  async (t) => {
+    const cluster = new Cluster(t);
+    mkdirSync(cluster.directory('.'), { recursive: true });
+    const storage = { directory: cluster.directory('two'), keys: TEST_KEYS };
+    await prepareRaftMember(storage, 2);
+    let node = await cluster.open('two');
+    const add = (nodeId: number): MemberChange => {
+      const member = { raftId: nodeId, nodeId: `n${nodeId}`, address: `n${nodeId}:2377` };
+      return { kind: 'addVoter', nodeId, context: encodeMember(member) };
+    };
+    const remove: MemberChange = { kind: 'removeMember', nodeId: 3, context: new Uint8Array(0) };
+    const changes: ConfChange[] = [
+      add(1),
+      add(2),
+      add(3),
+      { kind: 'joint', transition: 'explicit', changes: [add(4), remove] },
+      { kind: 'leaveJoint' },
+    ];
+    /** What a leader sends: the entries after `index`, all of them agreed upon. */
+    const sent = (index: number, count: number): Message => ({
+      type: 'append',
+      from: 1,
+      to: 2,
+      term: 1,
+      index,
+      logTerm: index === 0 ? 0 : 1,
+      commit: index + count,
+      entries: changes.slice(index, index + count).map((change, at) => {
+        const data = encodeConfChange(change);
+        return { term: 1, index: index + at + 1, kind: 'confChange', data };
+      }),
+    });
+    const ids = (): readonly number[] => node.members().map((member) => member.raftId);
+    node.step(sent(0, 4));
+    await until(() => node.status().applied === 4);
+    t.same(ids(), [1, 2, 3, 4]);
+    t.match(node.status().conf, { voters: [1, 2, 4], joint: { outgoing: [1, 2, 3] } });
+    await cluster.close(node);
+    node = await cluster.open('two');
+    node.step(sent(4, 1));
+    await until(() => node.status().applied === 5);
+    t.same(ids(), [1, 2, 4]);
+    t.same(node.status().conf, { voters: [1, 2, 4], learners: [] });
+  },
+);
 
 void t.test('writers share flushes while leaders change: none lost, none twice', async (t) => {
   const { cluster } = await threeManagers(t);

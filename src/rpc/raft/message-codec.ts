@@ -71,6 +71,9 @@ function fill(wire: RaftMessage, message: Message): void {
         term: BigInt(term),
         voters: conf.voters.map(BigInt),
         learners: conf.learners.map(BigInt),
+        votersOutgoing: (conf.joint?.outgoing ?? []).map(BigInt),
+        learnersNext: (conf.joint?.learnersNext ?? []).map(BigInt),
+        autoLeave: conf.joint?.autoLeave ?? false,
         bytes: BigInt(data?.length ?? 0),
       };
       return;
@@ -124,9 +127,9 @@ function messageOf(wire: RaftMessage): Message {
       return { ...envelope, type, index, logTerm, transfer: wire.transfer };
     }
     case Type.VOTE_RESPONSE:
-      return { ...envelope, type: 'voteResponse', reject };
+      return { ...envelope, type: 'voteResponse', reject, commit, logTerm };
     case Type.PRE_VOTE_RESPONSE:
-      return { ...envelope, type: 'preVoteResponse', reject };
+      return { ...envelope, type: 'preVoteResponse', reject, commit, logTerm };
     case Type.HEARTBEAT:
       return { ...envelope, type: 'heartbeat', commit, context };
     case Type.HEARTBEAT_RESPONSE:
@@ -147,8 +150,17 @@ function messageOf(wire: RaftMessage): Message {
 function snapshotOf(wire: RaftMessage): Extract<Message, { type: 'snapshot' }>['snapshot'] {
   const { snapshot } = wire;
   if (snapshot === undefined) throw refused('it has no snapshot');
-  const conf = { voters: snapshot.voters.map(number), learners: snapshot.learners.map(number) };
-  return { index: number(snapshot.index), term: number(snapshot.term), conf };
+  const { autoLeave } = snapshot;
+  const [voters, learners, outgoing, learnersNext] = [
+    snapshot.voters,
+    snapshot.learners,
+    snapshot.votersOutgoing,
+    snapshot.learnersNext,
+  ].map((ids) => ids.map(number)) as [number[], number[], number[], number[]];
+  const conf = { voters, learners };
+  const position = { index: number(snapshot.index), term: number(snapshot.term) };
+  if (outgoing.length === 0) return { ...position, conf };
+  return { ...position, conf: { ...conf, joint: { outgoing, learnersNext, autoLeave } } };
 }
 
 function entryOf(entry: RaftMessage['entries'][number]): Entry {

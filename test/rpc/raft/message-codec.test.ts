@@ -46,7 +46,13 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     logTerm: number,
     transfer: fc.boolean(),
   }),
-  fc.record({ ...envelope, type: type('voteResponse', 'preVoteResponse'), reject: fc.boolean() }),
+  fc.record({
+    ...envelope,
+    type: type('voteResponse', 'preVoteResponse'),
+    reject: fc.boolean(),
+    commit: number,
+    logTerm: number,
+  }),
   fc.record({ ...envelope, type: type('heartbeat'), commit: number, context }),
   fc.record({ ...envelope, type: type('heartbeatResponse'), context }),
   fc.record({
@@ -55,7 +61,18 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     snapshot: fc.record({
       index: number,
       term: number,
-      conf: fc.record({ voters: fc.array(id), learners: fc.array(id) }),
+      conf: fc.oneof(
+        fc.record({ voters: fc.array(id), learners: fc.array(id) }),
+        fc.record({
+          voters: fc.array(id),
+          learners: fc.array(id),
+          joint: fc.record({
+            outgoing: fc.array(id, { minLength: 1 }),
+            learnersNext: fc.array(id),
+            autoLeave: fc.boolean(),
+          }),
+        }),
+      ),
     }),
   }),
   fc.record({ ...envelope, type: type('timeoutNow') }),
