@@ -246,6 +246,16 @@ export class SimulatedCluster {
     return [];
   }
 
+  /** Cuts these off from those, in both directions. */
+  part(these: readonly NodeId[], those: readonly NodeId[]): void {
+    for (const a of these) {
+      for (const b of those) {
+        this.blocked.add(`${a}>${b}`);
+        this.blocked.add(`${b}>${a}`);
+      }
+    }
+  }
+
   /** Cuts a member off from all others. */
   isolate(id: NodeId): void {
     for (const other of this.members.keys()) {

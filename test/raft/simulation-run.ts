@@ -61,6 +61,7 @@ function runFaults(cluster: SimulatedCluster): void {
     if (random.chance(0.05)) cluster.transfer(member.id);
     if (step === losesDisk && mayLoseDisk(cluster)) cluster.loseDisk(member);
     if (options.spares > 0 && random.chance(0.15)) changeMembership(cluster);
+    if (options.spares > 0 && random.chance(0.05)) replaceMost(cluster);
     if (step % 5 === 0) checkLogMatching(cluster);
     if (options.spares === 0 && cluster.unequalVoters().length > 0 && random.chance(0.2)) return;
   }
@@ -185,6 +186,36 @@ function changeMany(cluster: SimulatedCluster): void {
   if (present <= voters.size / 2) return;
   const transition = random.pick(['auto', 'implicit', 'explicit'] as const);
   cluster.changeMembership({ kind: 'joint', transition, changes });
+}
+
+/**
+ * Others take the place of all voters but the leader, and the two are parted as soon as the leader has
+ * applied that: the old voters know of nothing, and may elect one of them as they always did.
+ */
+function replaceMost(cluster: SimulatedCluster): void {
+  const { random, conf, members, leading } = cluster;
+  const leader = leading.at(-1);
+  const old = conf.voters.filter((id) => id !== leader?.id);
+  const fresh = [...members.keys()].filter((id) => !conf.voters.includes(id)).slice(0, 3);
+  if (leader === undefined || conf.joint !== undefined || fresh.length < 2) return;
+  cluster.blocked.clear();
+  startAll(cluster);
+  const changes = [
+    ...fresh.map((id) => change('addVoter', id)),
+    ...old.map((id) => change(random.chance(0.5) ? 'removeMember' : 'addLearner', id)),
+  ];
+  const transition = random.pick(['implicit', 'explicit', 'explicit'] as const);
+  cluster.changeMembership({ kind: 'joint', transition, changes });
+  if (!waitFor(cluster, () => cluster.conf.joint !== undefined)) return;
+  cluster.part(old, [leader.id, ...fresh]);
+  for (let turn = random.integer(2, 12); turn > 0; turn--) {
+    for (const one of cluster.leading) {
+      cluster.propose(one);
+      if (random.chance(0.5)) cluster.read(one);
+    }
+    cluster.run(random.integer(5, 80));
+  }
+  if (random.chance(0.7)) cluster.blocked.clear();
 }
 
 function change(kind: MemberChange['kind'], nodeId: NodeId): MemberChange {
