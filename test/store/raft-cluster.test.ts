@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { SkepError } from '../../src/model/errors.js';
+import type { Service } from '../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { Annotations } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { silentLogger } from '../../src/observe/logger.js';
 import { systemEnvironment } from '../../src/observe/system-environment.js';
@@ -12,6 +13,13 @@ import type { RaftNode } from '../../src/store/raft-node.js';
 import { encodeConfChange } from '../../src/raft/conf-change.js';
 import type { ConfChange, MemberChange, Message } from '../../src/raft/types.js';
 import { encodeMember } from '../../src/store/members.js';
+import {
+  checkLinearizable,
+  describeVerdict,
+  NEVER,
+  type Operation,
+} from '../support/linearizability.js';
+import { SeededRandom } from '../support/simulated-environment.js';
 import { service, task } from './objects.js';
 import { bootstrap, leading, stateDirectory, TEST_KEYS } from './state-directory.js';
 
@@ -329,4 +337,106 @@ void t.test('writers share flushes while leaders change: none lost, none twice',
     [],
     'none is there that was said not to be proposed',
   );
+});
+
+/** Clients of a cluster that write, compare and set, and read, and note what they were answered. */
+class Clients {
+  readonly history: Operation[] = [];
+  /** So that all of them end. */
+  isOver = false;
+  readonly #cluster: Cluster;
+  #moment = 0;
+  #values = 0;
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster;
+  }
+
+  /** One after the other until the end, at whatever member; a lost leader may still take it for its own. */
+  async run(client: string, random: SeededRandom): Promise<void> {
+    while (!this.isOver) {
+      const node = random.pick([...this.#cluster.nodes.values()]);
+      const key = random.pick(KEYS);
+      if (random.chance(0.4)) await this.read(client, node, key);
+      else if (node.isLeader) await this.#update(client, node, key, random);
+      else await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  async read(client: string, node: RaftNode, key: string): Promise<void> {
+    const calledAt = this.#now();
+    try {
+      await node.readBarrier(200);
+    } catch {
+      return;
+    }
+    const value = node.store.view((tx) => labelOf(tx.get('service', key)));
+    this.history.push({ client, key, calledAt, answeredAt: this.#now(), kind: 'read', value });
+  }
+
+  async #update(client: string, node: RaftNode, key: string, random: SeededRandom): Promise<void> {
+    const value = `${key}${(this.#values += 1)}`;
+    const known = node.store.view((tx) => labelOf(tx.get('service', key)));
+    const asked = random.chance(0.5) ? { expected: known } : undefined;
+    const span = { client, key, calledAt: this.#now() };
+    const note = (answeredAt: number, swapped: boolean | undefined): void => {
+      if (asked === undefined) this.history.push({ ...span, answeredAt, kind: 'write', value });
+      else {
+        const { expected } = asked;
+        const outcome = { kind: 'compareAndSet', expected, value, swapped } as const;
+        this.history.push({ ...span, answeredAt, ...outcome });
+      }
+    };
+    try {
+      await node.store.update((tx) => {
+        const present = tx.get('service', key);
+        if (asked !== undefined && labelOf(present) !== asked.expected) throw OTHER_VALUE;
+        const changed = service(key, key);
+        const annotations = { ...changed.spec?.annotations, labels: { value } } as Annotations;
+        const object = { ...changed, spec: { ...changed.spec, annotations } } as typeof changed;
+        if (present === undefined) tx.create('service', object);
+        else tx.update('service', { ...object, meta: present.meta });
+      });
+      note(this.#now(), true);
+    } catch (error) {
+      if (error === OTHER_VALUE) note(this.#now(), false);
+      else if (!wasNotProposed(error)) note(NEVER, undefined);
+    }
+  }
+
+  #now(): number {
+    return (this.#moment += 1);
+  }
+}
+
+const KEYS = ['a', 'b', 'c'];
+const OTHER_VALUE = new Error('the value is another one');
+
+function labelOf(one: Service | undefined): string | undefined {
+  return one?.spec?.annotations?.labels['value'];
+}
+
+void t.test('what clients are answered while leaders change is linearizable', async (t) => {
+  const { cluster } = await threeManagers(t);
+  const clients = new Clients(cluster);
+  const runs = Array.from({ length: 8 }, (_, at) => clients.run(`c${at}`, new SeededRandom(at)));
+  for (let round = 0; round < 2; round++) {
+    const before = clients.history.length;
+    await until(() => clients.history.length > before + 100);
+    const leader = cluster.leader as RaftNode;
+    if (round % 2 === 0) cluster.cut.add(leader.status().id);
+    else leader.transferLeadership();
+    await until(() => cluster.leader !== undefined && cluster.leader !== leader);
+    cluster.cut.clear();
+  }
+  clients.isOver = true;
+  await Promise.all(runs);
+  await until(() => cluster.leader !== undefined && sameState(cluster.nodes.values()));
+  for (const node of cluster.nodes.values()) {
+    for (const key of KEYS) await clients.read('last', node, key);
+  }
+  const kinds = new Set(clients.history.map((one) => `${one.kind} ${one.answeredAt === NEVER}`));
+  t.ok(kinds.has('write false') && kinds.has('read false'), [...kinds].join());
+  const verdict = checkLinearizable(clients.history);
+  t.equal(verdict.kind, 'linearizable', describeVerdict(verdict));
 });
