@@ -6,6 +6,7 @@
  */
 import type { Clock } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
+import { ownAddressesMs } from '../model/fencing.js';
 import type { Netlink } from '../native/datapath-types.js';
 import type { Logger } from '../observe/logger.js';
 import type { LocalState } from './local-state.js';
@@ -49,7 +50,8 @@ export class Fence {
       const aloneMs = now - (this.aloneSinceMs ?? now);
       // For as long as nobody else can have got the addresses, the ring's word is enough.
       const { assigned } = contacts;
-      if (assigned === undefined && this.isFenced && aloneMs >= 2 * afterMs) return false;
+      if (assigned === undefined && this.isFenced && aloneMs >= ownAddressesMs(afterMs))
+        return false;
       this.aloneSinceMs = undefined;
       return this.lift(assigned);
     }

@@ -179,10 +179,10 @@ export class Liveness {
    */
   silenceMs(owner: string): number {
     const now = this.clock.monotonicMs();
-    this.interest.set(owner, now);
     const tunnels = this.tunnelsOf(owner);
+    if (tunnels.length > 0 && this.isMemberAlive(owner)) return 0;
+    this.interest.set(owner, now);
     if (tunnels.length === 0) return Number.POSITIVE_INFINITY;
-    if (this.isMemberAlive(owner)) return 0;
     const missedMs = (this.doubtedMs.get(owner) ?? now) - DOUBT_MS_MIN;
     const answers = tunnels.map((tunnel) => this.tunnels.get(tunnel)?.answeredMs);
     const dueMs = answers.map((answeredMs) => (answeredMs ?? -Infinity) + ECHO_PERIOD_MS);

@@ -140,10 +140,11 @@ void t.test('how long a member is surely silent', async (t) => {
   datapath.answering.add(TUNNEL);
   pass(1000);
   t.equal(liveness.silenceMs('two'), 0);
+  liveness.member(member('suspect'));
+  t.equal(liveness.silenceMs('two'), DOUBT_MS_MIN);
   // Echoes are sent from then on: the last one that came back tells most.
   pass(1000);
   datapath.answering.clear();
-  liveness.member(member('suspect'));
   pass(1000);
   const silenceMs = liveness.silenceMs('two');
   t.ok(silenceMs <= 1000, `${silenceMs} ms: not since before it fell silent`);

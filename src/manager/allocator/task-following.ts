@@ -48,16 +48,16 @@ function sameEndpoints(a: Service, b: Service): boolean {
 }
 
 /**
- * Whether a task leaves the books while nobody knows what became of it: it was on a node that is down
- * or gone, and was removed or given up.
+ * Whether a task leaves the books while nobody knows what became of it: it was given up with its node,
+ * or removed while the node is down or gone.
  */
 export function isLost(
   transaction: ReadTransaction,
   event: Extract<StoreEvent, { table: 'task' }>,
 ): boolean {
   const before = event.kind === 'update' ? event.old : event.object;
-  const isGone = event.kind === 'remove' || observedState(event.object) === TaskState.ORPHANED;
-  if (!isGone || event.kind === 'create' || !isOnNode(before)) return false;
+  if (event.kind === 'create' || !isOnNode(before)) return false;
+  if (event.kind === 'update') return observedState(event.object) === TaskState.ORPHANED;
   const node = transaction.get('node', before.nodeId);
   return node === undefined || node.status?.state === NodeStatus_State.DOWN;
 }

@@ -24,6 +24,9 @@ export const AGENT_HEARTBEATS_PER_SECOND_MAX = 500;
  */
 export const SILENT_AGENT_CHECK_MS = 100;
 
+/** After a change of leader nodes that have not registered yet are looked at this often. */
+export const MISSING_NODE_CHECK_MS = 200;
+
 /** A node that was seen this lately, by gossip or data path, answers: only its agent is silent. */
 export const SEEN_LATELY_MS = 700;
 

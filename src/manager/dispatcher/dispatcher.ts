@@ -338,7 +338,8 @@ export class Dispatcher {
   async #markUnknown(nodes: readonly Node[]): Promise<void> {
     const cluster = this.#store.view((read) => read.get('cluster', this.#options.clusterId));
     const periods = constants.HEARTBEAT_GRACE_PERIODS * constants.UNKNOWN_GRACE_FACTOR;
-    // Also our own agents get the long grace: they may be in the middle of a retry pause.
+    // Also our own agents get the long grace, as long as gossip hears of them: they may be in the middle
+    // of a retry pause.
     const graceMs = clusterPeriodMs(cluster) * periods;
     const writes: Promise<void>[] = [];
     for (const node of nodes) {
@@ -348,6 +349,7 @@ export class Dispatcher {
       }
       this.#unknown.add(node.id);
       this.#sessions.expect(node.id, graceMs);
+      this.#watch.lookFor(node.id, constants.MESSAGE_UNKNOWN_HEARTBEAT_FAILURE);
       const state = NodeStatus_State.UNKNOWN;
       const message = constants.MESSAGE_LEADERSHIP_CHANGE;
       writes.push(this.#writer.writeNode(node.id, { state, message }));

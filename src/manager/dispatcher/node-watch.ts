@@ -13,6 +13,7 @@ import type { Store } from '../../store/types.js';
 import { orphanTask } from '../orchestrator/lost-tasks.js';
 import {
   MESSAGE_AGENT_SILENT,
+  MISSING_NODE_CHECK_MS,
   NODE_DOWN_PERIOD_MS,
   SEEN_LATELY_MS,
   SILENT_AGENT_CHECK_MS,
@@ -74,6 +75,17 @@ export class NodeWatch {
     }
   }
 
+  /**
+   * After a change of leader, until the node registers here or its grace is over: it is down as soon as
+   * gossip and data path, which this manager has followed all the time, are silent for long enough.
+   */
+  lookFor(nodeId: string, message: string): void {
+    if (!runsSkepd(this.#store.view((read) => read.get('node', nodeId)))) return;
+    const silenceMs = this.#silenceMs(nodeId);
+    if (Number.isFinite(silenceMs) && this.#lostInMs(silenceMs) <= 0) this.down(nodeId, message);
+    else this.#set(nodeId, MISSING_NODE_CHECK_MS, () => this.lookFor(nodeId, message));
+  }
+
   /** Marks the node down and starts the day after which its tasks are orphaned. */
   down(nodeId: string, message: string): void {
     this.#logger.warn({ nodeId, message }, 'node is down');
@@ -116,20 +128,26 @@ export class NodeWatch {
   #judge(silence: Silence): void {
     const { nodeId, message, sinceMs, untilMs, said = false } = silence;
     const silenceMs = this.#silenceMs(nodeId);
+    const answers = silenceMs < SEEN_LATELY_MS;
     const leftMs = Number.isFinite(silenceMs)
-      ? this.#settingMs(RESCHEDULE_AFTER_LABEL) - silenceMs
+      ? this.#lostInMs(silenceMs)
       : sinceMs + UNSEEN_GRACE_MS - this.#now();
     if (this.#now() >= untilMs || leftMs <= 0) {
       this.down(nodeId, message);
       return;
     }
-    const answers = silenceMs < SEEN_LATELY_MS;
     if (answers && !said) {
       this.#logger.warn({ nodeId }, 'agent is silent, but the node answers');
       this.#write(nodeId, NodeStatus_State.UNKNOWN, MESSAGE_AGENT_SILENT);
     }
     const next = { ...silence, said: said || answers };
     this.#set(nodeId, Math.min(leftMs, SILENT_AGENT_CHECK_MS), () => this.#judge(next));
+  }
+
+  /** When a node that has been silent for so long is lost; one that was seen lately is not, whatever is set. */
+  #lostInMs(silenceMs: number): number {
+    const afterMs = Math.max(this.#settingMs(RESCHEDULE_AFTER_LABEL), SEEN_LATELY_MS);
+    return afterMs - silenceMs;
   }
 
   #set(nodeId: string, delayMs: number, callback: () => void): void {

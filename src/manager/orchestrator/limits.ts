@@ -21,9 +21,6 @@ export const CRON_LATE_MS = 60_000;
 /** Longest sleep until the next scheduled job: the clock may be set meanwhile. */
 export const CRON_SLEEP_MS_MAX = 60_000;
 
-/** Addresses that were lost with a node rest for so many times the cluster's `skep.fence_after`. */
-export const QUARANTINE_FACTOR = 2;
-
 /** After a task that was moved to another node has ended too early, its service is left alone so long. */
 export const MOVE_REST_MS = 60_000;
 

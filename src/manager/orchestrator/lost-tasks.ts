@@ -8,10 +8,10 @@ import { taskTimestampMs } from '../../model/defaults.js';
 import type { Environment } from '../../model/environment.js';
 import type { Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { restOfLostMs } from '../../model/fencing.js';
 import { durationLabelMs, FENCE_AFTER_LABEL } from '../../model/labels.js';
 import { isOnNode, observedState } from '../../model/task-state.js';
 import type { ReadTransaction, WriteTransaction } from '../../store/types.js';
-import { QUARANTINE_FACTOR } from './limits.js';
 import { findCluster, withObservedState } from './task.js';
 
 /** Gives up a task that its node may still hold; another stays as it is. */
@@ -26,7 +26,7 @@ export function orphanTask(write: WriteTransaction, environment: Environment, id
 /** How long addresses that are lost with their node rest, milliseconds. */
 export function quarantineMs(read: ReadTransaction): number {
   const labels = findCluster(read)?.spec?.annotations?.labels;
-  return QUARANTINE_FACTOR * durationLabelMs(FENCE_AFTER_LABEL, labels);
+  return restOfLostMs(durationLabelMs(FENCE_AFTER_LABEL, labels));
 }
 
 /** How long the addresses of `task` still rest, milliseconds; 0 when it has none or was not lost. */

@@ -291,8 +291,12 @@ void t.test('a container asks for an address on an attachable network', async (t
   t.equal(status('same')?.state, TaskState.ASSIGNED);
 });
 
-for (const isLeaderChanged of [false, true]) {
-  const name = isLeaderChanged ? ', over a change of leader' : '';
+for (const [isLeaderChanged, isDown] of [
+  [false, true],
+  [true, true],
+  [false, false],
+] as const) {
+  const name = `${isLeaderChanged ? ', over a change of leader' : ''}${isDown ? '' : ', not known to be down'}`;
   void t.test(
     `addresses that were lost with a node rest for twice skep.fence_after${name}`,
     async (t) => {
@@ -312,7 +316,7 @@ for (const isLeaderChanged of [false, true]) {
       const onFirst = world.tasksOf('web').filter(({ nodeId }) => nodeId === 'n1');
       const lost = onFirst.flatMap(({ networks }) => networks.flatMap(({ addresses: all }) => all));
       t.equal(lost.length, 1);
-      await world.setNodeState('n1', NodeStatus_State.DOWN);
+      if (isDown) await world.setNodeState('n1', NodeStatus_State.DOWN);
       await world.run(1000);
       await world.removeNode('n1');
       await world.remove('service', 'web');

@@ -321,6 +321,39 @@ void t.test('while the data path answers a silent agent is unknown, not down', a
   t.equal(w.node('a')?.status?.state, NodeStatus_State.DOWN);
 });
 
+void t.test('a new leader takes the word of gossip and data path for who is gone', async (t) => {
+  const silences = new Map([
+    ['a', Number.POSITIVE_INFINITY],
+    ['b', 0],
+  ]);
+  let goneMs = 0;
+  const silenceMs = (id: string): number =>
+    id === 'c' ? w.env.clock.monotonicMs() - goneMs : (silences.get(id) ?? 0);
+  const w = await world(['a', 'b', 'c'], { silenceMs });
+  for (const id of ['a', 'b', 'c']) await register(w, id, OURS);
+  await w.dispatcher.stop();
+  goneMs = w.env.clock.monotonicMs();
+  await w.env.clock.advanceAsync(2_300);
+  await w.dispatcher.start();
+  await w.env.clock.advanceAsync(1_600);
+  t.equal(w.node('c')?.status?.state, NodeStatus_State.UNKNOWN);
+  await w.env.clock.advanceAsync(400);
+  t.equal(w.node('c')?.status?.state, NodeStatus_State.DOWN, '4 s after it fell silent');
+  await w.env.clock.advanceAsync(20_000);
+  t.equal(w.node('a')?.status?.state, NodeStatus_State.UNKNOWN, 'gossip knows nothing of it');
+  t.equal(w.node('b')?.status?.state, NodeStatus_State.UNKNOWN);
+  await w.dispatcher.stop();
+  t.equal(w.env.clock.pendingTimers, 0);
+});
+
+void t.test('a node that was seen lately is not lost, however short the wait is set', async (t) => {
+  const w = await world(['a'], { silenceMs: () => 100 });
+  await register(w, 'a', OURS);
+  await setClusterLabel(w, 'skep.reschedule_after', '0s');
+  await w.env.clock.advanceAsync(20_000);
+  t.equal(w.node('a')?.status?.state, NodeStatus_State.UNKNOWN);
+});
+
 void t.test('a silence shorter than skep.reschedule_after changes nothing', async (t) => {
   let seenMs = 0;
   const silenceMs = (): number => w.env.clock.monotonicMs() - seenMs;
