@@ -95,6 +95,11 @@ export class Agent {
     return this.firstSession.promise;
   }
 
+  /** Node id of the manager that the session is with, if there is one and it has told its id. */
+  get managerId(): string | undefined {
+    return this.connection?.peer.nodeId || undefined;
+  }
+
   /** Ends the session for a new one, in which the node describes itself anew. */
   reconnect(): void {
     this.connection?.close();

@@ -157,10 +157,17 @@ export class RunningManager {
     this.services.start();
     await this.server.listen(listen.host, listen.port);
     this.keyRotation.start();
-    this.unsubscribe = runtime.raft.onLeadership((isLeader) => {
-      this.wantsToLead = isLeader;
-      this.follow();
-    });
+    const unsubscribers = [
+      runtime.raft.onLeadership((isLeader) => {
+        this.wantsToLead = isLeader;
+        this.server.leaderChanged();
+        this.follow();
+      }),
+      runtime.raft.onLeaderChange(() => this.server.leaderChanged()),
+    ];
+    this.unsubscribe = () => {
+      for (const unsubscribe of unsubscribers) unsubscribe();
+    };
   }
 
   /** Whether this manager's log says that it is a member; if not, it has to `join`. */

@@ -27,6 +27,7 @@ import type { ManagerPeer } from '../rpc/types.js';
 import { SKEP_VERSION } from '../model/version.js';
 import { KnownManagers } from './known-managers.js';
 import type { LateAttachments } from './late-attachments.js';
+import { ManagerWatch } from './manager-watch.js';
 import { NodeRole } from './node-role.js';
 import { type DaemonOptions, socketBinds, statePaths } from './options.js';
 import type { RunningManager } from './running-manager.js';
@@ -67,6 +68,7 @@ export class RunningNode {
   private readonly remotes: Remotes;
   private readonly agent: Agent;
   private readonly executor: DockerExecutor;
+  private readonly managerWatch: ManagerWatch;
   private readonly renewer: CertificateRenewer;
   private readonly knownManagers: KnownManagers;
   private readonly firstMessage = settleable();
@@ -101,6 +103,14 @@ export class RunningNode {
       identity,
       env: environment,
       dialAddr: (peer) => (peer.nodeId === this.nodeId ? parts.ownManagerAddr : undefined),
+      isGone: ({ nodeId }) => nodeId !== '' && this.managerWatch.isGone(nodeId),
+    });
+    this.managerWatch = new ManagerWatch({
+      clock: environment.clock,
+      logger,
+      silenceMs: (nodeId) => parts.network.silenceMs(nodeId),
+      managerId: () => this.agent.managerId,
+      reconnect: () => this.agent.reconnect(),
     });
     const connect = async () => connector.connect();
     this.executor = new DockerExecutor({
@@ -143,6 +153,7 @@ export class RunningNode {
     context.attachments.bind(this.agent.attachments);
     this.executor.start();
     await this.agent.start();
+    this.managerWatch.start();
     this.agent.ready().then(
       () => {
         this.wasRegistered = true;
@@ -186,6 +197,7 @@ export class RunningNode {
   async stop(): Promise<void> {
     this.parts.context.attachments.bind(undefined);
     this.unsubscribeIdentity?.();
+    this.managerWatch.stop();
     await this.renewer.stop();
     await this.agent.stop();
     await this.executor.stop();
@@ -198,6 +210,7 @@ export class RunningNode {
   async leave(): Promise<void> {
     this.parts.context.attachments.bind(undefined);
     this.unsubscribeIdentity?.();
+    this.managerWatch.stop();
     await this.renewer.stop();
     // A manager goes with its agent: it would only see its own node fall silent.
     await Promise.all([this.agent.leave(), this.role.stop()]);

@@ -73,7 +73,7 @@ export function callerOf(
 export class CallForwarder {
   readonly #identity: IdentitySource;
   readonly #env: Environment;
-  readonly #sessions = new WeakMap<ServerHttp2Session, { addr: string; session: ClientSession }>();
+  readonly #sessions = new Map<ServerHttp2Session, { addr: string; session: ClientSession }>();
 
   constructor(options: { identity: IdentitySource; env: Environment }) {
     this.#identity = options.identity;
@@ -105,6 +105,17 @@ export class CallForwarder {
     joinStreams(stream, upstream);
   }
 
+  /**
+   * Another manager leads: calls that were passed on to the one before end, so that their callers begin
+   * anew. A leader that died would not say so itself.
+   */
+  leaderIs(leader: 'here' | ManagerPeer): void {
+    for (const { addr, session } of this.#sessions.values()) {
+      if (leader !== 'here' && addr === leader.addr) continue;
+      session.destroy(new ConnectError('another manager leads', Code.Unavailable));
+    }
+  }
+
   #sessionFor(downstream: ServerHttp2Session, leader: ManagerPeer): ClientSession {
     const known = this.#sessions.get(downstream);
     if (known?.addr === leader.addr && !known.session.ended.aborted) return known.session;
@@ -116,8 +127,13 @@ export class CallForwarder {
       clock: this.#env.clock,
       tls: managerTls(identity),
     });
+    const isNew = !this.#sessions.has(downstream);
     this.#sessions.set(downstream, { addr: leader.addr, session });
-    downstream.once('close', () => session.destroy(gone));
+    if (isNew)
+      downstream.once('close', () => {
+        this.#sessions.get(downstream)?.session.destroy(gone);
+        this.#sessions.delete(downstream);
+      });
     return session;
   }
 }

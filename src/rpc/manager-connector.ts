@@ -17,6 +17,7 @@ export class ManagerConnector {
   readonly #env: Environment;
 
   readonly #dialAddr: (peer: ManagerPeer) => string | undefined;
+  readonly #isGone: (peer: ManagerPeer) => boolean;
 
   constructor(options: {
     remotes: Remotes;
@@ -24,11 +25,20 @@ export class ManagerConnector {
     env: Environment;
     /** Where to dial instead of a peer's own address; undefined: there. */
     dialAddr?: (peer: ManagerPeer) => string | undefined;
+    /** Whether a manager is known not to answer: it is tried last. */
+    isGone?: (peer: ManagerPeer) => boolean;
   }) {
+    this.#isGone = options.isGone ?? (() => false);
     this.#dialAddr = options.dialAddr ?? (() => undefined);
     this.remotes = options.remotes;
     this.#identity = options.identity;
     this.#env = options.env;
+  }
+
+  #select(tried: ReadonlySet<string>): ManagerPeer | undefined {
+    const gone = this.remotes.list().filter(({ peer }) => this.#isGone(peer));
+    const except = new Set([...tried, ...gone.map(({ peer }) => peer.addr)]);
+    return this.remotes.select(except) ?? this.remotes.select(tried);
   }
 
   /**
@@ -39,7 +49,7 @@ export class ManagerConnector {
     const tried = new Set<string>();
     let failure = new SkepError('unavailable', 'no remote managers known');
     for (;;) {
-      const peer = this.remotes.select(tried);
+      const peer = this.#select(tried);
       if (peer === undefined) throw failure;
       tried.add(peer.addr);
       try {

@@ -77,10 +77,12 @@ export class RpcServer {
   /** The connection whose session is being made; the session event comes synchronously. */
   #accepting: Connection | undefined;
   #guests = 0;
+  readonly #forwarder: CallForwarder;
   #state: 'new' | 'listening' | 'stopped' = 'new';
 
   constructor(options: RpcServerOptions) {
     this.#options = options;
+    this.#forwarder = new CallForwarder(options);
     // Every open stream listens to it; their number is bounded by the connections.
     setMaxListeners(0, this.#shutdown.signal);
     this.#listener = createRequestListener({
@@ -91,7 +93,7 @@ export class RpcServer {
       ...(options.leadership === undefined
         ? {}
         : {
-            leading: { leadership: options.leadership, forwarder: new CallForwarder(options) },
+            leading: { leadership: options.leadership, forwarder: this.#forwarder },
           }),
     });
     const protocols = ['h2', ...(options.protocols?.keys() ?? [])];
@@ -134,6 +136,12 @@ export class RpcServer {
     const doomed = [...this.#connections.values()].filter((c) => c.peer.nodeId === nodeId);
     for (const connection of doomed) destroyConnection(connection);
     return doomed.length;
+  }
+
+  /** To be called when another manager may lead than before. */
+  leaderChanged(): void {
+    const leader = this.#options.leadership?.leader();
+    if (leader !== undefined) this.#forwarder.leaderIs(leader);
   }
 
   /** Ends calls, lets answers drain for two seconds, then cuts what is left. Idempotent. */

@@ -90,6 +90,7 @@ export class RaftNode implements Proposer {
   readonly #proposals: PendingProposals;
   readonly #reads: PendingReads;
   readonly #listeners = new Set<LeadershipListener>();
+  readonly #leaderListeners = new Set<() => void>();
   readonly #members = new Map<NodeId, RaftMember>();
   #conf: ConfState;
   #snapshot: SnapshotMeta;
@@ -179,6 +180,12 @@ export class RaftNode implements Proposer {
     this.#listeners.add(listener);
     listener(this.isLeader, this.#raw.status().term);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Calls `listener` whenever another node may lead than before, this one or none included. */
+  onLeaderChange(listener: () => void): () => void {
+    this.#leaderListeners.add(listener);
+    return () => this.#leaderListeners.delete(listener);
   }
 
   /** The core's state, for display. */
@@ -393,7 +400,10 @@ export class RaftNode implements Proposer {
   #handle(ready: Ready): void {
     if (ready.softState !== undefined && ready.softState.role !== 'leader') this.#announce(0);
     // A change of leadership swallows what the former leader was asked.
-    if (ready.softState !== undefined) this.#mustAskAgain = true;
+    if (ready.softState !== undefined) {
+      this.#mustAskAgain = true;
+      for (const listener of [...this.#leaderListeners]) listener();
+    }
     for (const message of ready.messages) this.#send(message);
     for (const entry of ready.committedEntries) this.#apply(entry);
     for (const { context, index } of ready.readStates) this.#reads.confirm(context, index);
