@@ -106,7 +106,9 @@ export class AttachedContainers {
     const attachment = Object.values(details?.NetworkSettings.Networks ?? {}).find(
       (each) => each.EndpointID === endpointId,
     );
-    const names = [row.containerId.slice(0, SHORT_ID_LENGTH), ...(attachment?.Aliases ?? [])];
+    // While `docker network connect` is under way the engine shows an id that stands for none, and no aliases.
+    if (attachment === undefined) return false;
+    const names = [row.containerId.slice(0, SHORT_ID_LENGTH), ...(attachment.Aliases ?? [])];
     const aliases = [...new Set(names)].filter((name) => name !== row.name);
     const { containerId, name } = row;
     state.containers.set(endpointId, { endpointId, containerId, name, aliases });
