@@ -4,7 +4,7 @@
  * itself off the networks after `skep.fence_after`; until twice that nobody gets their addresses,
  * and they stay in the store, so that the next leader knows.
  */
-import { taskTimestampMs } from '../../model/defaults.js';
+import { timestampToMs } from '../../model/defaults.js';
 import type { Environment } from '../../model/environment.js';
 import type { Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
@@ -33,6 +33,7 @@ export function quarantineMs(read: ReadTransaction): number {
 export function restLeftMs(read: ReadTransaction, task: Task, nowMs: number): number {
   if (observedState(task) !== TaskState.ORPHANED || task.networks.length === 0) return 0;
   const wholeMs = quarantineMs(read);
-  const passedMs = Math.max(0, nowMs - (taskTimestampMs(task) ?? 0));
+  // Of the orphaning itself: `appliedAt` is still that of the last state the node has told.
+  const passedMs = Math.max(0, nowMs - (timestampToMs(task.status?.timestamp) ?? 0));
   return Math.max(0, wholeMs - passedMs);
 }
