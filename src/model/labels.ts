@@ -2,7 +2,7 @@
  * Everything Skep keeps in labels because Swarm's schema has no field for it: one table of keys,
  * with the objects they belong on, their values and defaults. Keys that start with `skep.` and are
  * not here are refused, so that a typing error cannot pass for a setting. docs/labels.md is
- * printed from this table.
+ * printed from this table (labels-page.ts).
  */
 import {
   AUTOSCALE_COOLDOWN_LABEL,
@@ -18,6 +18,12 @@ import { ENGINE_SOCKET_LABEL } from './engine-socket.js';
 import { parseCron } from './cron.js';
 import { parseDurationMs } from './duration.js';
 import { invariant, SkepError } from './errors.js';
+import {
+  fixedAddressLabel,
+  parseAddressRanges,
+  parseFixedAddress,
+  RESERVED_LABEL,
+} from './fixed-addresses.js';
 import { parseNetworks, parseScope, publishLabel } from './publish-rules.js';
 import {
   parseHttpTarget,
@@ -101,6 +107,10 @@ export type LabelValue =
   | { readonly type: 'duration'; readonly minMs: number; readonly maxMs: number }
   /** An address, an interface name, or `lo`. */
   | { readonly type: 'scope' }
+  /** IPv4 addresses and ranges of them, separated by commas. */
+  | { readonly type: 'ranges' }
+  /** One IPv4 address. */
+  | { readonly type: 'address' }
   /** Networks in CIDR notation, separated by commas. */
   | { readonly type: 'networks' }
   /** Names of services, separated by commas. */
@@ -118,7 +128,7 @@ export type LabelValue =
 
 /** One row of the table. */
 export interface LabelDefinition {
-  /** `<port>` in it stands for a published port. */
+  /** `<port>` in it stands for a published port, `<network>` for a network. */
   readonly key: string;
   readonly objects: readonly LabelObject[];
   readonly value: LabelValue;
@@ -372,6 +382,34 @@ export const LABELS: readonly LabelDefinition[] = [
       'and for clients that ask a node at its data-path address; `skep net services` says where.',
   },
   {
+    key: RESERVED_LABEL,
+    objects: ['network'],
+    value: { type: 'ranges' },
+    defaultValue: '',
+    live: false,
+    meaning:
+      'Addresses of the network (of its `--subnet`) that are given only to services whose labels ask ' +
+      'for them, such as `10.0.9.192/26`. See [Fixed addresses](#fixed-addresses).',
+  },
+  {
+    key: 'skep.vip.<network>',
+    objects: ['service'],
+    value: { type: 'address' },
+    defaultValue: '',
+    live: true,
+    meaning: 'The virtual address of the service on the network, one of those reserved there.',
+  },
+  {
+    key: 'skep.addresses.<network>',
+    objects: ['service'],
+    value: { type: 'ranges' },
+    defaultValue: '',
+    live: false,
+    meaning:
+      'The addresses of its tasks there, of those reserved: slot n gets the nth, as in ' +
+      '`10.0.9.210-10.0.9.219`. A change replaces the tasks that have another one, within the update config.',
+  },
+  {
     key: READINESS_CMD_LABEL,
     objects: ['service'],
     value: { type: 'command' },
@@ -515,8 +553,10 @@ const BY_KEY = new Map(LABELS.map((definition) => [definition.key, definition]))
 
 /** The row of a key, or undefined. */
 export function labelDefinition(key: string): LabelDefinition | undefined {
-  const label = publishLabel(key);
-  return BY_KEY.get(label === undefined ? key : `skep.publish.<port>.${label.kind}`);
+  const publish = publishLabel(key);
+  if (publish !== undefined) return BY_KEY.get(`skep.publish.<port>.${publish.kind}`);
+  const fixed = fixedAddressLabel(key);
+  return BY_KEY.get(fixed === undefined ? key : `skep.${fixed.kind}.<network>`);
 }
 
 /**
@@ -562,6 +602,15 @@ function checkValue(key: string, rule: LabelValue, value: string): void {
       throw refusal(`label ${key}: must be ${rule.min} to ${rule.max}, not ${value}`);
     case 'cron':
       return checkCron(key, value);
+    case 'ranges':
+      if (parseAddressRanges(value) !== undefined) return;
+      throw refusal(
+        `label ${key}: ${value} is not a list of different IPv4 addresses such as ` +
+          '10.0.9.10-10.0.9.19,10.0.9.64/28',
+      );
+    case 'address':
+      if (parseFixedAddress(value) !== undefined) return;
+      throw refusal(`label ${key}: ${value} is not an IPv4 address`);
     case 'command':
       if (parseReadinessCommand(value) !== undefined) return;
       throw refusal(`label ${key}: must be a command of at most 4096 characters`);
@@ -659,81 +708,4 @@ function inRange(
 
 function refusal(text: string): SkepError {
   return new SkepError('invalid_argument', text);
-}
-
-function valueText(value: LabelValue): string {
-  switch (value.type) {
-    case 'text':
-      return 'text';
-    case 'duration':
-      return `duration, ${value.minMs} to ${value.maxMs} ms`;
-    case 'number':
-      return `number, ${value.min} to ${value.max}`;
-    case 'cron':
-      return 'schedule in five fields';
-    case 'command':
-      return 'command for a shell';
-    case 'http':
-      return '`:PORT/PATH`';
-    case 'services':
-      return 'names of services, separated by commas';
-    case 'scope':
-      return 'address, interface name or `lo`';
-    case 'choice':
-      return value.choices.map((choice) => `\`${choice}\``).join(', ');
-    case 'networks':
-      return 'networks, separated by commas';
-  }
-}
-
-/** The rule behind the `skep.readiness` labels. */
-const READINESS_RULE: readonly string[] = [
-  '## Readiness',
-  '',
-  'A service with one of `skep.readiness.cmd`, `.http` and `.tcp` (all that are set must succeed) has its tasks looked at by the',
-  'skepd of their node. A task that is not ready has no traffic, and is otherwise left alone:',
-  '',
-  '- A new task stays `starting` until its first success (after it is healthy, if it has a health check): looks are a second apart',
-  '  until then, or `interval` if that is shorter. So rolling updates, `start-first` and `docker service create` wait for readiness as',
-  '  they do for health. Only with `start-period` set failures count before the first success: once that period is over,',
-  '  `retries` of them in a row fail the task.',
-  '- A running task is taken out of traffic after `retries` failures in a row, and is back with the first success. Out of traffic: it is in no load balancer',
-  '  and no virtual address on any node, `tasks.NAME` and its own names do not give it; connections that it has go on, those that it opens too. It',
-  '  stays `running` for `docker service ps`, updates and `docker inspect`, and is never restarted for it.',
-  '- While no task of a service is ready its published ports and virtual address refuse connections at once, and its name is not known, as while none runs.',
-  '- `skep net services` on its node names the tasks that are out of traffic and why; skepd logs each change. Commands are seen in `docker events` of',
-  '  the engine as those of health checks are (`exec_create`, `exec_start`, `exec_die`).',
-  '- A restart of skepd keeps the verdict until the next look. An engine that does not answer changes nothing. Changed labels act on',
-  '  running tasks, and a task whose labels go is ready. Stock engines do not look: there tasks have traffic while they run.',
-  '- HTTP and TCP probes go to the task\u2019s first swarm address, or to 127.0.0.1 if it is on no swarm network. They need nothing in the image; redirections are not followed.',
-  '',
-];
-
-/** The text of docs/labels.md. */
-export function labelsPage(): string {
-  const rows = LABELS.map((row) => {
-    const cells = [
-      `\`${row.key}\``,
-      row.objects.join(', '),
-      valueText(row.value),
-      row.defaultValue === '' ? '' : `\`${row.defaultValue}\``,
-      row.live ? 'yes' : 'no',
-      row.meaning,
-    ];
-    return `| ${cells.join(' | ')} |`;
-  });
-  return [
-    '# Labels and cluster settings',
-    '',
-    'What Swarm has no field for, Skep keeps in labels whose keys start with `skep.`. Any other key',
-    'with that prefix is refused. Labels of the cluster are set with `skep cluster set KEY VALUE`;',
-    'those of an engine and of its networks are set by skepd itself. *Live* settings act without',
-    'new tasks. This page is printed from `src/model/labels.ts` (`labelsPage`).',
-    '',
-    '| key | set on | value | default | live | meaning |',
-    '| --- | --- | --- | --- | --- | --- |',
-    ...rows,
-    '',
-    ...READINESS_RULE,
-  ].join('\n');
 }

@@ -1,6 +1,6 @@
 /**
- * Tasks that are out of traffic while they are not ready, as the docker CLI, name service and kernels
- * of two hosts see it.
+ * Tasks that are out of traffic while they are not ready, and addresses that labels ask for, as the
+ * docker CLI, name services and kernels of two hosts, and a stock engine, see them.
  */
 import t from 'tap';
 import { waitFor } from '../testbed/commands.js';
@@ -25,6 +25,7 @@ import {
   skep,
   up,
 } from '../testbed/testbed.js';
+import { setUplink } from '../testbed/faults.js';
 import { HeldConnections } from './support/held-connections.js';
 import { backendsOf } from './support/tables.js';
 
@@ -248,6 +249,192 @@ void t.test('readiness', async (t) => {
       ]);
       await untilInTraffic(hosts, 2);
       t.equal((await runningTasks(socket, 'web')).length, 2);
+    });
+  } finally {
+    await down();
+  }
+});
+
+const SUBNET = '10.66.0.0/24';
+const RESERVED = '10.66.0.192/26';
+const VIP = '10.66.0.200';
+const OTHER_VIP = '10.66.0.201';
+const LIST = '10.66.0.210-10.66.0.219';
+const THREE = ['10.66.0.210', '10.66.0.211', '10.66.0.212'] as const;
+
+/** What the docker CLI says when it is refused. */
+async function refusal(socket: string, args: readonly string[]): Promise<string> {
+  const { code, stderr } = await docker(socket, args);
+  return code === 0 ? 'accepted' : stderr.trim();
+}
+
+/** Waits until a name has these addresses on a host. */
+async function untilNamed(host: Host, name: string, addresses: readonly string[]): Promise<void> {
+  await waitFor(`${name} to be ${addresses.join()} on ${host.name}`, WAIT_MS, async () =>
+    (await addressesOf(host, name)).join() === addresses.join() ? true : undefined,
+  );
+}
+
+/** Name of the container that answers at an address on port 80, asked by the task of `asker` on a host. */
+async function whoAnswers(host: Host, address: string): Promise<string> {
+  const { id } = await containerOn(host, 'asker');
+  const asked = await docker(host.dockerSocket, [
+    ...['exec', id, 'busybox', 'timeout', '3', 'wget', '-q', '-O', '-'],
+    `http://${address}/cgi-bin/who`,
+  ]);
+  return asked.stdout.split(' ')[0] ?? '';
+}
+
+/** Waits until somebody answers at an address, asked by the tasks of `asker` on these hosts. */
+async function untilAnswering(hosts: readonly Host[], address: string): Promise<void> {
+  for (const host of hosts)
+    await waitFor(`an answer at ${address} on ${host.name}`, WAIT_MS, async () =>
+      (await whoAnswers(host, address)) === '' ? undefined : true,
+    );
+}
+
+void t.test('fixed addresses', async (t) => {
+  const hosts = await up(3, { noSkep: ['h3'] });
+  const [h1, h2] = hosts as [Host, Host, Host];
+  const flavourOf = (host: Host) => (host.name === 'h3' ? 'stock' : 'skep');
+  try {
+    const socket = socketOf(managerOf(hosts), 'skep');
+    await formSwarm(hosts, flavourOf);
+    await mustDocker(socket, [
+      ...['network', 'create', '-d', 'overlay', '--attachable', '--subnet', SUBNET],
+      ...['--label', `skep.reserved=${RESERVED}`, 'front'],
+    ]);
+    await mustDocker(socket, [
+      ...['service', 'create', '--name', 'asker', '--mode', 'global', '--network', 'front'],
+      WEB_IMAGE,
+    ]);
+    const nodeOf = async () =>
+      new Map((await runningTasks(socket, 'web')).map(({ node, id }) => [node, id]));
+
+    await t.test('asked for and got, also on a stock engine', async (t) => {
+      await mustDocker(socket, [
+        ...['service', 'create', '--name', 'web', '--replicas', '3', '--network', 'front'],
+        ...['--replicas-max-per-node', '1', '--update-monitor', '1s'],
+        ...['--label', `skep.vip.front=${VIP}`, '--label', `skep.addresses.front=${LIST}`],
+        WEB_IMAGE,
+      ]);
+      t.equal((await nodeOf()).size, 3);
+      const given: string[] = [];
+      for (const host of hosts) {
+        await untilNamed(host, 'web', [VIP]);
+        await untilNamed(host, 'tasks.web', THREE);
+        given.push((await containerOn(host, 'web')).addresses['front'] ?? '');
+      }
+      t.same(given.sort(), THREE, 'as their engines see them');
+      await untilAnswering([h1, h2], VIP);
+      const format = '{{range .Endpoint.VirtualIPs}}{{.Addr}} {{end}}';
+      const shown = await mustDocker(socket, ['service', 'inspect', '--format', format, 'web']);
+      t.equal(shown, `${VIP}/24`);
+      for (const host of hosts)
+        t.notMatch((await containerOn(host, 'asker')).addresses['front'], /\.(19[2-9]|2..)$/);
+    });
+
+    await t.test('refused where it cannot be', async (t) => {
+      const create = ['service', 'create', '--name', 'second', '--network', 'front'];
+      const label = (key: string, value: string) => ['--label', `skep.${key}=${value}`];
+      t.match(
+        await refusal(socket, [...create, ...label('vip.front', VIP), WEB_IMAGE]),
+        `skep.vip.front: ${VIP} is already taken by service 'web'`,
+      );
+      t.match(
+        await refusal(socket, [...create, ...label('vip.front', '10.66.0.7'), WEB_IMAGE]),
+        '10.66.0.7 is not among the reserved addresses of network front',
+      );
+      t.match(
+        await refusal(socket, ['service', 'scale', 'web=11']),
+        'skep.addresses.front: 10 addresses for 11 replicas',
+      );
+      t.match(
+        await refusal(socket, ['service', 'update', '--update-order', 'start-first', 'web']),
+        'have to be stop-first',
+      );
+      t.match(
+        await refusal(socket, [
+          'run',
+          '--rm',
+          '--network',
+          'front',
+          '--ip',
+          '10.66.0.230',
+          WEB_IMAGE,
+        ]),
+        'No address returned',
+      );
+      t.match(
+        await refusal(socket, [
+          ...['network', 'create', '-d', 'overlay', '--label', `skep.reserved=${RESERVED}`, 'net'],
+        ]),
+        'skep.reserved: the network needs an IPv4 subnet',
+      );
+    });
+
+    await t.test('kept over an update and a restart of the manager', async (t) => {
+      const before = [...(await nodeOf()).values()];
+      await mustDocker(socket, ['service', 'update', '--force', 'web']);
+      await killSkepd(h1);
+      await restartSkepd(h1);
+      await waitFor('a manager', WAIT_MS, async () => mustDocker(socket, ['node', 'ls']));
+      await mustDocker(socket, ['service', 'update', '--force', 'web']);
+      for (const host of hosts) {
+        await untilNamed(host, 'web', [VIP]);
+        await untilNamed(host, 'tasks.web', THREE);
+      }
+      const after = new Set((await nodeOf()).values());
+      t.notOk(
+        before.some((id) => after.has(id)),
+        'other tasks',
+      );
+    });
+
+    await t.test('another virtual address', async (t) => {
+      const before = await nodeOf();
+      await mustDocker(socket, [
+        ...['service', 'update', '--label-add', `skep.vip.front=${OTHER_VIP}`, 'web'],
+      ]);
+      for (const host of [h1, h2]) {
+        await untilNamed(host, 'web', [OTHER_VIP]);
+        await untilNamed(host, 'tasks.web', THREE);
+      }
+      await untilAnswering([h1, h2], OTHER_VIP);
+      const after = await nodeOf();
+      for (const name of ['h1', 'h2'])
+        t.equal(after.get(name), before.get(name), `${name} follows`);
+      t.not(after.get('h3'), before.get('h3'), 'the stock engine has a new task');
+    });
+
+    await t.test('a host that is cut off gives its address up', async (t) => {
+      await skep(h1, ['cluster', 'set', 'skep.fence_after', '2s']);
+      await mustDocker(socket, ['node', 'update', '--availability', 'pause', 'h1']);
+      await mustDocker(socket, [
+        ...['service', 'create', '--name', 'one', '--network', 'front'],
+        ...['--label', 'skep.addresses.front=10.66.0.220', '--constraint', 'node.hostname!=h3'],
+        WEB_IMAGE,
+      ]);
+      const old = (await containerOn(h2, 'one')).id.slice(0, 12);
+      t.equal(await whoAnswers(h1, '10.66.0.220'), old);
+      await mustDocker(socket, ['node', 'update', '--availability', 'active', 'h1']);
+      await setUplink(h2, 'down');
+      await waitFor('the successor on h1', WAIT_MS, async () =>
+        (await runningTasks(socket, 'one')).find(({ node }) => node === 'h1'),
+      );
+      const now = (await containerOn(h1, 'one')).id.slice(0, 12);
+      t.equal(await whoAnswers(h1, '10.66.0.220'), now);
+      await setUplink(h2, 'up');
+      await waitFor('the end of the old one', WAIT_MS, async () =>
+        containerOn(h2, 'one').then(
+          () => undefined,
+          () => true,
+        ),
+      );
+      for (const host of [h1, h2])
+        await waitFor(`${host.name} to reach the new one`, WAIT_MS, async () =>
+          (await whoAnswers(host, '10.66.0.220')) === now ? true : undefined,
+        );
     });
   } finally {
     await down();

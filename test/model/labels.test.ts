@@ -10,10 +10,10 @@ import {
   durationLabelMs,
   ENCRYPTION_PORT_LABEL,
   LABELS,
-  labelsPage,
   numberLabel,
   RESCHEDULE_AFTER_LABEL,
 } from '../../src/model/labels.js';
+import { labelsPage } from '../../src/model/labels-page.js';
 import { packageRoot } from '../testbed/layout.js';
 import { LB_RETURN_LABEL, returnPath } from '../../src/model/return-path.js';
 

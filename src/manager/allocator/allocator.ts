@@ -15,6 +15,7 @@ import { quarantineMs, restLeftMs } from '../orchestrator/lost-tasks.js';
 import { AT_ONCE, type Debounce } from '../orchestrator/reconcile-loop.js';
 import { findCluster } from '../orchestrator/task.js';
 import { createBootstrapNetworks } from './bootstrap-networks.js';
+import { LostNodes } from './lost-nodes.js';
 import { STUCK_RETRY_PERIOD_MS } from './limits.js';
 import { allocateNetwork, isAllocated } from './network-allocation.js';
 import { type Owner, Resources } from './resources.js';
@@ -44,11 +45,13 @@ export class Allocator extends LeaderLoop {
   /** Why a network or service is stuck, for its tasks to say. */
   readonly #problems = new Map<string, string>();
   readonly #quarantines = new Map<Owner, Timer>();
+  readonly #lostNodes: LostNodes;
   #bootstrapped = false;
   #retryTimer: Timer | undefined;
 
   constructor(options: LeaderLoopOptions) {
     super(options, 'allocator');
+    this.#lostNodes = new LostNodes(options.environment, (nodeId) => this.#observeTasksOn(nodeId));
   }
 
   /** What is allocated, for tests of leaks. */
@@ -60,6 +63,7 @@ export class Allocator extends LeaderLoop {
     this.#retryTimer?.cancel();
     for (const timer of this.#quarantines.values()) timer.cancel();
     this.#quarantines.clear();
+    this.#lostNodes.stop();
     await super.stop();
   }
 
@@ -80,6 +84,7 @@ export class Allocator extends LeaderLoop {
     }
     for (const node of transaction.find('node', { by: 'all' })) {
       resources.observeNode(node);
+      this.#lostNodes.observe(node, false, quarantineMs(transaction));
       this.#dirty.node.add(node.id);
     }
     for (const service of transaction.find('service', { by: 'all' })) {
@@ -117,6 +122,11 @@ export class Allocator extends LeaderLoop {
       case 'task':
         return this.#observeTask(event);
       case 'node':
+        this.#lostNodes.observe(
+          event.object,
+          event.kind === 'remove',
+          this.store.view(quarantineMs),
+        );
         if (event.kind === 'remove') {
           const { id, status } = event.object;
           if (status?.state === NodeStatus_State.DOWN) this.#quarantine(`node/${id}`);
@@ -179,7 +189,7 @@ export class Allocator extends LeaderLoop {
       if (task.networks.length > 0 && task.nodeId !== '') this.#dirty.node.add(task.nodeId);
       return;
     }
-    if (this.#resources.observeTask(task)) this.#unstick();
+    if (this.#holdOf(task)) this.#unstick();
     if (needsAllocation(task)) {
       // Its own error being written is no reason to try again.
       if (event.kind === 'create' || !this.#stuck.task.has(task.id)) this.#dirty.task.add(task.id);
@@ -192,6 +202,20 @@ export class Allocator extends LeaderLoop {
     const wasOnNode = event.kind === 'update' && isOnNode(event.old);
     const hasNetworks = task.networks.length > 0;
     if (hasNetworks && isOnNode(task) !== wasOnNode) this.#dirty.node.add(task.nodeId);
+  }
+
+  /** Has the task hold what it has; @returns whether something became free */
+  #holdOf(task: Task): boolean {
+    const isGivenUp = !isWanted(task) && this.#lostNodes.isLost(task.nodeId);
+    return this.#resources.observeTask(task, isGivenUp);
+  }
+
+  /** The node counts as lost, or not any more. */
+  #observeTasksOn(nodeId: string): void {
+    const tasks = this.store.view((read) => read.find('task', { by: 'node', nodeId }));
+    if (tasks.filter((task) => this.#holdOf(task)).length === 0) return;
+    this.#unstick();
+    this.loop.trigger();
   }
 
   #removed(kind: Kind, id: string): void {
@@ -385,7 +409,7 @@ export class Allocator extends LeaderLoop {
     for (const id of taken.task) {
       const task = transaction.get('task', id);
       if (task === undefined) this.#resources.forget(`task/${id}`);
-      else this.#resources.observeTask(task);
+      else this.#holdOf(task);
     }
     for (const id of taken.node) {
       const node = transaction.get('node', id);

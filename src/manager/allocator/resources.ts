@@ -19,6 +19,12 @@ import {
   PortConfig_Protocol as Protocol,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import {
+  type AddressRange,
+  hasAddress,
+  parseFixedAddress,
+  reservedOf,
+} from '../../model/fixed-addresses.js';
+import {
   firstAddress,
   formatIpv4,
   type IpPrefix,
@@ -46,8 +52,18 @@ interface Holding {
 
 /** The IPv4 subnets of a network. */
 interface NetworkSpace {
+  /** Given to those only whose labels ask for them. */
+  readonly reserved: readonly AddressRange[];
   readonly subnets: readonly { readonly prefix: IpPrefix; readonly addresses: SerialPool }[];
 }
+
+/** Which address of a network is wanted. */
+export type AddressWish =
+  | { readonly kind: 'any' }
+  /** This one, by a container on an attachable network; none that is reserved. */
+  | { readonly kind: 'requested'; readonly address: string }
+  /** This one, by a label; one that is reserved. */
+  | { readonly kind: 'fixed'; readonly address: number };
 
 /**
  * Who holds something: `task/ID`, `service/ID`, `node/ID`, `network/ID`; `quarantine/...` for what
@@ -138,9 +154,24 @@ export class Resources {
     return this.#hold(`service/${service.id}`, held);
   }
 
-  /** See {@link observeNetwork}. A task that is over holds nothing. */
-  observeTask(task: Task): boolean {
-    return this.#hold(`task/${task.id}`, isOver(task) ? [] : this.#addresses(task.networks));
+  /**
+   * See {@link observeNetwork}. A task that is over holds nothing, one that was given up with its node
+   * nothing that is reserved.
+   */
+  observeTask(task: Task, isGivenUp = false): boolean {
+    const networks = isGivenUp
+      ? task.networks.map((each) => this.#unreserved(each))
+      : task.networks;
+    return this.#hold(`task/${task.id}`, isOver(task) ? [] : this.#addresses(networks));
+  }
+
+  #unreserved(attachment: NetworkAttachment): NetworkAttachment {
+    const { reserved = [] } = this.#spaces.get(attachment.network?.id ?? '') ?? {};
+    const addresses = attachment.addresses.filter((text) => {
+      const address = parseIpv4(text.split('/')[0] ?? '');
+      return address === undefined || !hasAddress(reserved, Number(address));
+    });
+    return { ...attachment, addresses };
   }
 
   /** See {@link observeNetwork}. */
@@ -188,13 +219,17 @@ export class Resources {
 
   /**
    * Gives `owner` an address of the network, as `10.0.1.5/24`.
-   * @param requested take this one or none
-   * @returns undefined when none is free
+   * @returns undefined when it, or every one, is taken or not for this wish
    */
-  allocateAddress(networkId: string, owner: Owner, requested?: string): string | undefined {
-    for (const { prefix, addresses } of this.#spaces.get(networkId)?.subnets ?? []) {
+  allocateAddress(
+    networkId: string,
+    owner: Owner,
+    wish: AddressWish = { kind: 'any' },
+  ): string | undefined {
+    const { subnets = [], reserved = [] } = this.#spaces.get(networkId) ?? {};
+    for (const { prefix, addresses } of subnets) {
       const number =
-        requested === undefined ? addresses.next() : takeRequested(prefix, addresses, requested);
+        wish.kind === 'any' ? addresses.next() : takeWished(wish, { prefix, addresses, reserved });
       if (number === undefined) continue;
       this.#add(owner, { pool: addresses, number });
       return `${formatIpv4(BigInt(number))}/${prefix.length}`;
@@ -304,21 +339,28 @@ function addressPools(cluster: Cluster | undefined): AddressPools {
 }
 
 function networkSpace(network: Network): NetworkSpace {
+  const reserved = reservedOf(network);
   const subnets = (network.ipam?.configs ?? []).flatMap((config) => {
     const prefix = parseIpPrefix(config.subnet);
-    return prefix?.version === 4 ? [{ prefix, addresses: addressesOf(prefix, config) }] : [];
+    if (prefix?.version !== 4) return [];
+    return [{ prefix, addresses: addressesOf(prefix, config, reserved) }];
   });
-  return { subnets };
+  return { subnets, reserved };
 }
 
 /** Addresses for tasks: those of the range, or all but the subnet's first and last. */
-function addressesOf(prefix: IpPrefix, config: IPAMConfig): SerialPool {
+function addressesOf(
+  prefix: IpPrefix,
+  config: IPAMConfig,
+  reserved: readonly AddressRange[],
+): SerialPool {
   const range = parseIpPrefix(config.range) ?? prefix;
   const first = Number(firstAddress(prefix));
   const last = Number(lastAddress(prefix));
   const pool = new SerialPool(
     Math.max(first + 1, Number(firstAddress(range))),
     Math.min(last - 1, Number(lastAddress(range))),
+    reserved,
   );
   for (const text of [config.gateway, ...Object.values(config.reserved)]) {
     const address = parseIpv4(text.split('/')[0] ?? '');
@@ -327,16 +369,16 @@ function addressesOf(prefix: IpPrefix, config: IPAMConfig): SerialPool {
   return pool;
 }
 
-function takeRequested(
-  prefix: IpPrefix,
-  addresses: SerialPool,
-  requested: string,
+function takeWished(
+  wish: Exclude<AddressWish, { kind: 'any' }>,
+  subnet: NetworkSpace['subnets'][number] & Pick<NetworkSpace, 'reserved'>,
 ): number | undefined {
-  const address = parseIpv4(requested.split('/')[0] ?? '');
-  if (address === undefined || !covers(prefix, { version: 4, address, length: 32 })) {
+  const { prefix, addresses, reserved } = subnet;
+  const number =
+    wish.kind === 'fixed' ? wish.address : parseFixedAddress(wish.address.split('/')[0] ?? '');
+  if (number === undefined || hasAddress(reserved, number) !== (wish.kind === 'fixed'))
     return undefined;
-  }
-  const number = Number(address);
+  if (!covers(prefix, { version: 4, address: BigInt(number), length: 32 })) return undefined;
   if (!addresses.isFree(number)) return undefined;
   addresses.take(number);
   return number;

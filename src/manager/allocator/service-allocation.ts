@@ -19,6 +19,13 @@ import type {
   NetworkAttachmentConfig,
   PortConfig,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  fixedVip,
+  formatAddress,
+  hasAddress,
+  parseFixedAddress,
+  reservedOf,
+} from '../../model/fixed-addresses.js';
 import { publishRules } from '../../model/publish-rules.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { isAllocated, isNodeLocal } from './network-allocation.js';
@@ -74,7 +81,24 @@ export function isServiceAllocated(transaction: ReadTransaction, service: Servic
   if (endpoint.ports.some((port) => isIngressPort(port) && port.publishedPort === 0)) return false;
   if (endpoint.ports.length !== (spec?.ports.length ?? 0)) return false;
   if (endpoint.virtualIps.length !== networks.length) return false;
-  return networks.every(({ id }) => endpoint.virtualIps.some(({ networkId }) => networkId === id));
+  return networks.every((network) =>
+    endpoint.virtualIps.some((virtual) => isWantedVip(service, network, virtual)),
+  );
+}
+
+/** Whether the service may keep this virtual address on the network: the one its labels ask for, or any. */
+function isWantedVip(service: Service, network: Network, { networkId, addr }: VirtualIp): boolean {
+  if (networkId !== network.id || addr === '') return false;
+  const wanted = fixedVip(service.spec?.annotations?.labels, network);
+  const actual = parseFixedAddress(addr.split('/')[0] ?? '');
+  if (wanted !== undefined) return actual === wanted;
+  return actual === undefined || !hasAddress(reservedOf(network), actual);
+}
+
+/** A task or service waits for the very address its labels ask for. */
+export function fixedInUse(address: number, network: Network): string {
+  const name = network.spec?.annotations?.name ?? '';
+  return `address ${formatAddress(address)} of network ${name} is still in use`;
 }
 
 /**
@@ -126,8 +150,8 @@ function keptEndpoint(service: Service, networks: readonly Network[]) {
     index?.delete(port.publishedPort);
     ports.push(port);
   }
-  const virtualIps = (old?.virtualIps ?? []).filter(({ networkId, addr }) =>
-    networks.some(({ id }) => id === networkId && addr !== ''),
+  const virtualIps = (old?.virtualIps ?? []).filter((virtual) =>
+    networks.some((network) => isWantedVip(service, network, virtual)),
   );
   return create(EndpointSchema, { ports, virtualIps });
 }
@@ -180,7 +204,12 @@ function allocatePort(
 function allocateVirtualIp(resources: Resources, kept: Service, network: Network): VirtualIp {
   const present = kept.endpoint?.virtualIps.find(({ networkId }) => networkId === network.id);
   if (present !== undefined) return present;
-  const addr = resources.allocateAddress(network.id, `service/${kept.id}`);
-  if (addr === undefined) throw new SkepError('failed_precondition', NO_VIRTUAL_IP);
+  const fixed = fixedVip(kept.spec?.annotations?.labels, network);
+  const wish = fixed === undefined ? undefined : ({ kind: 'fixed', address: fixed } as const);
+  const addr = resources.allocateAddress(network.id, `service/${kept.id}`, wish);
+  if (addr === undefined) {
+    const text = fixed === undefined ? NO_VIRTUAL_IP : fixedInUse(fixed, network);
+    throw new SkepError('failed_precondition', text);
+  }
   return create(Endpoint_VirtualIPSchema, { networkId: network.id, addr });
 }

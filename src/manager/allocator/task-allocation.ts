@@ -20,10 +20,16 @@ import {
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isOnNode } from '../../model/task-state.js';
 import type { ReadTransaction } from '../../store/types.js';
+import { slotAddress } from '../orchestrator/fixed-addresses.js';
 import { withObservedState } from '../orchestrator/task.js';
 import { isAllocated, isNodeLocal } from './network-allocation.js';
-import type { Resources } from './resources.js';
-import { findNetwork, ingressNetwork, isServiceAllocated } from './service-allocation.js';
+import type { AddressWish, Resources } from './resources.js';
+import {
+  findNetwork,
+  fixedInUse,
+  ingressNetwork,
+  isServiceAllocated,
+} from './service-allocation.js';
 
 /** SwarmKit's text for a network without a free address for a task. */
 export const NO_ADDRESS = 'could not find an available IP';
@@ -49,7 +55,7 @@ export function allocateTask(
   const wishes = wantedAttachments(transaction, task, service);
   if (wishes === undefined) return undefined;
   try {
-    const networks = wishes.map(({ network, config }) => attach(resources, task, network, config));
+    const networks = wishes.map((wish) => attach(resources, task, service, wish));
     const present = service?.endpoint;
     // The task keeps the endpoint spec it was made with; that tells later whether it is out of date.
     const endpoint =
@@ -101,8 +107,8 @@ function wantedAttachments(
 function attach(
   resources: Resources,
   task: Task,
-  network: Network,
-  config: NetworkAttachmentConfig,
+  service: Service | undefined,
+  { network, config }: Wish,
 ): NetworkAttachment {
   const attachment = create(NetworkAttachmentSchema, {
     network,
@@ -110,16 +116,44 @@ function attach(
     driverAttachmentOpts: config.driverAttachmentOpts,
   });
   if (isNodeLocal(network)) return attachment;
-  const requested = config.addresses.find((address) => !address.includes(':'));
-  const address = resources.allocateAddress(network.id, `task/${task.id}`, requested);
-  if (address === undefined) {
-    throw new SkepError(
-      'failed_precondition',
-      requested === undefined ? NO_ADDRESS : ADDRESS_IN_USE,
-    );
-  }
+  const wish = addressWish(task, service, network, config);
+  const address = resources.allocateAddress(network.id, `task/${task.id}`, wish);
+  if (address === undefined) throw new SkepError('failed_precondition', whyNot(wish, network));
   attachment.addresses = [address];
   return attachment;
+}
+
+function addressWish(
+  task: Task,
+  service: Service | undefined,
+  network: Network,
+  config: NetworkAttachmentConfig,
+): AddressWish {
+  const fixed = slotAddress(service, task.slot, network);
+  switch (fixed.kind) {
+    case 'fixed':
+      return fixed;
+    case 'missing': {
+      const name = network.spec?.annotations?.name ?? '';
+      const text = `skep.addresses.${name} has no address for slot ${task.slot}`;
+      throw new SkepError('failed_precondition', text);
+    }
+    case 'any': {
+      const address = config.addresses.find((each) => !each.includes(':'));
+      return address === undefined ? fixed : { kind: 'requested', address };
+    }
+  }
+}
+
+function whyNot(wish: AddressWish, network: Network): string {
+  switch (wish.kind) {
+    case 'any':
+      return NO_ADDRESS;
+    case 'requested':
+      return ADDRESS_IN_USE;
+    case 'fixed':
+      return fixedInUse(wish.address, network);
+  }
 }
 
 /** The task still new, with the reason why; unchanged when it says so already. */

@@ -18,12 +18,14 @@ import {
   TaskState,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { newId } from '../../model/ids.js';
+import { formatAddress, parseAddressRanges, RESERVED_LABEL } from '../../model/fixed-addresses.js';
 import { ENCRYPTED_DRIVER_OPTION } from '../../model/labels.js';
 import {
   containsAddress,
   firstAddress,
   formatIpv4,
   type IpPrefix,
+  lastAddress,
   overlaps,
   parseIpPrefix,
 } from '../../model/ip-prefix.js';
@@ -107,6 +109,29 @@ export function checkNetworkSpec(spec: NetworkSpec): void {
   const configs = spec.ipam?.configs ?? [];
   for (const config of configs) checkIpam(config);
   checkDualStack(configs);
+  checkReserved(spec);
+}
+
+/** Reserved addresses lie in a subnet that is named: nobody knows what an automatic one will be. */
+function checkReserved(spec: NetworkSpec): void {
+  const text = spec.annotations?.labels[RESERVED_LABEL];
+  if (text === undefined) return;
+  if (spec.ingress) throw invalid(`label ${RESERVED_LABEL}: not on the ingress network`);
+  const subnets = (spec.ipam?.configs ?? []).flatMap(({ subnet }) => parseIpPrefix(subnet) ?? []);
+  const v4 = subnets.filter(({ version }) => version === 4);
+  if (v4.length === 0) {
+    throw invalid(
+      `label ${RESERVED_LABEL}: the network needs an IPv4 subnet of its own (--subnet)`,
+    );
+  }
+  for (const { first, last } of parseAddressRanges(text) ?? []) {
+    const isInside = v4.some(
+      (subnet) => first >= Number(firstAddress(subnet)) && last <= Number(lastAddress(subnet)),
+    );
+    if (isInside) continue;
+    const range = `${formatAddress(first)}-${formatAddress(last)}`;
+    throw invalid(`label ${RESERVED_LABEL}: ${range} is not within a subnet of the network`);
+  }
 }
 
 /** Members' IPv6 addresses are derived from their IPv4 ones, subnet by subnet. */

@@ -26,6 +26,7 @@ import { timestampNow } from '../../model/defaults.js';
 import { newId } from '../../model/ids.js';
 import type { ReadTransaction, Store } from '../../store/types.js';
 import { precondition } from './annotations.js';
+import { checkFixedAddresses } from './fixed-addresses.js';
 import { checkPortConflicts } from './port-conflicts.js';
 import { checkReferencesExist } from './references.js';
 import {
@@ -64,6 +65,7 @@ export class ServiceControl {
       checkServiceNetworks(write, spec);
       checkPortConflicts(write, spec, '');
       checkIngressPresent(write, spec);
+      checkFixedAddresses(write, spec, service.id);
       checkReferencesExist(write, spec.task);
       try {
         write.create('service', service);
@@ -94,7 +96,10 @@ export class ServiceControl {
       if (isJob(service.spec)) {
         service.jobStatus = this.jobStatus((service.jobStatus?.jobIteration?.index ?? 0n) + 1n);
       }
-      if (service.spec !== undefined) checkIngressPresent(write, service.spec);
+      if (service.spec !== undefined) {
+        checkIngressPresent(write, service.spec);
+        checkFixedAddresses(write, service.spec, id);
+      }
       write.update('service', service);
     });
     return this.get(id);

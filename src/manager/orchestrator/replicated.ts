@@ -15,6 +15,7 @@ import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/
 import { type AfterCommit, commitGroups, type Group } from './commit-groups.js';
 import { DownNodes } from './down-nodes.js';
 import { awaitsMove, changesDrain } from './rolling-drain.js';
+import { restLeftMs } from './lost-tasks.js';
 import { type OrchestratorParts, ServiceOrchestrator } from './service-orchestrator.js';
 import { raiseDesiredState, type SlotKey, tasksInSlot } from './task.js';
 
@@ -130,7 +131,9 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
     for (const slot of plan.fill) writes.push((transaction) => this.#fill(transaction, slot));
     for (const slot of plan.remove)
       writes.push((transaction) => this.#removeSlot(transaction, slot));
-    for (const task of plan.sweep) writes.push((transaction) => sweepTask(transaction, task.id));
+    const nowMs = this.environment.clock.nowMs();
+    for (const task of plan.sweep)
+      writes.push((transaction) => sweepTask(transaction, task.id, nowMs));
     // Also with nothing to keep: an update or rollback to no replicas is over at once.
     this.updates.update(plan.service, plan.keep);
     await commitGroups(this.store, writes);
@@ -183,11 +186,12 @@ export class ReplicatedOrchestrator extends ServiceOrchestrator {
   }
 }
 
-/** Deletes a task nothing needs any more, or has it stopped first. */
-function sweepTask(transaction: WriteTransaction, taskId: string): void {
+/** Deletes a task nothing needs any more, or has it stopped first; a lost one goes once its addresses have rested. */
+function sweepTask(transaction: WriteTransaction, taskId: string, nowMs: number): void {
   const task = transaction.get('task', taskId);
   if (task === undefined) return;
-  if (isOnNode(task)) raiseDesiredState(transaction, taskId, TaskState.REMOVE);
+  const mayGo = !isOnNode(task) && restLeftMs(transaction, task, nowMs) === 0;
+  if (!mayGo) raiseDesiredState(transaction, taskId, TaskState.REMOVE);
   else transaction.delete('task', taskId);
 }
 

@@ -38,10 +38,22 @@ function isLeftBehind(task: Task): boolean {
   return task.desiredState === TaskState.SHUTDOWN && observedState(task) === TaskState.RUNNING;
 }
 
+/** Only reserved addresses are given to a successor while the task still has them. */
+function shareAddress(one: Task, other: Task): boolean {
+  const keys = (task: Task): readonly string[] =>
+    task.networks.flatMap(({ network, addresses }) =>
+      addresses.map((address) => `${network?.id} ${address}`),
+    );
+  const taken = new Set(keys(one));
+  return keys(other).some((key) => taken.has(key));
+}
+
 function keep(write: WriteTransaction, service: Service, task: Task): void {
   if (isTaskDirty(service, task, ...placeOfTask(write, task))) return;
   const successors = tasksInSlot(write, slotOf(service, task)).filter(isWanted);
   if (successors.some((other) => observedState(other) === TaskState.RUNNING)) return;
+  // They have what the labels of the service say, and the node was given up for it.
+  if (successors.some((other) => shareAddress(other, task))) return;
   // A slot that nothing is to fill was given up; a node's own is filled when it is back.
   if (successors.length === 0 && !isPerNode(service)) return;
   write.update('task', { ...task, desiredState: TaskState.RUNNING });

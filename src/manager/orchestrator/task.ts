@@ -24,6 +24,7 @@ import { runsSkepd } from '../../model/agent-kind.js';
 import { newId } from '../../model/ids.js';
 import { isOnNode, isWanted, observedState, serviceMode } from '../../model/task-state.js';
 import type { ReadTransaction, WriteTransaction } from '../../store/types.js';
+import { hasOtherAddresses } from './fixed-addresses.js';
 import { canFollowPorts, hasWantedEndpoint, needsSkepd, type TasksOnNode } from './task-ports.js';
 
 /** Where a task of a service stands: a slot number (replicated) or a node (global). */
@@ -139,7 +140,8 @@ export function withObservedState(
   task: Task,
   status: { readonly state: TaskState; readonly message: string; readonly err: string },
 ): Task {
-  const old = task.status ?? create(TaskStatusSchema);
+  // When a manager took in what an agent said before goes with that.
+  const { appliedAt: _before, ...old } = task.status ?? create(TaskStatusSchema);
   return {
     ...task,
     status: { ...old, ...status, timestamp: timestampNow(environment.clock) },
@@ -160,6 +162,7 @@ export function isTaskDirty(
   if (mustLeaveNode(service, task, node)) return true;
   const wantedVersion = service.specVersion?.index;
   if (wantedVersion !== undefined && wantedVersion === task.specVersion?.index) return false;
+  if (hasOtherAddresses(service, task, node)) return true;
   const fit = specFit(service, task, node);
   if (fit === 'differs') return true;
   // As in SwarmKit: constraints that the node meets hide a change of the ports.

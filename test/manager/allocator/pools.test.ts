@@ -34,18 +34,39 @@ void t.test('a rebuilt pool goes on behind the highest number', async (t) => {
   t.same([pool.next(), pool.next(), pool.next()], [4, 5, 1]);
 });
 
+void t.test('reserved numbers are only taken, never given', async (t) => {
+  const reserved = [
+    { first: 6, last: 7 },
+    { first: 0, last: 2 },
+  ];
+  const pool = new SerialPool(1, 8, reserved);
+  pool.take(7);
+  pool.resumeBehindHighest();
+  t.same(
+    [1, 2, 3, 4, 5].map(() => pool.next()),
+    [3, 4, 5, 8, undefined],
+  );
+  t.ok(pool.isFree(1));
+  t.notOk(pool.isFree(7));
+  pool.release(7);
+  pool.release(4);
+  t.same([pool.next(), pool.next()], [4, undefined]);
+  t.equal(new SerialPool(1, 3, [{ first: 1, last: 3 }]).next(), undefined);
+});
+
 void t.test('a pool agrees with a set', async () => {
   const operation = fc.oneof(fc.constant('next' as const), fc.integer({ min: 0, max: 9 }));
   fc.assert(
     fc.property(fc.array(operation, { maxLength: 60, size: 'max' }), (operations) => {
-      const pool = new SerialPool(2, 7);
+      // 4, 5 and what is outside are never given.
+      const pool = new SerialPool(2, 7, [{ first: 4, last: 5 }]);
       const held = new Set<number>();
       for (const step of operations) {
         if (step === 'next') {
           const number = pool.next();
-          const full = [2, 3, 4, 5, 6, 7].every((each) => held.has(each));
+          const full = [2, 3, 6, 7].every((each) => held.has(each));
           if (full !== (number === undefined)) return false;
-          if (number !== undefined && held.has(number)) return false;
+          if (number !== undefined && (held.has(number) || [4, 5].includes(number))) return false;
           if (number !== undefined) held.add(number);
         } else if (held.delete(step)) pool.release(step);
         else {

@@ -22,6 +22,7 @@ import {
   placeOfTask,
 } from '../../../src/manager/orchestrator/task.js';
 import type { ReadTransaction, StoreEvent } from '../../../src/store/types.js';
+import { FixedInvariants } from './fixed-invariants.js';
 import { JobInvariants } from './job-invariants.js';
 import { MoveInvariants } from './move-invariants.js';
 import type { World } from './world.js';
@@ -34,6 +35,7 @@ export class InvariantChecker {
   readonly violations: string[] = [];
   readonly #world: World;
   readonly #jobs: JobInvariants;
+  readonly #fixed: FixedInvariants;
   readonly #moves: MoveInvariants;
   /** Tasks whose node was down once: their replacement could not wait for them. */
   readonly #cutOff = new Set<string>();
@@ -45,9 +47,13 @@ export class InvariantChecker {
   constructor(world: World) {
     this.#world = world;
     this.#jobs = new JobInvariants(world, (what) => this.violated(what));
+    this.#fixed = new FixedInvariants(world, (what) => this.violated(what));
     this.#moves = new MoveInvariants(world, (what) => this.violated(what));
     world.store.subscribe((events) => {
-      for (const event of events) this.#check(event);
+      for (const event of events) {
+        this.#fixed.observe(event);
+        this.#check(event);
+      }
     });
   }
 
@@ -122,7 +128,7 @@ export class InvariantChecker {
       for (const address of addresses) {
         const key = `${network?.id} ${address}`;
         if (observedState(task) === TaskState.ORPHANED) {
-          if (isNewState) this.#lostMs.set(key, atMs);
+          if (isNewState && !this.#fixed.isLost(task)) this.#lostMs.set(key, atMs);
         } else if (isNewState && observedState(task) === TaskState.PENDING) {
           if (atMs - (this.#lostMs.get(key) ?? -Infinity) < REST_MS)
             this.violated(`task ${task.id} has ${address}, which is still to rest`);

@@ -9,6 +9,13 @@ import {
   UpdateConfig_UpdateOrder,
   UpdateConfigSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import {
+  FIXED_SERVICES_MAX,
+  fixedLabels,
+  fixedServiceId,
+  isFixedService,
+  reservingNetwork,
+} from './fixed-labels.js';
 import { makeNetwork, makeNode, makeService } from './objects.js';
 import { SimulatedLoad } from './load.js';
 import { World } from './world.js';
@@ -54,7 +61,7 @@ export async function runScenario(seed: number): Promise<readonly string[]> {
   try {
     const latencyMs = world.environment.random.pick(COMMIT_LATENCIES_MS);
     if (latencyMs > 0) world.setCommitLatency(latencyMs);
-    await world.put('network', makeNetwork('net'));
+    await world.put('network', makeNetwork('net', reservingNetwork()));
     load.start();
     const scenario = new Scenario(world, load);
     for (let node = 0; node < NODES; node++) {
@@ -88,6 +95,7 @@ class Scenario {
   #nodes: readonly string[] = [];
   #nodesAdded = 0;
   #services = 0;
+  #fixedServices = 0;
   #revision = 0;
 
   constructor(world: World, load: SimulatedLoad) {
@@ -110,6 +118,7 @@ class Scenario {
       () => this.#updateImage(service),
       () => this.#updateImage(service),
       () => this.#toggleConstraint(service),
+      () => this.#changeAddresses(service),
       () => this.#world.rollBackService(service.id),
       () => this.#world.remove('service', service.id),
       () => this.#world.setAvailability(node, NodeSpec_Availability.DRAIN),
@@ -183,8 +192,10 @@ class Scenario {
 
   async #create(): Promise<void> {
     const { random } = this.#world.environment;
-    const id = `s${(this.#services += 1)}`;
     const mode = this.#randomMode();
+    const isFixed =
+      mode.case === 'replicated' && this.#fixedServices < FIXED_SERVICES_MAX && random.chance(0.5);
+    const id = isFixed ? fixedServiceId((this.#fixedServices += 1)) : `s${(this.#services += 1)}`;
     const config = () =>
       create(UpdateConfigSchema, {
         parallelism: BigInt(random.integer(0, 3)),
@@ -195,9 +206,11 @@ class Scenario {
           UpdateConfig_FailureAction.CONTINUE,
           UpdateConfig_FailureAction.ROLLBACK,
         ]),
-        order: random.chance(0.4)
-          ? UpdateConfig_UpdateOrder.START_FIRST
-          : UpdateConfig_UpdateOrder.STOP_FIRST,
+        // Two tasks in one slot cannot have one address.
+        order:
+          !isFixed && random.chance(0.4)
+            ? UpdateConfig_UpdateOrder.START_FIRST
+            : UpdateConfig_UpdateOrder.STOP_FIRST,
         maxFailureRatio: random.pick([0, 0, 0.3]),
       });
     const condition = random.chance(0.8)
@@ -207,7 +220,10 @@ class Scenario {
     await this.#world.put(
       'service',
       makeService(id, {
-        annotations: { name: id, labels: this.#randomLabels() },
+        annotations: {
+          name: id,
+          labels: { ...this.#randomLabels(), ...(isFixed ? fixedLabels(id, random) : {}) },
+        },
         mode,
         // Jobs have no rolling updates.
         ...(mode.case === 'replicated' || mode.case === 'global'
@@ -216,7 +232,7 @@ class Scenario {
         endpoint: random.chance(0.5) ? { ports: [{ targetPort: 80 }] } : {},
         task: {
           runtime: { case: 'container', value: { image: 'image:0' } },
-          networks: random.chance(0.5) ? [{ target: 'net' }] : [],
+          networks: isFixed || random.chance(0.5) ? [{ target: 'net' }] : [],
           restart: { condition, maxAttempts, delay: { seconds: BigInt(random.integer(0, 5)) } },
           placement: { preferences: random.chance(0.3) ? [BY_ZONE] : [] },
         },
@@ -249,6 +265,16 @@ class Scenario {
       return { case: 'replicatedJob', value: { maxConcurrent, totalCompletions } };
     }
     return { case: 'replicated', value: { replicas: BigInt(random.integer(0, 8)) } };
+  }
+
+  /** Other reserved addresses, or none, for one of the services that may have them. */
+  #changeAddresses(service: Service): Promise<void> {
+    if (!isFixedService(service.id)) return Promise.resolve();
+    const labels = fixedLabels(service.id, this.#world.environment.random);
+    return this.#world.updateService(service.id, (spec) => ({
+      ...spec,
+      annotations: spec.annotations && { ...spec.annotations, labels },
+    }));
   }
 
   #scale(service: Service): Promise<void> {
