@@ -50,6 +50,11 @@ export class Normaliser {
         this.address(subnet, host),
       )
       .replaceAll(/\b(3[012]\d{3})\b(?=->|,|\}|\/)/g, (port) => this.name('PORT', port))
+      .replaceAll(
+        /(vxlanid_list": ?")(\d+(?:,\d+)*)/g,
+        (_, head: string, list: string) =>
+          head + list.replaceAll(/\d+/g, (number) => this.name('VNI', number)),
+      )
       .replaceAll(/("PID": ?)[1-9]\d*/g, '$1N')
       .replaceAll(/("(?:NanoCPUs|MemoryBytes)": ?)\d{9,}/g, '$1CAPACITY')
       .replaceAll(/\b20\.10\.\d+\+\w+/g, 'ENGINE');
