@@ -78,6 +78,9 @@ export const DRAIN_LABEL = 'skep.drain';
 /** Whether tasks are moved to nodes that joined or came back. */
 export const REBALANCE_LABEL = 'skep.rebalance';
 
+/** Of which secret or config of its stack another one is a later version. */
+export const VERSION_OF_LABEL = 'skep.stack.version_of';
+
 /** First of the two UDP ports of a node's WireGuard devices. */
 export const ENCRYPTION_PORT_LABEL = 'skep.encryption.port';
 /** How often a node changes its WireGuard key. */
@@ -488,6 +491,16 @@ export const LABELS: readonly LabelDefinition[] = [
     meaning:
       'Whether a bind of the engine\u2019s socket (`/var/run/docker.sock`) really gets it. Otherwise ' +
       'skepd\u2019s socket is bound in its place, through which the container sees the swarm.',
+  },
+  {
+    key: VERSION_OF_LABEL,
+    objects: ['secret', 'config'],
+    value: { type: 'text' },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'Set by `skep stack deploy` on a later version of a secret or config: the name of the first. ' +
+      'Only what has this label and that of the stack is taken for a version, and removed once unused.',
   },
   {
     key: ENCRYPTION_PORT_LABEL,

@@ -18,5 +18,5 @@ export const SUBSTITUTION_DEPTH_MAX = 16;
 /** Ports of one range; Swarm has no ranges, each becomes a port of its own. */
 export const PORT_RANGE_MAX = 1024;
 
-/** Longest name of a service, secret or config in a swarm. */
-export const NAME_LENGTH_MAX = 63;
+/** Longest name of a secret or config in a swarm. */
+export const OBJECT_NAME_LENGTH_MAX = 64;

@@ -18,6 +18,11 @@ export class Namespace {
     return `${this.name}_${key}`;
   }
 
+  /** Whether something with these labels is the stack's. */
+  owns(labels: Labels | null | undefined): boolean {
+    return labels?.[NAMESPACE_LABEL] === this.name;
+  }
+
   /** Labels with the stack's. */
   label(labels: Labels = {}): Labels {
     return { ...labels, [NAMESPACE_LABEL]: this.name };

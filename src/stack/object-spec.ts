@@ -1,11 +1,11 @@
 /**
  * Networks, secrets and configs of a stack as the swarm takes them, and the versions of secrets and
- * configs: both are immutable, so new content becomes a new object, `NAME.2` behind `NAME`, which
- * services refer to under the old file name.
+ * configs: both are immutable, so new content becomes a new object, `NAME.2` behind `NAME` with a label
+ * that says so, which services refer to under the old file name.
  */
-import { SkepError } from '../model/errors.js';
+import { VERSION_OF_LABEL } from '../model/labels.js';
 import type { Network } from './file-schema.js';
-import { NAME_LENGTH_MAX } from './limits.js';
+import { OBJECT_NAME_LENGTH_MAX } from './limits.js';
 import type { Namespace } from './namespace.js';
 import type { Project, StackObject } from './project.js';
 import { networkName } from './service-spec.js';
@@ -83,30 +83,51 @@ export function objectSpec(key: string, object: StackObject, namespace: Namespac
   };
 }
 
-/** The versions of an object: first its own name, then `.2` and so on. */
-export function versionsOf<T extends SwarmObject>(name: string, all: readonly T[]): readonly T[] {
-  const number = (object: T) => versionNumber(name, object.Spec.Name);
+/**
+ * The versions of an object, oldest first: that of its own name, if it is the stack's, and the later
+ * ones, told by label. What only has such a name, or belongs to others, is none.
+ */
+export function versionsOf<T extends SwarmObject>(
+  name: string,
+  namespace: Namespace,
+  all: readonly T[],
+): readonly T[] {
+  const number = ({ Spec }: T) => (Spec.Name === name ? 1 : versionNumber(Spec.Name));
   return all
-    .filter((object) => number(object) !== undefined)
-    .toSorted((a, b) => (number(a) ?? 0) - (number(b) ?? 0));
+    .filter(({ Spec }) => namespace.owns(Spec.Labels))
+    .filter(({ Spec }) => Spec.Name === name || Spec.Labels?.[VERSION_OF_LABEL] === name)
+    .toSorted((a, b) => number(a) - number(b));
 }
 
-function versionNumber(base: string, name: string): number | undefined {
-  if (name === base) return 1;
-  const rest = name.startsWith(`${base}.`) ? name.slice(base.length + 1) : '';
-  return /^[1-9]\d{0,8}$/.test(rest) ? Number(rest) : undefined;
+function versionNumber(name: string): number {
+  return Number(/\.([1-9]\d{0,8})$/.exec(name)?.[1] ?? 1);
 }
 
-/** The name of the next version. @throws SkepError invalid_argument if it is too long */
-export function nextVersion(name: string, versions: readonly SwarmObject[]): string {
-  const last = Math.max(0, ...versions.map(({ Spec }) => versionNumber(name, Spec.Name) ?? 0));
-  const next = last === 0 ? name : `${name}.${last + 1}`;
-  if (next.length > NAME_LENGTH_MAX)
-    throw new SkepError(
-      'invalid_argument',
-      `${next}: names have at most ${NAME_LENGTH_MAX} characters`,
-    );
-  return next;
+/** The object under its own name or, if it is taken, that of the next version. */
+export function nextVersion(
+  spec: ObjectSpec,
+  versions: readonly SwarmObject[],
+  all: readonly SwarmObject[],
+): ObjectSpec {
+  const taken = new Set(all.map(({ Spec }) => Spec.Name));
+  const { Name: name } = spec;
+  if (versions.length === 0 && !taken.has(name)) return spec;
+  const last = versions.at(-1)?.Spec.Name ?? name;
+  // A plain name may end like that of a version.
+  let number = last === name ? 1 : versionNumber(last);
+  let next: string;
+  do {
+    const suffix = `.${++number}`;
+    // The label tells what it is a version of; of a long name there is room for less.
+    next = name.slice(0, OBJECT_NAME_LENGTH_MAX - suffix.length) + suffix;
+  } while (taken.has(next));
+  return asVersion(spec, next);
+}
+
+/** The object as the version of this name. */
+export function asVersion(spec: ObjectSpec, name: string): ObjectSpec {
+  if (name === spec.Name) return spec;
+  return { ...spec, Name: name, Labels: { ...spec.Labels, [VERSION_OF_LABEL]: spec.Name } };
 }
 
 /** Whether everything but content, name and labels is the same: it cannot be changed either. */

@@ -59,12 +59,14 @@ function shortPorts(written: string, place: Place): readonly Port[] {
   const [, bracketed, plain, published = '', target = '', protocolName = 'tcp'] = match;
   const [first, last] = range(target, place);
   const [from, to] = published === '' ? [0, 0] : range(published, place);
-  const length = last - first + 1;
+  // Several published ports may lead to one target, as with the docker CLI.
+  const isOneTarget = first === last;
+  const length = isOneTarget ? to - from + 1 : last - first + 1;
   if (published !== '' && to - from + 1 !== length)
     throw place.error(`invalid ranges specified for container and host ports: ${written}`);
   const address = hostAddress(bracketed ?? plain ?? '');
   return Array.from({ length }, (_, index) => ({
-    target: first + index,
+    target: isOneTarget ? first : first + index,
     published: published === '' ? 0 : from + index,
     protocol: protocol(protocolName.toLowerCase(), place),
     mode: 'ingress' as const,

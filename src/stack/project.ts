@@ -92,10 +92,14 @@ async function environmentOf(
       if (!required && SkepError.from(error).code === 'not_found') continue;
       throw error;
     }
-    Object.assign(all, variables);
+    for (const [name, value] of Object.entries(variables)) {
+      // A name alone takes the value from the environment; without one there it says nothing.
+      const found = value ?? lookup(name);
+      if (found !== undefined) all[name] = found;
+    }
   }
-  Object.assign(all, service.environment);
-  for (const [name, value] of Object.entries(all)) all[name] = value ?? lookup(name) ?? null;
+  for (const [name, value] of Object.entries(service.environment ?? {}))
+    all[name] = value ?? lookup(name) ?? null;
   return all;
 }
 

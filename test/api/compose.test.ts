@@ -184,6 +184,109 @@ void t.test('compose files, key by key', { timeout: 290_000 }, async (t) => {
     await writeFile(path.join(folder, 'secret.txt'), 's');
   });
 
+  /** Deploys by `skep stack`; services have no tasks. */
+  const skepDeploy = (socket: string, stack: string, ...options: readonly string[]) =>
+    runSkep(socket, ['stack', 'deploy', '--resolve-image', 'never', '-c', file, ...options, stack]);
+  const names = async (socket: string, kind: string): Promise<readonly string[]> => {
+    const { stdout } = await runCli(CLI, socket, [kind, 'ls', '--format', '{{.Name}}']);
+    return stdout
+      .split('\n')
+      .filter((name) => name.startsWith('lo_'))
+      .sort();
+  };
+  const LO =
+    'secrets: {x: {file: ./secret.txt}}\nconfigs: {c: {file: ./config.txt}}\nnetworks: {net: {}}\n';
+  const withFiles = fileOf([['a', 'secrets: [x]\n    configs: [c]\n    networks: [net]']], LO);
+  const write = (text: string) => writeFile(path.join(folder, 'secret.txt'), text);
+
+  await t.test('what skep stack deploys differs in nothing afterwards', async (t) => {
+    const cases = [
+      'deploy: {replicas: 0, restart_policy: {delay: 1s}}',
+      'deploy: {replicas: 0, restart_policy: {}, update_config: {}, resources: {}, placement: {}}',
+      'volumes: [{type: bind, source: /x, target: /x, consistency: cached, bind: {}}, "/y:/y:rw"]',
+      'volumes: [{type: volume, target: /z, volume: {}}]\n    healthcheck: {test: "true"}',
+      'ports: ["9102-9104:80"]\n    networks: [net]\n    logging: {driver: local}',
+    ].map((yaml, at) => [`c${at}`, yaml] as const);
+    await writeFile(file, fileOf(cases, 'networks: {net: {}}\n'));
+    for (const socket of sockets) {
+      const made = await skepDeploy(socket, 'calm', '--detach');
+      t.equal(made.code, 0, made.stderr);
+      t.equal((await skepDeploy(socket, 'calm', '--diff')).stdout, 'nothing changes\n');
+      const args = ['stack', 'deploy', '--resolve-image', 'never', '-c', file, 'calm'];
+      t.match(shown(await runCli(CLI, socket, args)), /^exit 0/);
+      t.equal((await skepDeploy(socket, 'calm', '--diff')).stdout, 'nothing changes\n');
+      const spec = (await specsOf(socket)).get('calm_c4');
+      t.equal(valueAt(spec, 'EndpointSpec.Ports.2.PublishedPort'), 9104);
+      t.equal(valueAt(spec, 'EndpointSpec.Ports.2.TargetPort'), 80);
+      await runCli(CLI, socket, ['stack', 'rm', 'calm']);
+    }
+  });
+
+  await t.test('secrets and configs of others are no versions', async (t) => {
+    await writeFile(file, withFiles);
+    for (const socket of sockets) {
+      await write('s');
+      const foreign = ['lo_x.2', 'lo_x.7', 'lo_x.9'];
+      const labels = [[], ['-l', 'owner=ops'], ['-l', 'com.docker.stack.namespace=other']];
+      for (const [at, name] of foreign.entries()) {
+        const args = ['secret', 'create', ...(labels[at] ?? []), name, '-'];
+        t.equal((await runCli(CLI, socket, args, 's')).code, 0);
+      }
+      t.equal((await runCli(CLI, socket, ['config', 'create', 'lo_c', '-'], 'else')).code, 0);
+      const first = await skepDeploy(socket, 'lo');
+      t.equal(first.code, 0, first.stderr);
+      t.notMatch(first.stdout, /Removing/);
+      t.strictSame(await names(socket, 'config'), ['lo_c', 'lo_c.2'], 'the plain name is taken');
+      await write('other');
+      const second = await skepDeploy(socket, 'lo', '--prune');
+      t.match(second.stdout, 'Creating secret lo_x.3, new content of lo_x\n');
+      t.match(second.stdout, 'Removing secret lo_x\n');
+      t.strictSame(await names(socket, 'secret'), ['lo_x.2', 'lo_x.3', 'lo_x.7', 'lo_x.9']);
+      await runCli(CLI, socket, ['stack', 'rm', 'lo']);
+      t.strictSame(await names(socket, 'secret'), foreign);
+      t.strictSame(await names(socket, 'config'), ['lo_c']);
+      await runCli(CLI, socket, ['secret', 'rm', ...foreign]);
+      await runCli(CLI, socket, ['config', 'rm', 'lo_c']);
+    }
+  });
+
+  await t.test('both commands in turn, after new content', async (t) => {
+    for (const socket of sockets) {
+      const args = ['stack', 'deploy', '--resolve-image', 'never', '-c', file, 'lo'];
+      const reference = async () =>
+        valueAt((await specsOf(socket)).get('lo_a'), 'TaskTemplate.ContainerSpec.Secrets.0');
+      await write('s');
+      t.equal((await skepDeploy(socket, 'lo')).code, 0);
+      await write('other');
+      t.equal((await skepDeploy(socket, 'lo')).code, 0);
+      t.strictSame(await names(socket, 'secret'), ['lo_x.2']);
+      t.match(shown(await runCli(CLI, socket, args)), /^exit 0/);
+      t.match(await reference(), { SecretName: 'lo_x' }, 'the docker CLI knows no versions');
+      const back = await skepDeploy(socket, 'lo');
+      t.match(back.stdout, 'Service lo_a is up to date\n');
+      t.match(back.stdout, 'Removing secret lo_x.2\n');
+      t.match(await reference(), { SecretName: 'lo_x' });
+      t.equal((await runCli(CLI, socket, args)).code, 0);
+      t.equal((await skepDeploy(socket, 'lo', '--diff')).stdout, 'nothing changes\n');
+      await runCli(CLI, socket, ['stack', 'rm', 'lo']);
+    }
+  });
+
+  await t.test('several deployments at once', async (t) => {
+    for (const socket of sockets) {
+      for (const content of ['s', 'other']) {
+        await write(content);
+        const all = await Promise.all([1, 2, 3].map(() => skepDeploy(socket, 'lo')));
+        for (const { code, stderr } of all) t.equal(code, 0, stderr);
+      }
+      t.strictSame(await names(socket, 'secret'), ['lo_x.2']);
+      t.strictSame(await names(socket, 'service'), ['lo_a']);
+      t.strictSame(await names(socket, 'network'), ['lo_net']);
+      await runCli(CLI, socket, ['stack', 'rm', 'lo']);
+    }
+    await write('s');
+  });
+
   await t.test('a second deploy with other content, and removal', async (t) => {
     await writeFile(path.join(folder, 'config.txt'), 'other');
     const again = await deploy('keys', fileOf([['hostname', 'configs: [conf]']], TOP_LEVEL));

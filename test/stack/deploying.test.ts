@@ -1,10 +1,17 @@
 /** The order of services, versions of secrets and configs, differences, and when a service is there. */
 import t from 'tap';
+import { VERSION_OF_LABEL } from '../../src/model/labels.js';
 import { completionOf, progressOf } from '../../src/stack/convergence.js';
 import { dependencyOrder } from '../../src/stack/dependency-order.js';
 import { differences, textDifferences } from '../../src/stack/diff.js';
+import { Namespace } from '../../src/stack/namespace.js';
 import { nextVersion, versionsOf } from '../../src/stack/object-spec.js';
-import type { SwarmObject, SwarmService, SwarmTask } from '../../src/stack/swarm-spec.js';
+import {
+  NAMESPACE_LABEL,
+  type SwarmObject,
+  type SwarmService,
+  type SwarmTask,
+} from '../../src/stack/swarm-spec.js';
 import { projectOf } from './support.js';
 
 const object = (name: string): SwarmObject => ({
@@ -58,16 +65,38 @@ void t.test('services come behind those they depend on', async (t) => {
   );
 });
 
-void t.test('versions are told by their names', async (t) => {
-  const all = ['k.10', 'k', 'k.2', 'k.x', 'k.02', 'kk', 'k.2.3'].map(object);
-  const versions = versionsOf('k', all);
+void t.test('versions are told by their labels, and nothing else is one', async (t) => {
+  const namespace = new Namespace('s');
+  const named = (name: string, labels: Readonly<Record<string, string>>): SwarmObject => ({
+    ...object(name),
+    Spec: { Name: name, Labels: labels },
+  });
+  const own = (name: string, of?: string) =>
+    named(name, namespace.label(of === undefined ? {} : { [VERSION_OF_LABEL]: of }));
+  const all = [
+    ...[own('k.10', 'k'), own('k'), own('k.2', 'k'), own('k.4'), own('kk'), own('k.3', 'j')],
+    ...[named('k.5', {}), named('k.6', { owner: 'ops' }), named('k.12', {})],
+    named('k.7', { [VERSION_OF_LABEL]: 'k', [NAMESPACE_LABEL]: 'other' }),
+  ];
+  const versions = versionsOf('k', namespace, all);
   t.strictSame(
     versions.map(({ ID }) => ID),
     ['k', 'k.2', 'k.10'],
   );
-  t.equal(nextVersion('k', versions), 'k.11');
-  t.equal(nextVersion('k', []), 'k');
-  t.throws(() => nextVersion('k'.repeat(62), [object('k'.repeat(62))]), /at most 63/);
+  const spec = { Name: 'k', Labels: namespace.label() };
+  t.strictSame(nextVersion(spec, versions, all), own('k.11', 'k').Spec);
+  t.equal(nextVersion(spec, versions, [...all, own('k.11')]).Name, 'k.13', 'names of others');
+  t.strictSame(nextVersion(spec, [], []), spec);
+  const taken = [named('k', {})];
+  t.strictSame(versionsOf('k', namespace, taken), [], 'the plain name is somebody else\u2019s');
+  t.strictSame(nextVersion(spec, [], taken), own('k.2', 'k').Spec);
+  const long = { ...spec, Name: 'k'.repeat(64) };
+  t.equal(nextVersion(long, [], []).Name, long.Name);
+  const second = nextVersion(long, [object(long.Name)], [object(long.Name)]);
+  t.equal(second.Name, `${'k'.repeat(62)}.2`);
+  t.equal(second.Labels[VERSION_OF_LABEL], long.Name);
+  const dotted = { ...spec, Name: 'k.7' };
+  t.equal(nextVersion(dotted, [own('k.7')], [own('k.7')]).Name, 'k.7.2');
 });
 
 void t.test('differences leave out what says nothing', async (t) => {

@@ -139,15 +139,23 @@ void t.test('profiles, environments, contents', async (t) => {
   const files = {
     'compose.yml': `
 services:
-  a: {image: i, profiles: [p], environment: [FROM, NOWHERE], env_file: {path: none, required: false}}
+  a:
+    {image: i, profiles: [p], environment: [FROM, NOWHERE], ports: ["9102-9104:80"],
+     env_file: [{path: none, required: false}, names.env, {path: names.env, format: raw}]}
   b: {image: i}
 secrets: {s: {environment: FROM}, t: {content: "x\${FROM}"}}
 `,
+    'names.env': 'UNSET\nFROM\n',
   };
   const without = await projectOf(files, { FROM: 'f' });
   t.strictSame([...without.services.keys()], ['b']);
   const project = await projectOf(files, { FROM: 'f' }, ['p']);
   t.strictSame(project.services.get('a')?.environment, { FROM: 'f', NOWHERE: null });
+  t.match(
+    project.services.get('a')?.ports,
+    [9102, 9103, 9104].map((published) => ({ published, target: 80 })),
+    'a range to one target',
+  );
   const data = (key: string) => new TextDecoder().decode(project.secrets.get(key)?.data);
   t.strictSame([data('s'), data('t')], ['f', 'xf']);
 });

@@ -6,9 +6,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type RegistryAuth, registryAuthFor } from '../../agent/registry-credentials.js';
 import { SkepError } from '../../model/errors.js';
 import { differences } from '../../stack/diff.js';
-import { IMAGE_LABEL, type ServiceSpec, type SwarmObject } from '../../stack/swarm-spec.js';
+import {
+  IMAGE_LABEL,
+  type NetworkSpec,
+  type ServiceSpec,
+  type SwarmObject,
+  type SwarmService,
+} from '../../stack/swarm-spec.js';
 import { pinImage, withImage, withTag } from './image-digest.js';
-import { changesOf, type Plan, type ServicePlan, specOf } from './plan.js';
+import {
+  changesOf,
+  type ObjectPlan,
+  type Plan,
+  planObject,
+  type ServicePlan,
+  specOf,
+} from './plan.js';
 import { Rollout } from './rollout.js';
 import type { ObjectKind, SwarmApi } from './swarm-api.js';
 
@@ -32,11 +45,21 @@ export interface Output {
 
 const REMOVAL_TRIES_MS = 30_000;
 const REMOVAL_PERIOD_MS = 500;
+/** How often another deployment may be faster at one object before it is an error. */
+const CONFLICTS_MAX = 5;
+
+/** Whether something is there, or has been changed, since it was looked at. */
+function isConflict(error: unknown): boolean {
+  const { code } = SkepError.from(error);
+  return code === 'already_exists' || code === 'aborted';
+}
 
 /** One deployment of one stack. */
 export class Deployment {
   /** Ids of what was made, by kind and name. */
   readonly #ids = new Map<string, string>();
+  /** Secrets and configs as they have become. */
+  readonly #objects: ObjectPlan[] = [];
   /** Keys of services whose tasks are replaced. */
   readonly #changed = new Set<string>();
   /** Names of services that were updated. */
@@ -61,10 +84,7 @@ export class Deployment {
         output.tell(`Removing service ${Spec.Name}`);
         await api.remove('service', ID);
       }
-    for (const network of plan.newNetworks) {
-      output.tell(`Creating network ${network.Name}`);
-      await this.#attempt('create network', network.Name, () => api.createNetwork(network));
-    }
+    for (const network of plan.newNetworks) await this.#deployNetwork(network);
     await this.#deployObjects();
     for (const service of plan.services) {
       await this.#waitForDependencies(service.key);
@@ -79,26 +99,58 @@ export class Deployment {
     await this.#removeUnused();
   }
 
-  async #deployObjects(): Promise<void> {
-    const { plan, api, output } = this;
-    for (const { kind, spec, existing, old } of plan.objects) {
-      if (existing === undefined) {
-        const last = old.at(-1);
-        output.tell(
-          `Creating ${kind} ${spec.Name}${last === undefined ? '' : `, new content of ${last.Spec.Name}`}`,
-        );
-        const make = () => api.createObject(kind, spec);
-        this.#ids.set(
-          `${kind} ${spec.Name}`,
-          await this.#attempt(`create ${kind}`, spec.Name, make),
-        );
-      } else if (differences(existing.Spec.Labels, spec.Labels).length > 0) {
-        output.tell(`Updating ${kind} ${spec.Name} (id: ${existing.ID})`);
-        const labelled = { ...existing.Spec, Labels: spec.Labels };
-        await this.#attempt(`update ${kind}`, spec.Name, () =>
-          api.updateObject(kind, existing, labelled),
-        );
+  async #deployNetwork(network: NetworkSpec): Promise<void> {
+    const { api, output } = this;
+    output.tell(`Creating network ${network.Name}`);
+    await this.#attempt('create network', network.Name, async () => {
+      try {
+        await api.createNetwork(network);
+      } catch (error) {
+        // Another deployment of the stack may have made it meanwhile.
+        const networks = isConflict(error) ? await api.networks() : [];
+        const made = networks.find(({ Name }) => Name === network.Name);
+        if (!this.plan.namespace.owns(made?.Labels)) throw error;
       }
+    });
+  }
+
+  async #deployObjects(): Promise<void> {
+    for (const object of this.plan.objects) this.#objects.push(await this.#deployObject(object));
+  }
+
+  /** @returns the plan that was carried out: another deployment may have made versions meanwhile. */
+  async #deployObject(planned: ObjectPlan): Promise<ObjectPlan> {
+    const { api, output, plan } = this;
+    let object = planned;
+    for (let conflicts = 0; ; conflicts++) {
+      const { kind, key, spec, first } = object;
+      try {
+        await this.#makeObject(object);
+        return object;
+      } catch (error) {
+        if (!isConflict(error) || conflicts === CONFLICTS_MAX) throw error;
+        output.tell(`${kind} ${spec.Name} has been changed meanwhile: looking again`);
+        object = await planObject(kind, key, first, plan.namespace, await api.objects(kind), api);
+      }
+    }
+  }
+
+  async #makeObject({ kind, spec, existing, old }: ObjectPlan): Promise<void> {
+    const { api, output } = this;
+    if (existing === undefined) {
+      const last = old.at(-1);
+      output.tell(
+        `Creating ${kind} ${spec.Name}${last === undefined ? '' : `, new content of ${last.Spec.Name}`}`,
+      );
+      const make = () => api.createObject(kind, spec);
+      const id = await this.#attempt(`create ${kind}`, spec.Name, make);
+      this.#ids.set(`${kind} ${spec.Name}`, id);
+    } else if (differences(existing.Spec.Labels, spec.Labels).length > 0) {
+      output.tell(`Updating ${kind} ${spec.Name} (id: ${existing.ID})`);
+      const labelled = { ...existing.Spec, Labels: spec.Labels };
+      await this.#attempt(`update ${kind}`, spec.Name, () =>
+        api.updateObject(kind, existing, labelled),
+      );
     }
   }
 
@@ -114,9 +166,29 @@ export class Deployment {
     await this.#rollout.wait(named(true), 'completed', this.#updated);
   }
 
-  async #deployService({ key, current }: ServicePlan): Promise<void> {
+  async #deployService(planned: ServicePlan): Promise<void> {
+    const { api, output, plan } = this;
+    let { current } = planned;
+    for (let conflicts = 0; ; conflicts++) {
+      try {
+        await this.#makeService(planned.key, current);
+        return;
+      } catch (error) {
+        if (!isConflict(error) || conflicts === CONFLICTS_MAX) throw error;
+        const { Name: name } = planned.spec;
+        const services = await api.services(plan.namespace.name);
+        const found = services.find(({ Spec }) => Spec.Name === name);
+        // The name is somebody else's.
+        if (found === undefined && current === undefined) throw error;
+        output.tell(`Service ${name} has been changed meanwhile: looking again`);
+        current = found;
+      }
+    }
+  }
+
+  async #makeService(key: string, current: SwarmService | undefined): Promise<void> {
     const { plan, api, output, options } = this;
-    const spec = specOf(key, plan, this.#ids);
+    const spec = specOf(key, { ...plan, objects: this.#objects }, this.#ids);
     const image = spec.TaskTemplate.ContainerSpec.Image;
     const auth = options.withRegistryAuth ? await registryAuthFor(image) : undefined;
     if (current === undefined) {
@@ -158,10 +230,10 @@ export class Deployment {
 
   /** Old versions, and with `--prune` what is not in the files. */
   async #removeUnused(): Promise<void> {
-    const { leftovers, objects, namespace } = this.plan;
+    const { leftovers, namespace } = this.plan;
     const prune = this.options.prune;
     const unused: Readonly<Record<ObjectKind, SwarmObject[]>> = { secret: [], config: [] };
-    for (const { kind, old } of objects) unused[kind].push(...old);
+    for (const { kind, old } of this.#objects) unused[kind].push(...old);
     if (prune) {
       unused.secret.push(...leftovers.secrets);
       unused.config.push(...leftovers.configs);

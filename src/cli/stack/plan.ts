@@ -2,11 +2,16 @@
  * What a deployment is going to do, from what the files ask for and what the swarm has. Changes
  * nothing.
  */
+import { serviceSpecFields, serviceSpecFromJson } from '../../api/convert/service.js';
+import { parseJsonString } from '../../api/http/go-json.js';
+import { GoStruct } from '../../api/http/go-struct.js';
+import { plainFields } from '../../import/json-view.js';
 import { SkepError } from '../../model/errors.js';
 import { dependencyOrder } from '../../stack/dependency-order.js';
 import { differences } from '../../stack/diff.js';
 import type { Namespace } from '../../stack/namespace.js';
 import {
+  asVersion,
   isSameKind,
   nextVersion,
   objectSpec,
@@ -17,7 +22,6 @@ import type { Project } from '../../stack/project.js';
 import { type Referenced, serviceSpec } from '../../stack/service-spec.js';
 import {
   IMAGE_LABEL,
-  NAMESPACE_LABEL,
   type NetworkSpec,
   type ObjectSpec,
   type ServiceSpec,
@@ -40,6 +44,8 @@ export interface SwarmState {
 export interface ObjectPlan {
   readonly kind: ObjectKind;
   readonly key: string;
+  /** As the file has it, under the first name. */
+  readonly first: ObjectSpec;
   /** Under the name of the version that services are to use. */
   readonly spec: ObjectSpec;
   /** The version with this content, if there is one. */
@@ -101,7 +107,7 @@ export async function makePlan(
           external[kind].set(key, externalObject(kind, object.name ?? key, state.objects[kind]));
       } else {
         const spec = objectSpec(key, object, namespace);
-        objects.push(await planObject(kind, key, spec, state.objects[kind], api));
+        objects.push(await planObject(kind, key, spec, namespace, state.objects[kind], api));
       }
     }
   }
@@ -154,27 +160,42 @@ function externalObject(kind: ObjectKind, name: string, all: readonly SwarmObjec
   return { id: found.ID, name };
 }
 
-async function planObject(
+/**
+ * Which version of a secret or config services are to use. @param spec under the first name
+ * @throws SkepError of the API
+ */
+export async function planObject(
   kind: ObjectKind,
   key: string,
   spec: ObjectSpec,
+  namespace: Namespace,
   all: readonly SwarmObject[],
   api: SwarmApi,
 ): Promise<ObjectPlan> {
-  const versions = versionsOf(spec.Name, all);
+  const versions = versionsOf(spec.Name, namespace, all);
+  const plain = all.find(({ Spec }) => Spec.Name === spec.Name);
+  // `docker stack deploy` knows the plain name only, so that goes before a version with the same
+  // content; then the newest: going back to older content uses that version again.
+  const candidates = [
+    ...(plain === undefined ? [] : [plain]),
+    ...versions.toReversed().filter((version) => version !== plain),
+  ];
   let existing: SwarmObject | undefined;
-  // The newest first: going back to older content uses that version again.
-  for (const version of versions.toReversed()) {
-    if (!isSameKind(version.Spec, spec)) continue;
+  for (const candidate of candidates) {
+    if (!isSameKind(candidate.Spec, spec)) continue;
     const isSame =
-      spec.Driver !== undefined || (await api.hasContent(kind, version, spec.Data ?? ''));
+      spec.Driver !== undefined || (await api.hasContent(kind, candidate, spec.Data ?? ''));
     if (!isSame) continue;
-    existing = version;
+    existing = candidate;
     break;
   }
-  const name = existing?.Spec.Name ?? nextVersion(spec.Name, versions);
   const old = versions.filter((version) => version !== existing);
-  return { kind, key, spec: { ...spec, Name: name }, existing, old };
+  const base = { kind, key, first: spec, existing, old };
+  if (existing === undefined) return { ...base, spec: nextVersion(spec, versions, all) };
+  // What belongs to others may be used, and stays as it is.
+  const isOurs = namespace.owns(existing.Spec.Labels);
+  const used = isOurs ? asVersion(spec, existing.Spec.Name) : existing.Spec;
+  return { ...base, spec: used };
 }
 
 type Known = Pick<Plan, 'namespace' | 'project' | 'state' | 'objects' | 'external'>;
@@ -241,7 +262,14 @@ export function changesOf(
         .toSorted((a, b) => (a.Target < b.Target ? -1 : 1)),
     },
   };
-  return differences(named, wanted);
+  return differences(stored(named), stored(wanted));
+}
+
+/** A service as the API would keep and tell it: what it fills in is no difference, nor what it drops. */
+function stored(spec: ServiceSpec): unknown {
+  const json = parseJsonString(JSON.stringify(spec));
+  const kept = serviceSpecFromJson(GoStruct.root(json, 'swarm.ServiceSpec'), () => '');
+  return plainFields(serviceSpecFields(kept));
 }
 
 function leftoversOf(
@@ -254,14 +282,14 @@ function leftoversOf(
   const known = new Set(
     objects.flatMap(({ existing, old }) => [...old, ...(existing === undefined ? [] : [existing])]),
   );
-  const isOurs = (labels: Readonly<Record<string, string>> | null | undefined) =>
-    labels?.[NAMESPACE_LABEL] === namespace.name;
   const unknown = (kind: ObjectKind) =>
-    state.objects[kind].filter((object) => isOurs(object.Spec.Labels) && !known.has(object));
+    state.objects[kind].filter(
+      (object) => namespace.owns(object.Spec.Labels) && !known.has(object),
+    );
   return {
     services: state.services.filter(({ Spec }) => !wantedServices.has(Spec.Name)),
     networks: state.networks.filter(
-      ({ Name, Labels }) => isOurs(Labels) && !wantedNetworkNames.has(Name),
+      ({ Name, Labels }) => namespace.owns(Labels) && !wantedNetworkNames.has(Name),
     ),
     secrets: unknown('secret'),
     configs: unknown('config'),

@@ -4,7 +4,7 @@
  */
 import Docker from 'dockerode';
 import type { RegistryAuth } from '../../agent/registry-credentials.js';
-import { SkepError } from '../../model/errors.js';
+import { type ErrorCode, SkepError } from '../../model/errors.js';
 import {
   NAMESPACE_LABEL,
   type NetworkSpec,
@@ -189,5 +189,12 @@ function refusal(error: unknown): SkepError {
     typeof json === 'object' && json !== null && 'message' in json
       ? `Error response from daemon: ${String(json.message)}`
       : SkepError.from(error).message;
-  return new SkepError(statusCode === 404 ? 'not_found' : 'unknown', message);
+  return new SkepError(codeOf(statusCode, message), message);
+}
+
+function codeOf(status: number | undefined, message: string): ErrorCode {
+  if (status === 404) return 'not_found';
+  // Stock engines answer 500 where a service has been changed meanwhile.
+  if (message.includes('update out of sequence')) return 'aborted';
+  return status === 409 ? 'already_exists' : 'unknown';
 }
