@@ -70,8 +70,8 @@ export interface PayloadPlace {
 }
 
 /**
- * The payload of a secret or config for a task. Errors in secrets tell the place only: what
- * SwarmKit quotes is part of the secret.
+ * The payload of a secret or config for a task. Errors in secrets, and in configs that have read a
+ * secret, tell the place only: what SwarmKit quotes may be part of the secret.
  * @throws SkepError invalid_argument with SwarmKit's text
  */
 export function expandPayload(
@@ -85,18 +85,24 @@ export function expandPayload(
   return within(`failed to expand templated ${kind} ${id}`, () => {
     if (templating.name !== GOLANG) throw new TemplateError('unrecognized template type');
     const data = contextOf(place.task, place.node, '*template.PayloadContext');
-    const functions = new Map([...FUNCTIONS, ...payloadFunctions(place)]);
+    let mayQuoteSecret = kind === 'secret';
+    const onSecret = (): void => {
+      mayQuoteSecret = true;
+    };
+    const functions = new Map([...FUNCTIONS, ...payloadFunctions(place, onSecret)]);
     const text = Buffer.from(spec.data).toString('latin1');
-    const run = () => Buffer.from(execute(NAME, text, data, functions), 'latin1');
-    return kind === 'secret' ? withoutQuotes(run) : run();
+    return withoutQuotes(
+      () => Buffer.from(execute(NAME, text, data, functions), 'latin1'),
+      () => mayQuoteSecret,
+    );
   });
 }
 
-function withoutQuotes<T>(work: () => T): T {
+function withoutQuotes<T>(work: () => T, mayQuoteSecret: () => boolean): T {
   try {
     return work();
   } catch (error) {
-    if (!(error instanceof TemplateError)) throw error;
+    if (!(error instanceof TemplateError) || !mayQuoteSecret()) throw error;
     const where = /^template: expansion:[0-9:]*/.exec(error.message)?.[0] ?? 'template:';
     throw new TemplateError(`${where} the template cannot be filled in (a secret is not quoted)`);
   }
@@ -209,7 +215,10 @@ function stringMap(labels: Readonly<Record<string, string>>): StringMap {
 }
 
 /** `secret`, `config` and `env`: what the task may see by itself, and nothing else. */
-function payloadFunctions({ task, dependencies }: PayloadPlace): FunctionTable {
+function payloadFunctions(
+  { task, dependencies }: PayloadPlace,
+  onSecret: () => void,
+): FunctionTable {
   const runtime = task.spec?.runtime;
   const spec = runtime?.case === 'container' ? runtime.value : undefined;
   const payload = (kind: string, target: string, data: Uint8Array | undefined): string => {
@@ -222,7 +231,9 @@ function payloadFunctions({ task, dependencies }: PayloadPlace): FunctionTable {
       ofOneString((target) => {
         const reference = spec?.secrets.find(({ target: at }) => isFile(at, target));
         const held = dependencies.secret(reference?.secretId ?? '');
-        return payload('secret', target, held?.spec?.data);
+        const data = payload('secret', target, held?.spec?.data);
+        onSecret();
+        return data;
       }),
     ],
     [

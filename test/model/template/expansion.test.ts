@@ -240,6 +240,11 @@ void t.test('payloads that cannot be filled in', async (t) => {
     refusal(() => payload('secret', '{{hunter3}}')),
     /hunter3/,
   );
+  for (const use of ['config (secret "password")', 'secret (secret "password")'])
+    t.equal(
+      refusal(() => payload('config', `{{${use}}}`)),
+      `${failed} config id1: template: expansion:1:2: ${hidden}`,
+    );
   for (const use of ['range (secret "password")', 'with call (secret "password")'])
     t.notMatch(
       refusal(() => payload('config', `{{${use}}}{{end}}`)),
