@@ -43,14 +43,23 @@ export class AssignmentSet {
   readonly #users = new Map<string, Set<string>>();
   readonly #changes = new Map<string, AssignmentChange>();
   #wanted: WantedSecret[] = [];
+  /** Ids of secrets that are being asked for, by task. */
+  readonly #unsettled = new Map<string, Set<string>>();
+  /** Tasks that the node has been told of. */
+  readonly #told = new Set<string>();
 
   constructor(nodeId: string) {
     this.#nodeId = nodeId;
   }
 
-  /** Number of changes not taken yet. */
-  get changeCount(): number {
-    return this.#changes.size;
+  /** Whether a task that the node may be preparing already lacks a secret: the whole assignment waits. */
+  get isIncomplete(): boolean {
+    return [...this.#unsettled.keys()].some((taskId) => {
+      const task = this.#tasks.get(taskId);
+      if (task === undefined || this.#told.has(taskId)) return false;
+      const state = observedState(task);
+      return state > TaskState.ASSIGNED && state < TaskState.RUNNING;
+    });
   }
 
   /** Looks at a task again: it may be new, changed, gone, or none of this node's. */
@@ -65,7 +74,7 @@ export class AssignmentSet {
   }
 
   /**
-   * Secrets to be asked for, for {@link provide}, before the changes are taken; each once. A driver is
+   * Secrets to be asked for, each once, and then given to {@link provide} or {@link giveUp}. A driver is
    * asked anew for each task, as SwarmKit does: the value may be the task's own, or another by now.
    */
   takeWanted(): readonly WantedSecret[] {
@@ -74,9 +83,19 @@ export class AssignmentSet {
     return wanted;
   }
 
+  /** A wanted secret will not come: the task goes without. */
+  giveUp({ secret, task }: WantedSecret): void {
+    const unsettled = this.#unsettled.get(task.id);
+    unsettled?.delete(secret.id);
+    if (unsettled?.size === 0) this.#unsettled.delete(task.id);
+  }
+
   /** Takes a value for a secret that was wanted. @param isForTaskOnly other tasks get others */
-  provide({ secret, task }: WantedSecret, data: Uint8Array, isForTaskOnly: boolean): void {
-    if (!this.#tasks.has(task.id)) return;
+  provide(wanted: WantedSecret, data: Uint8Array, isForTaskOnly: boolean): void {
+    const { secret, task } = wanted;
+    this.giveUp(wanted);
+    const known = this.#tasks.get(task.id);
+    if (known === undefined || observedState(known) > TaskState.RUNNING) return;
     const value = clone(SecretSchema, secret);
     if (value.spec !== undefined) value.spec.data = data;
     if (isForTaskOnly) {
@@ -88,15 +107,34 @@ export class AssignmentSet {
     this.#change('secret', value.id, Action.UPDATE, { case: 'secret', value });
   }
 
-  /** The changes since the last call: dependencies before tasks, removals last. */
+  /**
+   * The changes since the last call: dependencies before tasks, removals last. New tasks stay until
+   * their secrets are settled.
+   */
   take(): AssignmentChange[] {
     const rank = (change: AssignmentChange): number => {
       if (change.action === Action.REMOVE) return 2;
       return change.assignment?.item.case === 'task' ? 1 : 0;
     };
-    const changes = [...this.#changes.values()].sort((a, b) => rank(a) - rank(b));
-    this.#changes.clear();
-    return changes;
+    const taken: AssignmentChange[] = [];
+    for (const [key, change] of this.#changes) {
+      const item = change.assignment?.item;
+      if (item?.case === 'task') {
+        if (this.#isHeldBack(item.value, change.action)) continue;
+        if (change.action === Action.REMOVE) this.#told.delete(item.value.id);
+        else this.#told.add(item.value.id);
+      }
+      taken.push(change);
+      this.#changes.delete(key);
+    }
+    return taken.sort((a, b) => rank(a) - rank(b));
+  }
+
+  /** Only before the node knows of it: what is to be stopped must not wait. */
+  #isHeldBack(task: Task, action: Action): boolean {
+    if (action === Action.REMOVE || this.#told.has(task.id)) return false;
+    const isToRun = task.desiredState <= TaskState.RUNNING;
+    return isToRun && observedState(task) < TaskState.RUNNING && this.#unsettled.has(task.id);
   }
 
   #put(task: Task, read: ReadTransaction): void {
@@ -116,6 +154,7 @@ export class AssignmentSet {
     const task = this.#tasks.get(taskId);
     if (task === undefined) return;
     this.#tasks.delete(taskId);
+    this.#unsettled.delete(taskId);
     const value = create(TaskSchema, { id: taskId });
     this.#change('task', taskId, Action.REMOVE, { case: 'task', value });
     this.#releaseDependencies(task);
@@ -148,10 +187,10 @@ export class AssignmentSet {
   }
 
   #want(secret: Secret, task: Task): void {
-    const isWanted = this.#wanted.some(
-      (wanted) => wanted.secret.id === secret.id && wanted.task.id === task.id,
-    );
-    if (!isWanted) this.#wanted.push({ secret, task });
+    const unsettled = this.#unsettled.get(task.id) ?? new Set();
+    if (unsettled.has(secret.id)) return;
+    this.#unsettled.set(task.id, unsettled.add(secret.id));
+    this.#wanted.push({ secret, task });
   }
 
   #hasDriverSecret(taskId: string, id: string): boolean {

@@ -52,6 +52,9 @@ export const NODE_DOWN_PERIOD_MS = 24 * 3_600_000;
 /** Modifications after which an assignment message is sent without further delay. */
 export const ASSIGNMENT_BATCH_MAX = 100;
 
+/** Questions for secrets that one plugin is asked at once. */
+export const SECRET_QUESTIONS_MAX = 16;
+
 /** How long changes are gathered before an assignment message is sent. SwarmKit takes 100 ms. */
 export const ASSIGNMENT_BATCH_MS = 10;
 

@@ -33,10 +33,11 @@ import { sleep } from '../../rpc/identity/sleep.js';
 import type { ManagerPeer } from '../../rpc/types.js';
 import type { Store, StoreEvent } from '../../store/types.js';
 import type { SecretSource } from '../drivers/secret-drivers.js';
-import { AssignmentSet } from './assignment-set.js';
+import { AssignmentSet, type WantedSecret } from './assignment-set.js';
 import * as constants from './constants.js';
 import { clusterPeriodMs, type HeartbeatPlan, planHeartbeat } from './heartbeat-period.js';
 import { type NodeStream, NodeStreams } from './node-streams.js';
+import { KeyedTurns } from './keyed-turns.js';
 import { NodeWatch } from './node-watch.js';
 import { isSameNews, sessionMessage } from './session-message.js';
 import { type Session, SessionRegistry } from './session-registry.js';
@@ -65,6 +66,7 @@ export class Dispatcher {
   readonly #watch: NodeWatch;
   readonly #sessionStreams = new NodeStreams();
   readonly #taskStreams = new NodeStreams();
+  readonly #secretTurns = new KeyedTurns(constants.SECRET_QUESTIONS_MAX);
   /** Nodes that were unknown when this leader began and have not come back. */
   readonly #unknown = new Set<string>();
   /** Registrations under way, by node. */
@@ -195,15 +197,16 @@ export class Dispatcher {
         for (const taskId of stream.dirtyTasks) set.look(taskId, read);
       });
       stream.dirtyTasks.clear();
-      // The whole assignment must be complete, and tasks need their secrets with them.
-      await this.#fetchSecrets(set);
+      for (const wanted of set.takeWanted()) void this.#fetchSecret(set, wanted, stream);
       const isFirst = sequence === 0;
-      if (!isFirst && set.changeCount === 0) continue;
+      if (isFirst && set.isIncomplete) continue;
+      const changes = set.take();
+      if (!isFirst && changes.length === 0) continue;
       yield create(AssignmentsMessageSchema, {
         type: isFirst ? AssignmentsMessage_Type.COMPLETE : AssignmentsMessage_Type.INCREMENTAL,
         appliesTo: isFirst ? '' : String(sequence),
         resultsIn: String(sequence + 1),
-        changes: set.take(),
+        changes,
       });
       sequence++;
     } while (await this.#nextBatch(stream));
@@ -227,24 +230,28 @@ export class Dispatcher {
     throwEnd(stream.signal);
   }
 
-  /** Asks plugins for what tasks of a node need; a task without it is rejected by its node. */
-  async #fetchSecrets(set: AssignmentSet): Promise<void> {
+  /**
+   * Asks a plugin for what a task needs, while others go on; a task without it is rejected by its
+   * node. Never rejects.
+   */
+  async #fetchSecret(set: AssignmentSet, wanted: WantedSecret, stream: NodeStream): Promise<void> {
     const { secretSource, logger } = this.#options;
-    await Promise.all(
-      set.takeWanted().map(async (wanted) => {
-        const { secret, task } = wanted;
-        try {
-          if (secretSource === undefined || secret.spec === undefined)
-            throw new SkepError('failed_precondition', 'this manager asks no plugins for secrets');
-          const { data, isForTaskOnly } = await secretSource.fetch(secret.spec, task);
-          set.provide(wanted, data, isForTaskOnly);
-        } catch (error) {
-          const text = SkepError.from(error).message;
-          const driver = secret.spec?.driver?.name;
-          logger.error({ secretId: secret.id, taskId: task.id, driver, error: text }, 'no secret');
-        }
-      }),
-    );
+    const { secret, task } = wanted;
+    const driver = secret.spec?.driver?.name ?? '';
+    try {
+      const { spec } = secret;
+      if (secretSource === undefined || spec === undefined)
+        throw new SkepError('failed_precondition', 'this manager asks no plugins for secrets');
+      const answer = await this.#secretTurns.run(driver, async () =>
+        stream.signal.aborted ? undefined : await secretSource.fetch(spec, task),
+      );
+      if (answer !== undefined) set.provide(wanted, answer.data, answer.isForTaskOnly);
+    } catch (error) {
+      const text = SkepError.from(error).message;
+      logger.error({ secretId: secret.id, taskId: task.id, driver, error: text }, 'no secret');
+      set.giveUp(wanted);
+    }
+    stream.flag.set();
   }
 
   #checkRunning(): void {

@@ -3,7 +3,9 @@ import { clone, create, type MessageInitShape } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import t from 'tap';
 import { Dispatcher, type DispatcherOptions } from '../../../src/manager/dispatcher/dispatcher.js';
+import { TaskSpecSchema } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
+  type AssignmentChange,
   AssignmentsMessage_Type,
   type SessionMessage,
   UpdateTaskStatusRequestSchema,
@@ -12,6 +14,7 @@ import {
   ClusterSchema,
   type Node,
   NodeSchema,
+  SecretSchema,
   type Task,
   TaskSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -533,6 +536,47 @@ void t.test('assignments: all, then changes, chained; own reports do not echo', 
   abort.abort();
   await end;
   t.equal(w.dispatcher.streamCount, 1, 'only the session is left');
+});
+
+void t.test('a plugin that does not answer holds up only the tasks that need it', async (t) => {
+  let answer: (() => void) | undefined;
+  const answered = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  const secretSource: DispatcherOptions['secretSource'] = {
+    check: async () => undefined,
+    async fetch() {
+      await answered;
+      return { data: Buffer.from('v'), isForTaskOnly: false };
+    },
+  };
+  const w = await world(['a'], { secretSource });
+  const spec = { annotations: { name: 'd' }, driver: { name: 'slow' } };
+  await w.store.update((write) => {
+    write.create('secret', create(SecretSchema, { id: 'd', spec }));
+  });
+  const value = { secrets: [{ secretId: 'd' }] };
+  const needy = create(TaskSpecSchema, { runtime: { case: 'container', value } });
+  await addTask(w, 'needy', 'a', { spec: needy });
+  await addTask(w, 'plain', 'a');
+  const { sessionId } = await register(w, 'a');
+  const abort = new AbortController();
+  const stream = w.dispatcher.assignments('a', sessionId, abort.signal);
+  const ids = async () => {
+    const { value: message } = await stream.next();
+    return message?.changes.map(({ assignment }: AssignmentChange) => {
+      const item = assignment?.item;
+      return item?.case === undefined ? '' : `${item.case} ${item.value.id}`;
+    });
+  };
+  t.same(await ids(), ['task plain']);
+  const next = ids();
+  answer?.();
+  await w.env.clock.advanceAsync(100);
+  t.same(await next, ['secret d', 'task needy']);
+  const end = t.rejects(stream.next(), { code: 'canceled' });
+  abort.abort();
+  await end;
 });
 
 void t.test('streams of a node are few; a stopped dispatcher ends them all', async (t) => {
