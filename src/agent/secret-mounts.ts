@@ -38,10 +38,12 @@ export class SecretMounts {
       const path = join(directory, String(index));
       await writeFile(path, data, { mode: 0o600 });
       await chown(path, ownerId(file.uid), ownerId(file.gid));
-      await chmod(path, file.mode & 0o7777);
+      // Docker Engine keeps neither setuid, setgid nor sticky.
+      await chmod(path, file.mode & 0o777);
       mounts.push({ Type: 'bind', Source: path, Target: target, ReadOnly: true });
     }
-    return mounts;
+    // A config at the place of a secret covers it, as the later mount does in Docker Engine.
+    return [...new Map(mounts.map((mount) => [mount.Target, mount])).values()];
   }
 
   /** Removes a task's files; none is fine. */
@@ -78,11 +80,18 @@ function missing(kind: string, name: string): SkepError {
   return new SkepError('not_found', `${kind} ${name} is not available on this node`);
 }
 
-/** Owners are numbers only, as in Docker. */
+/** Owners are numbers only, as in Docker, and cut to the kernel's 32 bits; -1 leaves root. */
 function ownerId(text: string): number {
   if (text === '') return 0;
-  if (!/^\d{1,9}$/.test(text)) {
-    throw new SkepError('invalid_argument', `strconv.Atoi: parsing "${text}": invalid syntax`);
-  }
-  return Number(text);
+  const why = !/^[+-]?\d+$/.test(text)
+    ? 'invalid syntax'
+    : BigInt.asIntN(64, BigInt(text.replace('+', ''))) === BigInt(text.replace('+', ''))
+      ? undefined
+      : 'value out of range';
+  if (why !== undefined)
+    throw new SkepError(
+      'invalid_argument',
+      `strconv.Atoi: parsing ${JSON.stringify(text)}: ${why}`,
+    );
+  return Number(BigInt.asUintN(32, BigInt(text.replace('+', ''))));
 }
