@@ -105,10 +105,11 @@ export class GoStruct {
     return number;
   }
 
-  /** Base64 text as bytes. */
+  /** Base64 text, or an array of numbers, as bytes. */
   bytes(key: string): Uint8Array {
     const value = this.get(key);
     if (value === null) return new Uint8Array();
+    if (Array.isArray(value)) return Uint8Array.from(value, (item) => this.byte(item, key));
     if (typeof value !== 'string') throw this.mismatch(value, key, '[]uint8');
     const compact = value.replaceAll(/[\r\n]/g, '');
     if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(compact)) {
@@ -116,6 +117,14 @@ export class GoStruct {
       throw badRequest(`illegal base64 data at input byte ${wrong < 0 ? compact.length : wrong}`);
     }
     return new Uint8Array(Buffer.from(compact, 'base64'));
+  }
+
+  private byte(value: JsonValue, key: string): number {
+    if (value === null) return 0;
+    const isNumber = value instanceof JsonNumber;
+    if (!isNumber || !/^[0-9]{1,3}$/.test(value.text) || Number(value.text) > 255)
+      throw this.mismatch(value, key, 'uint8', isNumber);
+    return Number(value.text);
   }
 
   strings(key: string): string[] {

@@ -42,6 +42,14 @@ void t.test('wrong types name struct, path and type', async (t) => {
     read('{"A":"!"}', (json) => json.bytes('A')),
     'illegal base64 data at input byte 0',
   );
+  t.same(
+    read('{"A":[97,null,255]}', (json) => [...json.bytes('A')]),
+    [97, 0, 255],
+  );
+  t.equal(
+    read('{"A":[256]}', (json) => json.bytes('A')),
+    `json: cannot unmarshal number 256 ${into} InitRequest.A of type uint8`,
+  );
 });
 
 void t.test('zero values, case of keys, hostile keys', async (t) => {
