@@ -3,39 +3,18 @@
  * be repeated after a crash of the daemon or a restart of the engine. The task enters the network
  * when it runs and is healthy, and leaves it before its stop signal.
  */
-import { clone } from '@bufbuild/protobuf';
 import type { Clock } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { LogSubscriptionOptions } from '../model/gen/docker/swarmkit/v1/logbroker_pb.js';
-import type { NetworkAttachment, Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import {
-  type PortConfig,
-  PortConfigSchema,
-  PortConfig_Protocol as Protocol,
-  TaskState,
-} from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { TaskState } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { NodeFacts } from '../model/template/expansion.js';
 import type { SocketBinds } from '../model/engine-socket.js';
-import { publishRules } from '../model/publish-rules.js';
 import { type Readiness, readiness } from '../model/readiness.js';
-import type {
-  ContainerNetworking,
-  NodeNetworking,
-  TaskEndpoint,
-  TaskPublication,
-} from '../network/types.js';
-import { type HeldPort, holderName, type PortRun } from '../network/port-holders.js';
+import type { ContainerNetworking } from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
 import { childAbort, type Gate, orAborted, throwIfAborted } from './async.js';
-import {
-  containerBody,
-  containerSpec,
-  engineBoundPorts,
-  enginePort,
-  hostPorts,
-  isHostPort,
-  predefinedNetwork,
-} from './container-config.js';
+import { containerBody, containerSpec } from './container-config.js';
 import { containerLogs } from './container-logs.js';
 import {
   createdState,
@@ -54,7 +33,6 @@ import type {
   RuntimeFacts,
   TaskController,
 } from './executor.js';
-import { type HostPortNumbers, wantsNumber } from './host-port-numbers.js';
 import type { ImagePuller } from './image-puller.js';
 import { checkMount } from './mounts.js';
 import { taskName } from '../model/naming.js';
@@ -62,22 +40,18 @@ import { TASK_ID_LABEL } from './container-labels.js';
 import type { Look, ProbeTarget } from './readiness-probe.js';
 import { ReadinessWatch } from './readiness-watch.js';
 import type { SecretMounts } from './secret-mounts.js';
-import { publicationOf, publicationText } from './task-publication.js';
+import { TaskNetworking, type TaskNetworkingContext } from './task-networking.js';
 import { exitError, isTemporary, UNHEALTHY } from './task-state.js';
 
 /** What all controllers of one engine share. */
-export interface ControllerContext {
+export interface ControllerContext extends TaskNetworkingContext {
   readonly client: EngineClient;
   readonly watch: EngineWatch;
   readonly puller: ImagePuller;
-  readonly network: NodeNetworking;
   readonly secrets: SecretMounts;
   readonly sockets: SocketBinds;
   /** What templates may know of this node. */
   readonly nodeFacts: () => Promise<NodeFacts>;
-  /** Of ports of this host: those that a process has. */
-  readonly heldPorts: (runs: readonly PortRun[]) => readonly HeldPort[];
-  readonly portNumbers: HostPortNumbers;
   readonly operations: Gate;
   readonly stops: Gate;
   /** Looks once at the readiness of a task. */
@@ -92,14 +66,7 @@ const LOOPBACK = '127.0.0.1';
 /** Effects of a container task. */
 export class DockerController implements TaskController {
   private state: ContainerState | undefined;
-  private networked = false;
-  private networking: ContainerNetworking | undefined;
-  private active = false;
-  /** What the network was told last, to see whether it changed. */
-  private published = '';
-  private drained = false;
-  /** The task's ports, with the numbers that this node gave those without one. */
-  private ports: readonly PortConfig[];
+  private readonly networking: TaskNetworking;
   /** No process before this one can have made a container for the task. */
   private untouched: boolean;
   /** This process made the container and has not tried to start it: there is nothing to look at. */
@@ -112,8 +79,7 @@ export class DockerController implements TaskController {
     private readonly dependencies: Dependencies,
   ) {
     this.untouched = (task.status?.state ?? TaskState.NEW) <= TaskState.ASSIGNED;
-    this.ports = task.status?.portStatus?.ports ?? [];
-    context.portNumbers.adopt(task.id, this.ports);
+    this.networking = new TaskNetworking(context, task);
     const { clock, logger, network } = context;
     this.readiness = new ReadinessWatch(
       {
@@ -132,7 +98,7 @@ export class DockerController implements TaskController {
       containerId: state.id,
       pid: state.pid,
       exitCode: state.exitCode,
-      hostPorts: this.boundPorts(state),
+      hostPorts: this.networking.boundPorts(state),
     };
   }
 
@@ -147,7 +113,7 @@ export class DockerController implements TaskController {
     const pullError = await this.context.puller.ensure(spec.image, registryAuth, signal);
     await this.context.operations.run(signal, () =>
       this.clearingUp(signal, async () => {
-        const networking = await this.prepareNetworks();
+        const networking = await this.networking.prepare();
         throwIfAborted(signal);
         const { dependencies } = this;
         const mounts = await this.context.secrets.write({ task, node, dependencies });
@@ -170,8 +136,8 @@ export class DockerController implements TaskController {
     this.justMade = false;
     const state = made ?? (await this.expect());
     if (!state.running && !hasEnded(state)) {
-      this.requireHostPorts();
-      const networking = await this.prepareNetworks();
+      this.networking.requireHostPorts();
+      const networking = await this.networking.prepare();
       await this.connectOthers(networking);
       await this.startContainer(state.id, signal);
     }
@@ -181,7 +147,7 @@ export class DockerController implements TaskController {
     this.state = started;
     if (started.health === 'unhealthy') throw new SkepError('unknown', UNHEALTHY);
     if (started.running) {
-      await this.enterNetwork(started);
+      await this.networking.enter(started);
     } else if (started.health !== 'none' && started.exitCode !== 0) {
       throw exitError(started.exitCode, started.error);
     }
@@ -207,14 +173,14 @@ export class DockerController implements TaskController {
   private async lookAtReadiness(wanted: Readiness, signal: AbortSignal): Promise<Look> {
     const { state } = this;
     if (state?.running !== true) return { kind: 'unknown' };
-    const addresses = this.attachments().flatMap((attachment) => attachment.addresses);
+    const addresses = this.networking.attachments.flatMap((attachment) => attachment.addresses);
     const [address = LOOPBACK] = addresses.map((text) => text.split('/')[0] ?? LOOPBACK);
     return await this.context.lookAt(wanted, { container: state, address }, signal);
   }
 
   /** Has traffic follow the task's readiness while `work` goes on. */
   private async whileFollowing<R>(signal: AbortSignal, work: () => Promise<R>): Promise<R> {
-    if (this.attachments().length === 0) return await work();
+    if (this.networking.attachments.length === 0) return await work();
     const life = childAbort(signal);
     const following = this.readiness.follow(life.controller.signal).catch((thrown: unknown) => {
       const { code, message } = SkepError.from(thrown);
@@ -244,42 +210,12 @@ export class DockerController implements TaskController {
     }
   }
 
-  /**
-   * A host-mode port that a process of this host holds fails the task, as Docker Engine's own
-   * binding would. Those the engine binds, and those of single addresses, are not looked at.
-   * @throws SkepError that names the process
-   */
-  private requireHostPorts(): void {
-    if (engineBoundPorts(this.task).length > 0) return;
-    const { portNumbers } = this.context;
-    for (const port of hostPorts(this.task)) {
-      if (!portNumbers.isGivenToOther(this.task.id, port)) continue;
-      const name = enginePort({ ...port, targetPort: port.publishedPort });
-      const text = `port ${name} of this node is in use by another task`;
-      throw new SkepError('failed_precondition', text);
-    }
-    const rules = publishRules(this.task.serviceAnnotations?.labels);
-    const runs = hostPorts(this.task).flatMap((port): PortRun[] => {
-      const isScoped = rules.get(port.publishedPort)?.scope !== undefined;
-      if (port.protocol === Protocol.SCTP || wantsNumber(port) || isScoped) return [];
-      const protocol = port.protocol === Protocol.UDP ? 'udp' : 'tcp';
-      return [{ protocol, port: port.publishedPort, count: 1 }];
-    });
-    const [held] = runs.length === 0 ? [] : this.context.heldPorts(runs);
-    if (held === undefined) return;
-    const name = `${held.port}/${held.run.protocol}`;
-    throw new SkepError(
-      'failed_precondition',
-      `port ${name} of this node is in use by ${holderName(held.holder)}`,
-    );
-  }
-
   private async waitToEnd(signal: AbortSignal): Promise<void> {
     const { watch } = this.context;
     // After a start of ours the container is on its networks already.
-    if (!this.active) {
+    if (!this.networking.isActive) {
       const state = await this.expect();
-      if (state.running) await this.enterNetwork(state);
+      if (state.running) await this.networking.enter(state);
     }
     const { id } = this.state ?? (await this.expect());
     let ended = await this.whileFollowing(signal, () => watch.until(id, endedOrUnhealthy, signal));
@@ -290,7 +226,7 @@ export class DockerController implements TaskController {
       ended = await watch.until(id, endedVerdict, signal);
     }
     this.state = ended;
-    await this.leaveNetwork();
+    await this.networking.leave();
     await this.context.secrets.remove(this.task.id);
     if (ended.exitCode !== 0) throw exitError(ended.exitCode, cause ?? ended.error);
   }
@@ -314,27 +250,27 @@ export class DockerController implements TaskController {
       await this.stopRunning(state, signal);
       await this.look();
     }
-    await this.leaveNetwork();
+    await this.networking.leave();
     await this.context.secrets.remove(this.task.id);
   }
 
   async remove(signal: AbortSignal, options: RemoveOptions): Promise<void> {
     const state = await this.look();
     if (state?.running === true) {
-      if (options.force) await this.drain();
+      if (options.force) await this.networking.drain();
       else await this.stopRunning(state, signal);
     }
     if (state !== undefined) {
       await this.context.operations.run(signal, () => this.context.client.remove(state.id));
       this.state = undefined;
     }
-    await this.leaveNetwork();
+    await this.networking.leave();
     await this.context.secrets.remove(this.task.id);
   }
 
   /** Out of the network first, then the stop signal and the service's grace period. */
   private async stopRunning(state: ContainerState, signal: AbortSignal): Promise<void> {
-    await this.drain();
+    await this.networking.drain();
     const grace = containerSpec(this.task).stopGracePeriod;
     const graceSeconds = grace === undefined ? undefined : Number(grace.seconds);
     await this.context.stops.run(signal, () => this.context.client.stop(state.id, graceSeconds));
@@ -346,25 +282,7 @@ export class DockerController implements TaskController {
     // After a restart of the daemon the ports to be reported need a look at the container.
     const runs = task.status?.state === TaskState.RUNNING;
     if (runs && this.state === undefined) await this.look();
-    if (this.active) await this.republish();
-    // While the network is told of the task: what it hears follows, the report must not wait for it.
-    else if (runs) await this.publication();
-  }
-
-  /** Tells the network what of the task's publication changed since it was told last. */
-  private async republish(): Promise<void> {
-    if (!this.active) return;
-    const publication = await this.publication();
-    const text = publicationText(publication);
-    if (!this.active || text === this.published) return;
-    const before = this.published;
-    this.published = text;
-    try {
-      await this.context.network.republish(this.task.id, publication);
-    } catch (error) {
-      this.published = before;
-      throw error;
-    }
+    await this.networking.update(task);
   }
 
   async cpuTimeNs(signal: AbortSignal): Promise<number | undefined> {
@@ -398,18 +316,6 @@ export class DockerController implements TaskController {
     throw new SkepError('not_found', `No such container: ${this.containerKey()}`);
   }
 
-  private attachments(): readonly NetworkAttachment[] {
-    return this.task.networks.filter((a) => predefinedNetwork(a.network) === undefined);
-  }
-
-  private async prepareNetworks(): Promise<ContainerNetworking | undefined> {
-    const attachments = this.attachments();
-    if (attachments.length === 0) return undefined;
-    this.networked = true;
-    this.networking ??= await this.context.network.prepareTask(attachments, this.task.id);
-    return this.networking;
-  }
-
   private async create(
     body: Parameters<EngineClient['create']>[1],
     pullError: string | undefined,
@@ -437,71 +343,5 @@ export class DockerController implements TaskController {
       if (state.networks.includes(endpoint.engineNetworkName)) continue;
       await this.context.client.connect(endpoint.engineNetworkId, state.id, endpoint.address);
     }
-  }
-
-  private async enterNetwork(state: ContainerState): Promise<void> {
-    if (this.active || this.attachments().length === 0) return;
-    this.networked = true;
-    const endpoint = this.endpoint(state, await this.publication());
-    await this.context.network.activate(endpoint);
-    this.active = true;
-    this.drained = false;
-    this.published = publicationText(endpoint);
-    // The task may have changed while the network was being told of it.
-    await this.republish();
-  }
-
-  private async drain(): Promise<void> {
-    if (this.drained || this.attachments().length === 0) return;
-    this.drained = true;
-    await this.context.network.drain(this.task.id);
-  }
-
-  private async leaveNetwork(): Promise<void> {
-    if (!this.networked && this.attachments().length === 0) return;
-    await this.context.network.deactivate(this.task.id);
-    this.context.portNumbers.release(this.task.id);
-    this.networked = false;
-    this.networking = undefined;
-    this.active = false;
-  }
-
-  private async publication(): Promise<TaskPublication> {
-    const { task, ports } = this;
-    const { portNumbers } = this.context;
-    const wanted = task.endpoint?.ports ?? [];
-    const numbered = await portNumbers.number(task.id, wanted, ports);
-    // A newer version of the task may have its own meanwhile.
-    if (this.task === task) this.ports = numbered;
-    return publicationOf(task, numbered);
-  }
-
-  private endpoint(state: ContainerState, publication: TaskPublication): TaskEndpoint {
-    const { task } = this;
-    return {
-      taskId: task.id,
-      taskName: taskName(task),
-      containerId: state.id,
-      hostname: state.hostname,
-      serviceId: task.serviceId,
-      serviceName: task.serviceAnnotations?.name ?? '',
-      attachments: this.attachments(),
-      ...publication,
-    };
-  }
-
-  private boundPorts(state: ContainerState): readonly PortConfig[] {
-    if (!state.running) return [];
-    if (engineBoundPorts(this.task).length === 0) {
-      const ports = this.ports.length > 0 ? this.ports : (this.task.endpoint?.ports ?? []);
-      return ports.filter((port) => isHostPort(port) && !wantsNumber(port));
-    }
-    return engineBoundPorts(this.task).flatMap((port) => {
-      const [bound] = state.ports[enginePort(port)] ?? [];
-      if (bound === undefined) return [];
-      const copy = clone(PortConfigSchema, port);
-      copy.publishedPort = bound;
-      return [copy];
-    });
   }
 }
