@@ -72,3 +72,40 @@ export function invalidUnlockKey(): SkepError {
 export function notAManager(): SkepError {
   return new SkepError('unavailable', 'This node is not participating as a swarm manager');
 }
+
+/** Codes of the system for an engine that is away, or goes away while it is asked. */
+const ENGINE_AWAY = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT']);
+
+/** Whether the engine did not answer: its client tells so in the words of the system. */
+function isEngineAway(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code = '', syscall = '' } = error as NodeJS.ErrnoException;
+  if (ENGINE_AWAY.has(code)) return code !== 'ENOENT' || syscall === 'connect';
+  return isEngineAway(error.cause);
+}
+
+/** Whether what kept the node from starting may be over soon: the host lacks something, the engine is silent. */
+export function mayPass(error: unknown): boolean {
+  if (isEngineAway(error)) return true;
+  const { code } = SkepError.from(error);
+  switch (code) {
+    case 'failed_precondition':
+    case 'unavailable':
+    case 'deadline_exceeded':
+    case 'aborted':
+    case 'resource_exhausted':
+      return true;
+    case 'canceled':
+    case 'unknown':
+    case 'invalid_argument':
+    case 'not_found':
+    case 'already_exists':
+    case 'permission_denied':
+    case 'out_of_range':
+    case 'unimplemented':
+    case 'internal':
+    case 'data_loss':
+    case 'unauthenticated':
+      return false;
+  }
+}

@@ -37,6 +37,7 @@ import {
   joinTimeout,
   lockedManagerLeaves,
   managerLeaves,
+  mayPass,
   notAManager,
   notInSwarm,
 } from './swarm-errors.js';
@@ -109,7 +110,7 @@ export class SwarmNode implements SwarmMembership {
       this.state = { kind: 'active', node, record };
     } catch (error) {
       this.cannotResume(error, record);
-      if (mayPass(SkepError.from(error))) this.resumeLater(record, open);
+      if (mayPass(error)) this.resumeLater(record, open);
     }
   }
 
@@ -399,29 +400,5 @@ export class SwarmNode implements SwarmMembership {
       );
     });
     await Promise.race([joining, timeout]);
-  }
-}
-
-/** Whether what kept the node from starting may be over soon: the host lacks something, the engine is silent. */
-function mayPass({ code }: SkepError): boolean {
-  switch (code) {
-    case 'failed_precondition':
-    case 'unavailable':
-    case 'deadline_exceeded':
-    case 'aborted':
-    case 'resource_exhausted':
-      return true;
-    case 'canceled':
-    case 'unknown':
-    case 'invalid_argument':
-    case 'not_found':
-    case 'already_exists':
-    case 'permission_denied':
-    case 'out_of_range':
-    case 'unimplemented':
-    case 'internal':
-    case 'data_loss':
-    case 'unauthenticated':
-      return false;
   }
 }
