@@ -14,6 +14,7 @@ import { FsyncFault } from '../testbed/fsync-fault.js';
 import { testbedRoot } from '../testbed/layout.js';
 import { allReachable, formManagers, leaderOf, waitForStates } from '../testbed/managers.js';
 import { insideHost } from '../testbed/namespaces.js';
+import { RegisterClients } from '../testbed/register-clients.js';
 import { skepdPid } from '../testbed/skepd.js';
 import {
   type Host,
@@ -30,6 +31,8 @@ import {
 const CLI = '/usr/bin/docker';
 const MANAGERS = 5;
 const RATE = 40;
+/** That read and update besides, as fast as they are answered. */
+const CLIENTS = 4;
 const FAULT_MS = 6_000;
 const LIMIT_MS = 60_000;
 const MANAGER_PORT = 2377;
@@ -81,6 +84,7 @@ void t.test('five managers', async (t) => {
     entries: readonly Host[],
     fault: () => Promise<void>,
   ): Promise<void> => {
+    const clients = await RegisterClients.begin(entries, name, CLIENTS);
     const writer = new ConfigWriter(entries, name, RATE);
     try {
       await sleep(1_000);
@@ -88,10 +92,13 @@ void t.test('five managers', async (t) => {
       await sleep(1_000);
     } finally {
       await writer.stop();
+      await clients.end();
     }
     for (const host of hosts) await allReachable(host, MANAGERS);
+    t.equal(await clients.verdict(hosts), 'linearizable', 'what clients read and changed');
     const acknowledged = writer.writes.filter(({ status }) => status === 201).length;
     t.comment(`${name}: ${acknowledged} of ${writer.writes.length} writes acknowledged`);
+    t.comment(`${name}: ${clients.history.length} operations of clients`);
     t.ok(acknowledged > RATE, 'there were writes');
     t.same(await lostWrites(hosts, writer.writes), [], 'none is lost');
     await removeConfigs(first);

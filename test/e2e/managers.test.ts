@@ -7,6 +7,7 @@ import { sleep, waitFor } from '../testbed/commands.js';
 import { writeConfig } from '../testbed/config-writer.js';
 import { WEB_IMAGE } from '../testbed/layout.js';
 import { leaderOf, waitForStates } from '../testbed/managers.js';
+import { RegisterClients } from '../testbed/register-clients.js';
 import { managerOf } from '../testbed/swarm.js';
 import {
   type Host,
@@ -22,6 +23,8 @@ import { clientLoad } from './support/client-load.js';
 
 const PORT = 8000;
 const RATE = 100;
+/** That read and update while the leader is killed. */
+const CLIENTS = 6;
 /** What is asked of the defaults, plus what a loaded test machine takes. */
 const NEXT_WRITE_MS_MAX = 6_000;
 
@@ -65,6 +68,8 @@ void t.test('three managers', async (t) => {
       const leader = await leaderOf(hosts, first);
       const survivor = someOther(leader);
       t.equal(await writeConfig(survivor, 'before'), 201);
+      const clients = await RegisterClients.begin(others(leader), 'kill', CLIENTS);
+      t.teardown(async () => clients.end());
       const load = clientLoad([`${survivor.address}:${PORT}`], RATE, 10);
       await sleep(500);
       await killSkepd(leader);
@@ -83,7 +88,16 @@ void t.test('three managers', async (t) => {
       await restartSkepd(leader);
       await waitForStates(leader, ['Leader', 'Reachable', 'Reachable']);
       const names = await mustDocker(leader.skepSocket, ['config', 'ls', '--format', '{{.Name}}']);
-      t.same(names.split('\n').sort(), ['after', 'before'], 'it has caught up');
+      t.same(
+        names
+          .split('\n')
+          .filter((name) => !name.includes('register'))
+          .sort(),
+        ['after', 'before'],
+        'it has caught up',
+      );
+      t.equal(await clients.verdict(hosts), 'linearizable');
+      t.comment(`${clients.history.length} operations of clients`);
     });
 
     await t.test('demote and promote, the leader too', async (t) => {
