@@ -136,6 +136,11 @@ class NetworkDb final : public Delegate {
     bool deleted = false;
     Millis reap_at = kNever;
   };
+  /// An entry of a former life, as others hold it, and until when it may stay.
+  struct Former {
+    Millis until = 0;
+    Bytes value;
+  };
   /// A network that this node is on, or left not long ago.
   struct OwnNetwork {
     uint64_t ltime = 0;
@@ -147,7 +152,7 @@ class NetworkDb final : public Delegate {
     std::set<std::string> first_syncs;
     std::map<EntryKey, Entry> entries;
     /// Entries that others hold under our name and we do not know, and until when they may stay.
-    std::map<EntryKey, Millis> former;
+    std::map<EntryKey, Former> former;
     /// Of the live entries of each owner as held here.
     std::map<std::string, Digest> digests;
     /// Owners whose entries have yet to be compared with what the owner says.
@@ -199,7 +204,7 @@ class NetworkDb final : public Delegate {
   void ClearEntries(OwnNetwork* network);
   void AnnounceOwn(const std::string& id, OwnNetwork* network, const EntryKey& key,
                    TableEventKind kind);
-  void Disown(const std::string& id, OwnNetwork* network, const EntryKey& key);
+  void Disown(const std::string& id, OwnNetwork* network, const EntryKey& key, Bytes value);
   TableEvent EventOf(const std::string& network, const EntryKey& key, const Entry& entry) const;
   void EmitEntry(const std::string& network, uint32_t generation, const EntryKey& key,
                  const Entry& entry, bool known);

@@ -312,7 +312,8 @@ void NetworkDb::RemoveGhosts(const BulkSync& message) {
       if (!ghost) continue;
       counters_->Add(Counter::ghostsRemoved);
       EmitRemoved(id, network->generation, key, entry.owner, RemovalReason::kDeleted);
-      Entry tombstone{entry.owner, entry.ltime, {}, true, swim_->now() + config_.reap_entry};
+      Entry tombstone{entry.owner, entry.ltime, entry.value, true,
+                      swim_->now() + config_.reap_entry};
       // Room there is: the entry's own.
       Store(network, key, std::move(tombstone));
     }

@@ -261,10 +261,10 @@ void NetworkDb::DisownFormerLife() {
   for (auto& [id, network] : networks_) {
     for (auto at = network.former.begin(); at != network.former.end();) {
       const auto next = std::next(at);
-      if (now >= at->second) {
+      if (now >= at->second.until) {
         const EntryKey key = at->first;
         counters_->Add(Counter::entriesDisowned);
-        Disown(id, &network, key);
+        Disown(id, &network, key, std::move(at->second.value));
       }
       at = next;
     }

@@ -150,13 +150,18 @@ void NetworkDb::DeleteEntry(const std::string& id, const std::string& table,
   const bool ours = found != network->entries.end() && found->second.owner == swim_->name() &&
                     !found->second.deleted;
   // Only the owner may delete; an entry of our former life counts as ours.
-  if (ours || network->former.contains(at)) Disown(id, network, at);
+  if (ours) return Disown(id, network, at, found->second.value);
+  const auto former = network->former.find(at);
+  if (former != network->former.end()) Disown(id, network, at, former->second.value);
 }
 
-void NetworkDb::Disown(const std::string& id, OwnNetwork* network, const EntryKey& key) {
+void NetworkDb::Disown(const std::string& id, OwnNetwork* network, const EntryKey& key,
+                       Bytes value) {
   network->former.erase(key);
   Entry tombstone;
   tombstone.owner = swim_->name();
+  // What it was goes with its end: stock engines look there for what to take down.
+  tombstone.value = std::move(value);
   tombstone.deleted = true;
   tombstone.reap_at = swim_->now() + config_.reap_entry;
   if (!Store(network, key, std::move(tombstone))) return;
@@ -195,7 +200,8 @@ bool NetworkDb::ApplyTableEvent(const TableEvent& event, OwnNetwork* network, bo
   if (residual == 0 || residual > config_.reap_entry) residual = config_.reap_entry;
   if (entry.deleted) {
     entry.reap_at = swim_->now() + residual;
-    entry.value.clear();
+    // Never more bytes than before, so that there is always room for a deletion.
+    entry.value = present ? found->second.value : Bytes();
   }
   const bool was_live = present && !found->second.deleted;
   const std::string owner = present ? found->second.owner : std::string();
@@ -236,9 +242,9 @@ void NetworkDb::OnOwnTableRumour(const TableEvent& event, OwnNetwork* network) {
   // Long after the start it is no former life's, but an error on its way: denied at once.
   const Millis grace_ends =
       std::max(started_, network->joined_at) + config_.former_life_grace;
-  if (swim_->now() >= grace_ends) return Disown(event.network, network, key);
+  if (swim_->now() >= grace_ends) return Disown(event.network, network, key, event.value);
   if (network->former.size() >= limits::kEntriesMax) return;
-  network->former.emplace(key, swim_->now() + config_.former_life_grace);
+  network->former.emplace(key, Former{swim_->now() + config_.former_life_grace, event.value});
 }
 
 }  // namespace skep::gossip

@@ -49,7 +49,7 @@ const FIXED_ADDRESSES_RULE: readonly string[] = [
   '- A node that is down keeps the reserved addresses of its tasks for twice `skep.fence_after` (60 s; at least 15 s more than it), by when it has taken itself off the networks; then',
   '  their successors get them and start. A node that comes back after that has its old task stopped. Stock engines do not take themselves off.',
   '- A changed `skep.vip` is the virtual address at once, for running tasks too; tasks on stock engines are replaced for it, within the update config. Containers on stock',
-  '  engines go on being told the old one. Without the label the service gets an address that is not reserved.',
+  '  engines go on being told the old one: where there are such nodes, scale the service to 0 before the change. Without the label the service gets an address that is not reserved.',
   '',
 ];
 

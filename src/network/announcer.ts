@@ -16,6 +16,8 @@ export interface OwnEntry {
   readonly table: string;
   readonly key: string;
   readonly value: Uint8Array;
+  /** An endpoint that is out of traffic. */
+  readonly disabled?: boolean;
 }
 
 /** Named endpoints of this node: tasks that are active or draining, and plain containers. */
@@ -123,7 +125,8 @@ export function ownEntries(state: LocalState, tunnelAddress: string): readonly O
     peer(key, attachment, macOf(attachment.address));
   }
   for (const { networkId, key, owner: _owner, ...value } of ownEndpoints(state)) {
-    entries.push({ networkId, table: ENDPOINT_TABLE, key, value: encodeEndpoint(value) });
+    const { disabled } = value;
+    entries.push({ networkId, table: ENDPOINT_TABLE, key, value: encodeEndpoint(value), disabled });
   }
   return entries;
 }
@@ -157,6 +160,9 @@ export class Announcer {
         this.logger.error(fields, 'endpoint has too many ports or aliases to be announced');
         continue;
       }
+      // Stock engines take no notice of a change that brings an endpoint back, but of a new entry.
+      if (this.told.get(id)?.entry.disabled === true && entry.disabled === false)
+        this.gossip.deleteEntry(entry.networkId, entry.table, entry.key);
       this.gossip.putEntry(entry.networkId, entry.table, entry.key, entry.value);
       this.told.set(id, { entry, text });
     }

@@ -392,19 +392,50 @@ void t.test('fixed addresses', async (t) => {
     });
 
     await t.test('another virtual address', async (t) => {
-      const before = await nodeOf();
-      await mustDocker(socket, [
-        ...['service', 'update', '--label-add', `skep.vip.front=${OTHER_VIP}`, 'web'],
-      ]);
-      for (const host of [h1, h2]) {
+      const relabel = async (vip: string) =>
+        mustDocker(socket, ['service', 'update', '--label-add', `skep.vip.front=${vip}`, 'web']);
+      // Names on a stock engine follow a service that has no tasks meanwhile.
+      await mustDocker(socket, ['service', 'scale', 'web=0']);
+      for (const host of hosts) await untilNamed(host, 'web', []);
+      await relabel(OTHER_VIP);
+      await mustDocker(socket, ['service', 'scale', 'web=3']);
+      for (const host of hosts) {
         await untilNamed(host, 'web', [OTHER_VIP]);
         await untilNamed(host, 'tasks.web', THREE);
       }
-      await untilAnswering([h1, h2], OTHER_VIP);
+      const before = await nodeOf();
+      await relabel(VIP);
+      for (const host of [h1, h2]) {
+        await untilNamed(host, 'web', [VIP]);
+        await untilNamed(host, 'tasks.web', THREE);
+      }
+      await untilAnswering([h1, h2], VIP);
       const after = await nodeOf();
       for (const name of ['h1', 'h2'])
         t.equal(after.get(name), before.get(name), `${name} follows`);
       t.not(after.get('h3'), before.get('h3'), 'the stock engine has a new task');
+    });
+
+    await t.test('names of a stock engine follow readiness', async (t) => {
+      await mustDocker(socket, [
+        ...['service', 'create', '--detach', '--name', 'moody', '--network', 'front'],
+        ...['--constraint', `node.hostname==${h1.name}`, '--label', 'skep.readiness.retries=1'],
+        ...['--label', 'skep.readiness.cmd=test -e /tmp/ok'],
+        ...['--label', 'skep.readiness.interval=500ms', WEB_IMAGE],
+      ]);
+      const { id } = await waitFor('its container', WAIT_MS, async () => containerOn(h1, 'moody'));
+      const counts: number[] = [];
+      for (const command of [['touch'], ['rm', '-f'], ['touch']]) {
+        await mustDocker(h1.dockerSocket, ['exec', id, ...command, '/tmp/ok']);
+        const wanted = command[0] === 'touch' ? 1 : 0;
+        for (const host of hosts)
+          await waitFor(`${wanted} addresses on ${host.name}`, WAIT_MS, async () =>
+            (await addressesOf(host, 'tasks.moody')).length === wanted ? true : undefined,
+          );
+        counts.push(wanted);
+      }
+      t.same(counts, [1, 0, 1]);
+      await mustDocker(socket, ['service', 'rm', 'moody']);
     });
 
     await t.test('a host that is cut off gives its address up', async (t) => {

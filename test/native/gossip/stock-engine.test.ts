@@ -100,8 +100,30 @@ void t.test('a stock engine in the ring', { timeout: 110_000 }, async (t) => {
   const hex = Buffer.from(toBinary(EndpointRecordSchema, record)).toString('hex');
   mate.stdin.write(`put endpointofours ${hex}\n`);
   await engineShows('our entry', /"EndpointIP": "198\.51\.100\.78"/);
+  const named = async (what: string, address: string | undefined): Promise<void> => {
+    await waitFor(what, LIMIT_MS, async () => {
+      const command = 'nslookup elsewhere; true';
+      const answer = await docker('exec', before, 'sh', '-c', command);
+      return /198\.51\.100\.\d+/.exec(answer)?.[0] === address ? true : undefined;
+    });
+  };
+  await named('our service', '198.51.100.77');
+  const disabled = create(EndpointRecordSchema, { ...record, serviceDisabled: true });
+  const hexOut = Buffer.from(toBinary(EndpointRecordSchema, disabled)).toString('hex');
+  mate.stdin.write(`put endpointofours ${hexOut}\n`);
+  await waitFor('no task of our service', LIMIT_MS, async () => {
+    const asked = await docker('exec', before, 'sh', '-c', 'nslookup tasks.elsewhere; true');
+    return asked.includes('198.51.100.78') ? undefined : true;
+  });
+  mate.stdin.write(`delete endpointofours\nput endpointofours ${hex}\n`);
+  await waitFor('the task is back', LIMIT_MS, async () => {
+    const asked = await docker('exec', before, 'sh', '-c', 'nslookup tasks.elsewhere; true');
+    return asked.includes('198.51.100.78') ? true : undefined;
+  });
+  mate.stdin.write(`put endpointofours ${hexOut}\n`);
   mate.stdin.write('delete endpointofours\n');
   await engineShows('its deletion', /198\.51\.100\.78/, false);
+  await named('our service is forgotten', undefined);
 
   await docker('rm', '-f', before);
   await hears('the removal of the container', {
