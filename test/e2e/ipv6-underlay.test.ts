@@ -64,7 +64,10 @@ async function startWithoutAddress(t: Test, host: Host): Promise<void> {
   await setAddress(host, 'del');
   await restartSkepd(host);
   const info = ['info', '--format', '{{.Swarm.LocalNodeState}} {{.Swarm.Error}}'];
-  t.match(await mustDocker(host.skepSocket, info), /^error no interface of this host has the data/);
+  t.match(
+    await mustDocker(host.skepSocket, info),
+    /^error no interface of this host has the address/,
+  );
 }
 
 void t.test('tunnels over IPv6', async (t) => {
