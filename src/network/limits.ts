@@ -93,8 +93,8 @@ export const SETTLE_MS = 5000;
 /** Longest time for the same when no other member could be reached. */
 export const SETTLE_MAX_MS = 120_000;
 
-/** A node that came back has this long to announce again what it still runs. */
-export const REFRESH_MS = 10_000;
+/** A node that came back has this long to announce again what it still runs; all are to agree 10 s after. */
+export const REFRESH_MS = 7_000;
 
 /** How long leaving waits for the good-bye to be heard. */
 export const LEAVE_TIMEOUT_MS = 5000;
