@@ -44,6 +44,13 @@ export function splitHostPort(value: string, defaultPort: number): HostPort | un
   return port >= 1 && port <= 65_535 ? { host, port } : undefined;
 }
 
+/** An address that this node has recorded, taken apart. @throws SkepError data_loss */
+export function recordedHostPort(value: string): HostPort {
+  const parts = splitHostPort(value, MANAGER_PORT_DEFAULT);
+  if (parts === undefined) throw new SkepError('data_loss', `recorded address ${value} is damaged`);
+  return parts;
+}
+
 function invalid(message: string): SkepError {
   return new SkepError('invalid_argument', message);
 }

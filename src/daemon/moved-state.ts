@@ -8,6 +8,7 @@ import { SkepError } from '../model/errors.js';
 import { MANAGER_PORT_DEFAULT } from '../model/swarm-ports.js';
 import {
   type HostPort,
+  recordedHostPort,
   resolveAdvertiseAddress,
   resolveListenAddress,
   splitHostPort,
@@ -54,7 +55,7 @@ function relocated(
   const listen = resolveListenAddress(requested.ListenAddr, system);
   const advertise = isToBeResolved(requested.AdvertiseAddr, () => isGone(recorded.LocalAddr))
     ? advertised({ netlink, recorded, system, listen }, requested.AdvertiseAddr)
-    : recordedAdvertise(recorded);
+    : recordedHostPort(recorded.AdvertiseAddr);
   const wish = { value: requested.DataPathAddr, advertised: advertise.host, own };
   const dataPathAddress = isToBeResolved(requested.DataPathAddr, () =>
     isGone(recorded.DataPathAddr),
@@ -91,11 +92,4 @@ function advertised(
     requested === '' && listen.host === '0.0.0.0' && recorded.RemoteAddr !== '';
   if (!isChosenByRoute) return resolveAdvertiseAddress(requested, listen, system);
   return { host: sourceTowards(recorded.RemoteAddr, netlink, system), port: listen.port };
-}
-
-function recordedAdvertise({ AdvertiseAddr }: NodeState): HostPort {
-  const parts = splitHostPort(AdvertiseAddr, MANAGER_PORT_DEFAULT);
-  if (parts === undefined)
-    throw new SkepError('data_loss', `recorded address ${AdvertiseAddr} is damaged`);
-  return parts;
 }

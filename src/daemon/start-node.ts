@@ -16,7 +16,7 @@ import { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { RAFT_DATA_KEY_BYTES } from '../rpc/identity/raft-keys.js';
 import type { ManagerPeer, TlsIdentity } from '../rpc/types.js';
 import { raftStateExists } from '../store/raft-cluster.js';
-import { type HostPort, splitHostPort, systemAddresses } from './addresses.js';
+import { recordedHostPort, splitHostPort, systemAddresses } from './addresses.js';
 import type { DeferredNetwork } from './deferred-network.js';
 import { KnownManagers } from './known-managers.js';
 import { foundingNode, newClusterObject, noteDataPathFamily } from './new-cluster.js';
@@ -255,8 +255,8 @@ function makeManager(parts: Parts, runtime: StoreRuntime): RunningManager {
   return new RunningManager({
     runtime,
     identity,
-    listen: hostPort(record.value.ListenAddr),
-    advertise: hostPort(record.value.AdvertiseAddr),
+    listen: recordedHostPort(record.value.ListenAddr),
+    advertise: recordedHostPort(record.value.AdvertiseAddr),
     environment: context.environment,
     logger: context.logger.child({ room: 'manager' }),
     silenceMs: (nodeId) => network.silenceMs(nodeId),
@@ -267,7 +267,7 @@ function makeManager(parts: Parts, runtime: StoreRuntime): RunningManager {
 /** On the address as others know it if the host has it, which is then what the manager sees us by. */
 function ownManagerAddr({ context, record }: Parts): string {
   const { ListenAddr, LocalAddr } = record.value;
-  const { host, port } = hostPort(ListenAddr);
+  const { host, port } = recordedHostPort(ListenAddr);
   if (host !== '0.0.0.0') return ListenAddr;
   const isOwn = context.netlink.addresses().some(({ address }) => address === LocalAddr);
   return `${isOwn ? LocalAddr : '127.0.0.1'}:${port}`;
@@ -294,12 +294,6 @@ function prepareDirectory(stateDir: string): string {
   const directory = statePaths(stateDir).swarm;
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   return directory;
-}
-
-function hostPort(value: string): HostPort {
-  const parts = splitHostPort(value, MANAGER_PORT_DEFAULT);
-  if (parts === undefined) throw new SkepError('data_loss', `recorded address ${value} is damaged`);
-  return parts;
 }
 
 function withDefaultPort(address: string): string {
