@@ -7,6 +7,7 @@ import t from 'tap';
 import { canRunEngines, ENGINE_ADDRESS, IMAGE } from './support/private-engine.js';
 import { comparable, installedClis, runCli, words } from './support/cli.js';
 import { exchange, jsonRequest, parseAnswer } from './support/raw-http.js';
+import { waitFor } from '../testbed/commands.js';
 import { type Sides, startSides } from './support/sides.js';
 
 const BEFORE_INIT = `
@@ -190,7 +191,6 @@ function inputOf(line: string): string {
   return / create .* -$/.test(line) && !line.includes('bbb') ? 'data\n' : '';
 }
 
-/** Both sides of the comparison. */
 /** Requests that no CLI sends: method, target, body. `ID` stands for the service `raw`. */
 const RAW_REQUESTS: readonly (readonly [string, string, string?])[] = [
   ['GET', '/v1.99/services'],
@@ -358,8 +358,20 @@ async function compareRaw(sides: Sides): Promise<string> {
     if (theirs !== ours) {
       differences.push(`${method} ${target} ${body}\nstock: ${theirs}\nours:  ${ours}`);
     }
+    if (method === 'DELETE' && theirs.startsWith('20')) await untilGone(sides.stock, target);
   }
   return differences.join('\n');
+}
+
+/**
+ * A stock manager answers the removal of a network before its deallocator has taken it out of the
+ * store: until then a second removal is accepted once more.
+ */
+async function untilGone(socket: string, target: string): Promise<void> {
+  await waitFor(`${target} to be gone from the stock swarm`, 10_000, async () => {
+    const { status } = parseAnswer(await exchange(socket, jsonRequest('GET', target)));
+    return status === 404 ? true : undefined;
+  });
 }
 
 /** Runs a line on both; the difference in readable form. */
