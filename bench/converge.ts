@@ -1,11 +1,17 @@
 /**
  * From `service create` to all tasks running, and from `service rm` to no container left: 30 tasks
  * on an overlay over three engines, Skep and stock Swarm one after the other on the same engines,
- * alternating. Waits that are not the swarm's are left out: no registry is asked for the image, and
+ * alternating, and the same containers made by hand, without a swarm. Waits that are not the swarm's are left out: no registry is asked for the image, and
  * the tasks' stop signal ends them at once instead of after a grace period.
  *   node dist/bench/converge.js [ROUNDS] [TASKS]
  */
 import { type CpuSeconds, CpuMeter } from './support/cpu-meter.js';
+import {
+  type EngineNetwork,
+  prepareNetwork,
+  type Started,
+  startAlone,
+} from './support/engine-alone.js';
 import { median } from './support/table.js';
 import { sleep, waitFor } from '../test/testbed/commands.js';
 import { dockerRequest } from '../test/testbed/http.js';
@@ -87,37 +93,73 @@ async function runRound(hosts: readonly Host[], flavour: Flavour, meter: CpuMete
   return { create, remove };
 }
 
+async function runAlone(
+  hosts: readonly Host[],
+  kind: EngineNetwork,
+  meter: CpuMeter,
+): Promise<Round> {
+  const network = await prepareNetwork(hosts, kind);
+  let started: Started | undefined;
+  const create = await phase(meter, async () => {
+    started = await startAlone(hosts, WEB_IMAGE, tasks, network);
+  });
+  return { create, remove: await phase(meter, async () => started?.remove()) };
+}
+
 function describe({ seconds, skepd, engines }: Phase): string {
   const cpu = `CPU skepd ${skepd.toFixed(2)} engines ${engines.toFixed(2)}`;
   return `${seconds.toFixed(2).padStart(6)} s (${cpu})`;
 }
 
-function summarise(results: Readonly<Record<Flavour, readonly Round[]>>): void {
+/** What is compared, the baseline first; the last two make their containers without a swarm. */
+const CASES = ['stock', 'skep', 'engine, bridge', 'engine, no network'] as const;
+type Case = (typeof CASES)[number];
+
+async function runCase(hosts: readonly Host[], which: Case, meter: CpuMeter): Promise<Round> {
+  switch (which) {
+    case 'stock':
+    case 'skep':
+      return await runRound(hosts, which, meter);
+    case 'engine, bridge':
+      return await runAlone(hosts, 'bridge', meter);
+    case 'engine, no network':
+      return await runAlone(hosts, 'none', meter);
+  }
+}
+
+function summarise(results: Readonly<Record<Case, readonly Round[]>>): void {
   for (const part of ['create', 'remove'] as const) {
-    const middle = (flavour: Flavour): Phase => {
-      const phases = results[flavour].map((round) => round[part]);
+    const middle = (which: Case): Phase => {
+      const phases = results[which].map((round) => round[part]);
       const of = (field: keyof Phase): number => median(phases.map((each) => each[field]));
       return { seconds: of('seconds'), skepd: of('skepd'), engines: of('engines') };
     };
     const stock = middle('stock');
-    const skep = middle('skep');
     const what = part === 'create' ? 'create to all running' : 'remove to no container left';
     console.log(`\n${what}: ${tasks} tasks over 3 engines, medians of ${rounds}`);
-    console.log(`  stock Swarm  ${describe(stock)}  1.00`);
-    console.log(`  Skep         ${describe(skep)}  ${(skep.seconds / stock.seconds).toFixed(2)}`);
+    for (const which of CASES) {
+      const each = middle(which);
+      const ratio = (each.seconds / stock.seconds).toFixed(2);
+      console.log(`  ${which.padEnd(18)}  ${describe(each)}  ${ratio}`);
+    }
   }
 }
 
-const results: Record<Flavour, Round[]> = { skep: [], stock: [] };
+const results: Record<Case, Round[]> = {
+  stock: [],
+  skep: [],
+  'engine, bridge': [],
+  'engine, no network': [],
+};
 const hosts = await up(3);
 try {
   const meter = new CpuMeter(hosts);
   for (let number = 1; number <= rounds; number++)
-    for (const flavour of ['skep', 'stock'] as const) {
-      const round = await runRound(hosts, flavour, meter);
-      results[flavour].push(round);
+    for (const which of CASES) {
+      const round = await runCase(hosts, which, meter);
+      results[which].push(round);
       console.log(
-        `round ${number}  ${flavour.padEnd(5)}  create ${describe(round.create)}` +
+        `round ${number}  ${which.padEnd(18)}  create ${describe(round.create)}` +
           `  remove ${describe(round.remove)}`,
       );
     }
