@@ -7,7 +7,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { TaskState } from '../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { newId } from '../src/model/ids.js';
-import { Notices } from '../src/manager/notices.js';
 import { TaskUsage } from '../src/manager/statistics/task-usage.js';
 import { LeaderLoops } from '../src/manager/leader-loops.js';
 import { createLogger } from '../src/observe/logger.js';
@@ -38,7 +37,6 @@ class Swarm {
     environment,
     logger: createLogger({ level: 'warn' }),
     usage: new TaskUsage({ store: this.store, clock: environment.clock }),
-    notices: new Notices(),
   });
   assigned = 0;
   running = 0;

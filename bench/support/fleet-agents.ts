@@ -51,6 +51,8 @@ const START_MS = 400;
 const RECONNECT_MS = 10_000;
 /** Nodes that join at a time. */
 const JOINING_MAX = 8;
+/** Times that certificates are asked for. */
+const JOIN_ATTEMPTS = 10;
 /** Nodes that ask for their certificates on one connection, which lives for a minute at most. */
 const JOINING_TOGETHER = 50;
 const CALL_TIMEOUT_MS = 20_000;
@@ -197,8 +199,19 @@ async function onGuestConnection<R>(ask: (session: ClientSession) => Promise<R>)
   }
 }
 
-/** Certificates for so many new nodes. */
+/** Certificates for so many new nodes; asked for again, as nodes do, when the manager is too busy to answer in time. */
 async function obtainCertificates(count: number): Promise<readonly string[]> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await askForCertificates(count);
+    } catch (error) {
+      if (attempt === JOIN_ATTEMPTS) throw error;
+      await pause(1000 + Math.random() * RECONNECT_MS);
+    }
+  }
+}
+
+async function askForCertificates(count: number): Promise<readonly string[]> {
   return await onGuestConnection(async (session) => {
     const client = createClient(NodeCA, grpcTransport(session));
     const options = { timeoutMs: CALL_TIMEOUT_MS };

@@ -1,11 +1,12 @@
 /**
  * From a task to the body of `POST /containers/create`; pure. Follows Docker's own conversion
- * (daemon/cluster/executor/container/container.go): what a service cannot ask for (privileged,
- * devices, host namespaces) is not here at all.
+ * (daemon/cluster/executor/container/container.go). What a service spec cannot ask for (privileged,
+ * devices, host namespaces) comes from its labels alone, which the manager has allowed.
  */
 import type Docker from 'dockerode';
 import { SkepError } from '../model/errors.js';
 import { resourceVariables } from '../model/generic-resources.js';
+import { containerHostConfig, type HostConfigPart } from '../model/container-settings.js';
 import type { Duration } from '@bufbuild/protobuf/wkt';
 import type { Network, Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
@@ -93,7 +94,10 @@ export function containerBody(
     ...(Object.keys(exposed).length > 0 ? { ExposedPorts: exposed } : {}),
     ...healthcheck(spec),
     HostConfig: {
-      ...hostConfig(task, spec),
+      ...withSettings(
+        hostConfig(task, spec),
+        containerHostConfig(task.serviceAnnotations?.labels, spec.labels),
+      ),
       Mounts: [...engineMounts(spec.mounts), ...extraMounts],
       ...networkMode(task, networking),
       ...dns(spec, networking),
@@ -129,7 +133,15 @@ function healthcheck(spec: ContainerSpec): object {
   };
 }
 
-function hostConfig(task: Task, spec: ContainerSpec): object {
+/** Security options of spec and labels add up; of all else the label's goes first. */
+function withSettings(config: HostConfigPart, settings: HostConfigPart): HostConfigPart {
+  const [own, more] = [config['SecurityOpt'], settings['SecurityOpt']];
+  const all = { ...config, ...settings };
+  if (!Array.isArray(own) || !Array.isArray(more)) return all;
+  return { ...all, SecurityOpt: [...(own as string[]), ...(more as string[])] };
+}
+
+function hostConfig(task: Task, spec: ContainerSpec): HostConfigPart {
   const isolation = {
     [Isolation.DEFAULT]: {},
     [Isolation.PROCESS]: { Isolation: 'process' },

@@ -3,7 +3,7 @@
  * configs that were created, updated or removed (reference: moby daemon/events.go).
  */
 import type { Timestamp } from '@bufbuild/protobuf/wkt';
-import type { Meta, Node, Service } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { Meta, Node, Resource, Service } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
   NodeRole,
@@ -11,7 +11,7 @@ import {
   RaftMemberStatus_Reachability,
   UpdateStatus_UpdateState,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
-import type { Notice } from '../manager/notices.js';
+import { scaleRecordOf } from '../manager/orchestrator/scale-record.js';
 import type { StoreEvent } from '../store/types.js';
 import { enumText, timestampOfMs } from './convert/common.js';
 import type { Filters } from './filters.js';
@@ -39,9 +39,10 @@ export function swarmEventOf(change: StoreEvent, nowMs: number): SwarmEvent | un
     case 'secret':
       if (change.object.internal) return undefined;
       return event(change, change.object.spec?.annotations?.name, nowMs, {});
+    case 'resource':
+      return change.kind === 'remove' ? undefined : autoscaleEvent(change.object, nowMs);
     case 'task':
     case 'cluster':
-    case 'resource':
     case 'extension':
     case 'volume':
       return undefined;
@@ -70,6 +71,19 @@ function event(
 function eventTime(kind: StoreEvent['kind'], meta: Meta | undefined, nowMs: number): Timestamp {
   const stored = kind === 'create' ? meta?.createdAt : meta?.updatedAt;
   return kind === 'remove' || stored === undefined ? timestampOfMs(nowMs) : stored;
+}
+
+/** What was decided about a service that is scaled by its load. */
+function autoscaleEvent(resource: Resource, nowMs: number): SwarmEvent | undefined {
+  const record = scaleRecordOf(resource);
+  if (record === undefined) return undefined;
+  return {
+    type: 'service',
+    action: 'autoscale',
+    id: record.serviceId,
+    attributes: { name: record.serviceName, ...record.attributes },
+    time: resource.meta?.updatedAt ?? timestampOfMs(nowMs),
+  };
 }
 
 /** `key.old` and `key.new` where they differ. */
@@ -132,17 +146,6 @@ function imageOf(service: Service): string {
 function replicasOf(service: Service): string {
   const mode = service.spec?.mode;
   return mode?.case === 'replicated' ? mode.value.replicas.toString() : '';
-}
-
-/** The event for something that the leader tells about a service. */
-export function noticeEvent(notice: Notice, nowMs: number): SwarmEvent {
-  return {
-    type: 'service',
-    action: notice.action,
-    id: notice.serviceId,
-    attributes: { name: notice.serviceName, ...notice.attributes },
-    time: timestampOfMs(nowMs),
-  };
 }
 
 /** Docker's event filters, as far as they concern swarm events. */

@@ -5,7 +5,6 @@
 import type { Writable } from 'node:stream';
 import type { Cluster, Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { Control, LogSource } from '../manager/control/types.js';
-import type { Notices } from '../manager/notices.js';
 import type { AttachmentAllocator, NetworkSight, NodeNetworking } from '../network/types.js';
 import type { Store } from '../store/types.js';
 
@@ -42,8 +41,6 @@ export interface ManagerAccess {
   readonly control: Control;
   readonly store: Store;
   readonly logs: LogSource;
-  /** Of this manager's own loops, while it leads. */
-  readonly notices: Notices;
   /**
    * Resolves when what is read here is what the managers agreed upon, through an election if need
    * be. @throws SkepError unknown `The swarm does not have a leader. …` after `timeoutMs`

@@ -12,7 +12,6 @@ import { StoreControl } from '../manager/control/store-control.js';
 import { registerWrites } from '../manager/control/write-routes.js';
 import { registerMembership } from '../manager/group/membership-routes.js';
 import { Statistics } from '../model/gen/skep/manager/v1/statistics_pb.js';
-import { Notices } from '../manager/notices.js';
 import { RaftGroup } from '../manager/group/raft-group.js';
 import { RoleManager } from '../manager/group/role-manager.js';
 import { LeaderLoops } from '../manager/leader-loops.js';
@@ -129,7 +128,6 @@ export class RunningManager {
       control: new GroupControl({ local, group, link, environment: env }),
       store,
       logs: new GroupLogs({ local: this.services.logs, group, link }),
-      notices: new Notices(),
       agreed: (timeoutMs) => group.agreed(timeoutMs),
     };
     this.server = new RpcServer({
@@ -316,7 +314,6 @@ export class RunningManager {
       environment,
       logger,
       usage: this.services.usage,
-      notices: this.access.notices,
     });
     const { nodeId } = identity.facts();
     const roles = new RoleManager({ store, group: this.group, nodeId, environment, logger });

@@ -4,7 +4,6 @@
  * follows from the store.
  */
 import { Allocator } from './allocator/allocator.js';
-import type { Notices } from './notices.js';
 import { Autoscaler } from './orchestrator/autoscaler.js';
 import { ConstraintEnforcer } from './orchestrator/constraint-enforcer.js';
 import { CronJobs } from './orchestrator/cron-jobs.js';
@@ -32,7 +31,6 @@ export class LeaderLoops {
     options: LeaderLoopOptions & {
       /** What tasks use, as their nodes tell. */
       readonly usage: Pick<TaskUsage, 'milliCpus'>;
-      readonly notices: Notices;
     },
   ) {
     this.#supervisor = new RestartSupervisor(options);

@@ -23,6 +23,10 @@ function valueText(value: LabelValue): string {
       return '`:PORT/PATH`';
     case 'services':
       return 'names of services, separated by commas';
+    case 'setting':
+      return value.setting.form;
+    case 'settings':
+      return 'names of settings, separated by commas, or `all`';
     case 'scope':
       return 'address, interface name or `lo`';
     case 'choice':
@@ -50,6 +54,25 @@ const FIXED_ADDRESSES_RULE: readonly string[] = [
   '  their successors get them and start. A node that comes back after that has its old task stopped. Stock engines do not take themselves off.',
   '- A changed `skep.vip` is the virtual address at once, for running tasks too; tasks on stock engines are replaced for it, within the update config. Containers on stock',
   '  engines go on being told the old one: where there are such nodes, scale the service to 0 before the change. Without the label the service gets an address that is not reserved.',
+  '',
+];
+
+/** The rule behind the `skep.container` labels. */
+const CONTAINER_RULE: readonly string[] = [
+  '## Container settings',
+  '',
+  'What `docker run` can ask of an engine and a service spec has no field for. The labels are named after the flags, may be given with `--container-label` or `--label`',
+  '(the former go before the latter; in a stack under `labels` or `deploy.labels`), and set the same fields of the container (`docker inspect`, `HostConfig`).',
+  '',
+  '- No service may have one until the cluster says so: `skep cluster set skep.container.allow privileged,devices` (an empty value takes it back). Whoever may use a swarm may',
+  '  else be root on all its nodes. `docker service create` and `update` are refused with 403 and the name of the label.',
+  '- An update is asked only about settings that it adds or changes (a rollback too), so that a service whose setting is no longer allowed can still be scaled down or freed of it.',
+  '- Running tasks are left alone when the list becomes shorter. A new task of such a service, also one in the place of a task that ended, gets no node: it stays `pending`, and',
+  '  `docker service ps` says which label is not allowed. It goes on when the label is allowed again.',
+  '- A change of a setting, on the service or the container, replaces the tasks within the update config; a rollback brings back the former ones.',
+  '- Their tasks run on nodes with skepd only (`skep.container labels need skepd on N nodes`): a stock engine makes the container from the spec alone, without them.',
+  '- A value that the engine refuses (a device that is not there, an unknown runtime) rejects or fails the task with the engine\u2019s own message.',
+  '- `skep.container.engine_socket` is no such setting, and needs no permission: binds of the socket are part of the spec anyway.',
   '',
 ];
 
@@ -103,5 +126,6 @@ export function labelsPage(): string {
     '',
     ...FIXED_ADDRESSES_RULE,
     ...READINESS_RULE,
+    ...CONTAINER_RULE,
   ].join('\n');
 }

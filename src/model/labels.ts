@@ -14,6 +14,14 @@ import {
   autoscaleProblem,
 } from './autoscale-labels.js';
 import { BALANCE_POLICIES, LB_POLICY_LABEL } from './balance-policy.js';
+import {
+  CONTAINER_ALLOW_LABEL,
+  CONTAINER_SETTINGS,
+  type ContainerSetting,
+  containerSettingLabel,
+  parseAllowedSettings,
+  readContainerSetting,
+} from './container-settings.js';
 import { ENGINE_SOCKET_LABEL } from './engine-socket.js';
 import { parseCron } from './cron.js';
 import { parseDurationMs } from './duration.js';
@@ -122,6 +130,10 @@ export type LabelValue =
   | { readonly type: 'cron' }
   /** A command for a shell. */
   | { readonly type: 'command' }
+  /** What a setting of a container takes. */
+  | { readonly type: 'setting'; readonly setting: ContainerSetting }
+  /** Names of such settings. */
+  | { readonly type: 'settings' }
   /** Port and path of an HTTP probe. */
   | { readonly type: 'http' }
   | { readonly type: 'choice'; readonly choices: readonly string[] }
@@ -269,8 +281,8 @@ export const LABELS: readonly LabelDefinition[] = [
       'least change, and not again within the cooldown. A number outside `min` and `max` is corrected at once, ' +
       'except 0, which turns scaling off. `docker service scale` within them holds until a whole window has asked ' +
       'for another number. Nothing is decided while an update is under way or paused. A change is one of the ' +
-      'replicas alone: no new version of the tasks, the update status stays, and a rollback keeps the number. On ' +
-      'the leader `docker events` shows each decision (`service autoscale`). A new leader watches for a whole ' +
+      'replicas alone: no new version of the tasks, the update status stays, and a rollback keeps the number. ' +
+      '`docker events` on any manager shows each decision (`service autoscale`). A new leader watches for a whole ' +
       'window first.',
   },
   {
@@ -315,8 +327,8 @@ export const LABELS: readonly LabelDefinition[] = [
     live: true,
     meaning:
       'Whether a service that is scaled by its load is left as it is: what would be done is logged by the ' +
-      'leader and shown by `docker events` there (`service autoscale`, with `dry-run=true`), again after each ' +
-      'cooldown.',
+      'leader and shown by `docker events` on all managers (`service autoscale`, with `dry-run=true`), again after ' +
+      'each cooldown.',
   },
   {
     key: DNS_TTL_LABEL,
@@ -493,6 +505,26 @@ export const LABELS: readonly LabelDefinition[] = [
       'skepd\u2019s socket is bound in its place, through which the container sees the swarm.',
   },
   {
+    key: CONTAINER_ALLOW_LABEL,
+    objects: ['cluster'],
+    value: { type: 'settings' },
+    defaultValue: '',
+    live: true,
+    meaning:
+      'Which of the following settings services may have: their names without the prefix, separated by ' +
+      'commas, or `all`. Not set: none. See [Container settings](#container-settings).',
+  },
+  ...CONTAINER_SETTINGS.map(
+    (setting): LabelDefinition => ({
+      key: containerSettingLabel(setting),
+      objects: ['service', 'container'],
+      value: { type: 'setting', setting },
+      defaultValue: '',
+      live: false,
+      meaning: setting.meaning,
+    }),
+  ),
+  {
     key: VERSION_OF_LABEL,
     objects: ['secret', 'config'],
     value: { type: 'text' },
@@ -633,6 +665,14 @@ function checkValue(key: string, rule: LabelValue, value: string): void {
     case 'services':
       if (serviceNames(value) !== undefined) return;
       throw refusal(`label ${key}: ${value} is not a list of services such as db,cache`);
+    case 'setting':
+      if (readContainerSetting(rule.setting, value) !== undefined) return;
+      throw refusal(`label ${key}: must be ${rule.setting.form.replaceAll('`', '')}, not ${value}`);
+    case 'settings':
+      if (parseAllowedSettings(value) !== undefined) return;
+      throw refusal(
+        `label ${key}: must be all or names such as ${CONTAINER_SETTINGS.map(({ name }) => name).join(',')}`,
+      );
     case 'scope':
       if (parseScope(value) !== undefined) return;
       throw refusal(`label ${key}: ${value} is neither an address of a host nor an interface name`);

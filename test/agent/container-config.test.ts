@@ -69,6 +69,31 @@ void t.test('process, health and limits', async (t) => {
   });
 });
 
+void t.test('settings by label', async (t) => {
+  const labels = { 'skep.container.privileged': 'true', 'skep.container.shm-size': '1m' };
+  const task = containerTask(
+    { labels, privileges: { noNewPrivileges: true }, oomScoreAdj: 5n },
+    {
+      serviceAnnotations: {
+        name: 'web',
+        labels: {
+          'skep.container.shm-size': '2m',
+          'skep.container.pid': 'host',
+          'skep.container.security-opt': 'seccomp=unconfined',
+          'skep.container.oom-score-adj': '7',
+        },
+      },
+    },
+  );
+  t.match(containerBody(task, undefined).HostConfig, {
+    Privileged: true,
+    ShmSize: 1024 ** 2,
+    PidMode: 'host',
+    OomScoreAdj: 7,
+    SecurityOpt: ['no-new-privileges=true', 'seccomp=unconfined'],
+  });
+});
+
 void t.test('labels of the swarm cannot be overridden', async (t) => {
   const labels = { 'com.docker.swarm.task.id': 'forged', own: '1' };
   const task = containerTask({ labels });

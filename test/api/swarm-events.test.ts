@@ -1,36 +1,37 @@
-/** What the leader tells beside changes of objects, as Docker events. */
+/** Changes of the store as Docker events. */
 import t from 'tap';
 import { Filters } from '../../src/api/filters.js';
-import { eventFields, eventMatches, noticeEvent } from '../../src/api/swarm-events.js';
-import { Notices } from '../../src/manager/notices.js';
+import { eventFields, eventMatches, swarmEventOf } from '../../src/api/swarm-events.js';
+import {
+  removeScaleRecord,
+  type ScaleRecord,
+  writeScaleRecord,
+} from '../../src/manager/orchestrator/scale-record.js';
+import { testControl } from '../manager/control/support.js';
 
-void t.test('a decision of the autoscaler is an event of its service', (t) => {
-  const notices = new Notices();
+void t.test('each decision of the autoscaler is an event of its service', async (t) => {
+  const { store } = await testControl();
   const lines: unknown[] = [];
   const filters = Filters.parse('{"event":{"autoscale":true},"service":{"web":true}}');
-  const unsubscribe = notices.subscribe((notice) => {
-    const shown = noticeEvent(notice, 1_500);
-    if (eventMatches(shown, filters)) lines.push(eventFields(shown));
+  store.subscribe((changes) => {
+    for (const change of changes) {
+      const shown = swarmEventOf(change, 0);
+      if (shown !== undefined && eventMatches(shown, filters)) lines.push(eventFields(shown));
+    }
   });
-  const notice = {
-    action: 'autoscale',
-    serviceId: 'id1',
-    serviceName: 'web',
-    attributes: { 'replicas.old': '1', 'replicas.new': '2', 'dry-run': 'true' },
-  } as const;
-  notices.tell(notice);
-  notices.tell({ ...notice, serviceId: 'id2', serviceName: 'other' });
-  unsubscribe();
-  notices.tell(notice);
+  const decide = (record: ScaleRecord) => store.update((write) => writeScaleRecord(write, record));
+  const attributes = { 'replicas.old': '1', 'replicas.new': '2', 'dry-run': 'true' };
+  const record = { serviceId: 'id1', serviceName: 'web', attributes };
+  await decide(record);
+  await decide({ ...record, serviceId: 'id2', serviceName: 'other' });
+  await decide(record);
+  await store.update((write) => removeScaleRecord(write, 'id1'));
+  await store.update((write) => removeScaleRecord(write, 'none'));
+  const line = { Type: 'service', Action: 'autoscale', scope: 'swarm' };
+  const Actor = { ID: 'id1', Attributes: { name: 'web', ...attributes } };
   t.match(lines, [
-    {
-      Type: 'service',
-      Action: 'autoscale',
-      Actor: { ID: 'id1' },
-      scope: 'swarm',
-      timeNano: 1_500_000_000n,
-    },
+    { ...line, Actor },
+    { ...line, Actor },
   ]);
-  t.equal(lines.length, 1);
-  t.end();
+  t.equal(lines.length, 2, 'the same decision again is told again');
 });

@@ -1,5 +1,6 @@
 /**
- * A stock Docker Engine as a worker of a Skep manager; generic resources of it and of skepd's nodes.
+ * A stock Docker Engine as a worker of a Skep manager; generic resources of it and of skepd's nodes; settings
+ * of containers that it cannot have.
  */
 import t, { type Test } from 'tap';
 import { WEB_IMAGE } from '../testbed/layout.js';
@@ -23,7 +24,7 @@ import {
   restartSkepd,
   up,
 } from '../testbed/testbed.js';
-
+import { checkContainerSettings } from './support/container-settings.js';
 /** On each of `names`: one task gets the two GPUs and two disks, and there is no room for another. */
 async function takesResources(t: Test, hosts: readonly Host[], names: readonly string[]) {
   const socket = socketOf(managerOf(hosts), 'skep');
@@ -127,6 +128,8 @@ void t.test('a stock engine joins a skepd manager and runs a task', async (t) =>
     );
     t.match(waiting?.error, /skep.publish labels need skepd on 1 node/);
     await answering();
+
+    await checkContainerSettings(t, h1);
 
     // Those of dockerd's flags count on both kinds of node, until skepd has its own.
     await takesResources(t, hosts, ['h1', 'h3']);

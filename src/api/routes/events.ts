@@ -12,13 +12,7 @@ import { type ApiRequest, DONE, type Reply, writeError } from '../http/request.j
 import type { Route } from '../http/router.js';
 import type { ManagerAccess } from '../types.js';
 import { EVENT_LINE_BYTES_MAX, EVENT_QUEUE_BYTES_MAX, STORE_POLL_MS } from '../limits.js';
-import {
-  eventFields,
-  eventMatches,
-  noticeEvent,
-  type SwarmEvent,
-  swarmEventOf,
-} from '../swarm-events.js';
+import { eventFields, eventMatches, type SwarmEvent, swarmEventOf } from '../swarm-events.js';
 import type { RouteContext } from './context.js';
 
 /** The route. */
@@ -84,7 +78,7 @@ function forwardLines(answer: IncomingMessage, response: ServerResponse): void {
 function watchStore(context: RouteContext, filters: Filters, response: ServerResponse): void {
   const { clock } = context.environment;
   let watched: ManagerAccess | undefined;
-  let unsubscribe: readonly (() => void)[] = [];
+  let unsubscribe = (): void => undefined;
   let timer: Timer | undefined;
   const write = (shown: SwarmEvent | undefined): void => {
     if (shown === undefined || !eventMatches(shown, filters)) return;
@@ -94,17 +88,12 @@ function watchStore(context: RouteContext, filters: Filters, response: ServerRes
   };
   const follow = (manager: ManagerAccess | undefined): void => {
     if (manager?.store === watched?.store) return;
-    for (const end of unsubscribe) end();
+    unsubscribe();
     watched = manager;
-    if (manager === undefined) unsubscribe = [];
-    else {
-      unsubscribe = [
-        manager.store.subscribe((changes) => {
-          for (const change of changes) write(swarmEventOf(change, clock.nowMs()));
-        }),
-        manager.notices.subscribe((notice) => write(noticeEvent(notice, clock.nowMs()))),
-      ];
-    }
+    unsubscribe =
+      manager?.store.subscribe((changes) => {
+        for (const change of changes) write(swarmEventOf(change, clock.nowMs()));
+      }) ?? (() => undefined);
   };
   const look = () => {
     follow(managerOf(context));
@@ -113,7 +102,7 @@ function watchStore(context: RouteContext, filters: Filters, response: ServerRes
   look();
   response.once('close', () => {
     timer?.cancel();
-    for (const end of unsubscribe) end();
+    unsubscribe();
   });
 }
 

@@ -26,6 +26,8 @@ import { timestampNow } from '../../model/defaults.js';
 import { newId } from '../../model/ids.js';
 import type { ReadTransaction, Store } from '../../store/types.js';
 import { precondition } from './annotations.js';
+import { checkContainerPolicy } from '../orchestrator/container-policy.js';
+import { removeScaleRecord } from '../orchestrator/scale-record.js';
 import { checkFixedAddresses } from './fixed-addresses.js';
 import { checkPortConflicts } from './port-conflicts.js';
 import { checkReferencesExist } from './references.js';
@@ -67,6 +69,7 @@ export class ServiceControl {
       checkIngressPresent(write, spec);
       checkFixedAddresses(write, spec, service.id);
       checkReferencesExist(write, spec.task);
+      checkContainerPolicy(write, spec, undefined);
       try {
         write.create('service', service);
       } catch (error) {
@@ -89,6 +92,7 @@ export class ServiceControl {
       const service = clone(ServiceSchema, required(write, id));
       checkChange(service, spec);
       checkReferencesExist(write, spec.task);
+      const before = service.spec;
       service.meta ??= create(MetaSchema);
       service.meta.version = create(VersionSchema, { index: version });
       if (options.rollback === 'previous') this.rollBack(service);
@@ -99,6 +103,7 @@ export class ServiceControl {
       if (service.spec !== undefined) {
         checkIngressPresent(write, service.spec);
         checkFixedAddresses(write, service.spec, id);
+        checkContainerPolicy(write, service.spec, before);
       }
       write.update('service', service);
     });
@@ -109,6 +114,7 @@ export class ServiceControl {
     await this.store.update((write) => {
       required(write, id);
       write.delete('service', id);
+      removeScaleRecord(write, id);
     });
   }
 

@@ -10,12 +10,12 @@ import type { ServiceSpec } from '../../model/gen/docker/swarmkit/v1/specs_pb.js
 import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { isWanted, observedState, serviceMode } from '../../model/task-state.js';
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
-import type { Notices } from '../notices.js';
 import type { TaskUsage } from '../statistics/task-usage.js';
 import { isInProgress, isPaused } from '../updater/update-status.js';
 import { LeaderLoop, type LeaderLoopOptions } from './leader-loop.js';
 import { AUTOSCALE_PERIOD_MS } from './limits.js';
 import { neededReplicas, ScaleHistory } from './scale-decision.js';
+import { writeScaleRecord } from './scale-record.js';
 
 /** A change of a service's number of replicas. */
 interface Decision {
@@ -28,20 +28,13 @@ interface Decision {
 /** Scales all services that ask for it. */
 export class Autoscaler extends LeaderLoop {
   readonly #usage: Pick<TaskUsage, 'milliCpus'>;
-  readonly #notices: Notices;
   /** By service. */
   readonly #histories = new Map<string, ScaleHistory>();
   #timer: Timer | undefined;
 
-  constructor(
-    options: LeaderLoopOptions & {
-      readonly usage: Pick<TaskUsage, 'milliCpus'>;
-      readonly notices: Notices;
-    },
-  ) {
+  constructor(options: LeaderLoopOptions & { readonly usage: Pick<TaskUsage, 'milliCpus'> }) {
     super(options, 'autoscaler');
     this.#usage = options.usage;
-    this.#notices = options.notices;
   }
 
   override async stop(): Promise<void> {
@@ -84,9 +77,7 @@ export class Autoscaler extends LeaderLoop {
         return service && this.#decide(transaction, service, history);
       });
       if (decision === undefined) continue;
-      const isDone =
-        decision.settings.isDryRun ||
-        (await this.store.update((transaction) => apply(transaction, decision)));
+      const isDone = await this.store.update((transaction) => apply(transaction, decision));
       if (!isDone) continue;
       history.decided(this.environment.clock.monotonicMs());
       this.#tell(decision);
@@ -133,16 +124,6 @@ export class Autoscaler extends LeaderLoop {
       { serviceId: service.id, serviceName, from, to, isDryRun },
       isDryRun ? 'a service would be scaled by its load' : 'a service is scaled by its load',
     );
-    this.#notices.tell({
-      action: 'autoscale',
-      serviceId: service.id,
-      serviceName,
-      attributes: {
-        'replicas.old': String(from),
-        'replicas.new': String(to),
-        'dry-run': String(isDryRun),
-      },
-    });
   }
 }
 
@@ -156,10 +137,23 @@ function replicasOf(spec: ServiceSpec | undefined): number | undefined {
 }
 
 /** Returns false when the service is another one meanwhile. */
-function apply(transaction: WriteTransaction, { service, from, to }: Decision): boolean {
+function apply(
+  transaction: WriteTransaction,
+  { service, settings: { isDryRun }, from, to }: Decision,
+): boolean {
   const current = transaction.get('service', service.id);
   if (current?.spec === undefined || settingsOf(current) === undefined) return false;
   if (replicasOf(current.spec) !== from || isInProgress(current)) return false;
+  writeScaleRecord(transaction, {
+    serviceId: service.id,
+    serviceName: current.spec.annotations?.name ?? '',
+    attributes: {
+      'replicas.old': String(from),
+      'replicas.new': String(to),
+      'dry-run': String(isDryRun),
+    },
+  });
+  if (isDryRun) return true;
   const changed: Service = { ...current, spec: withReplicas(current.spec, to) };
   // A rollback is about what runs, not about how often.
   if (current.previousSpec !== undefined)

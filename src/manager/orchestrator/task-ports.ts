@@ -16,9 +16,11 @@ import {
   EndpointSpecSchema,
 } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
+  type Annotations,
   type PortConfig,
   PortConfig_PublishMode as PublishMode,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { withContainerSettings } from '../../model/container-settings.js';
 import { balancePolicy } from '../../model/balance-policy.js';
 import { readiness, readinessText } from '../../model/readiness.js';
 import { returnPath } from '../../model/return-path.js';
@@ -80,12 +82,18 @@ export function withServiceEndpoint(
   const same = sameEndpoint(service, task);
   if (sameRules && (same || !follows)) return undefined;
   const changed = { ...task };
-  if (!sameRules) changed.serviceAnnotations = annotations;
+  if (!sameRules) changed.serviceAnnotations = annotations && withSettingsOf(task, annotations);
   if (!same && follows) {
     changed.endpoint = service.endpoint ?? create(EndpointSchema);
     changed.specVersion = service.specVersion;
   }
   return changed;
+}
+
+/** The service's annotations with the settings that the task's container was made with. */
+function withSettingsOf(task: Task, annotations: Annotations): Annotations {
+  const labels = withContainerSettings(annotations.labels, task.serviceAnnotations?.labels);
+  return { ...annotations, labels };
 }
 
 /** Whether tasks of the service may only run where skepd enforces its publishing rules. */

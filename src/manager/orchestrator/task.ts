@@ -24,6 +24,7 @@ import { runsSkepd } from '../../model/agent-kind.js';
 import { newId } from '../../model/ids.js';
 import { isOnNode, isWanted, observedState, serviceMode } from '../../model/task-state.js';
 import type { ReadTransaction, WriteTransaction } from '../../store/types.js';
+import { serviceSettingsText, taskSettingsText } from './container-policy.js';
 import { hasOtherAddresses } from './fixed-addresses.js';
 import { canFollowPorts, hasWantedEndpoint, needsSkepd, type TasksOnNode } from './task-ports.js';
 
@@ -205,6 +206,7 @@ function specFit(
 ): 'same' | 'constraints met' | 'differs' {
   const wanted = service.spec?.task ?? create(TaskSpecSchema);
   const actual = task.spec ?? create(TaskSpecSchema);
+  if (serviceSettingsText(service.spec) !== taskSettingsText(task)) return 'differs';
   if (onlyConstraintsDiffer(wanted, actual)) {
     const expressions = wanted.placement?.constraints ?? [];
     if (node !== undefined && nodeMeetsExpressions(expressions, node)) return 'constraints met';

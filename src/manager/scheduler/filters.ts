@@ -14,6 +14,7 @@ import {
   type PluginDescription,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { needsSkepd } from '../orchestrator/task-ports.js';
+import { taskSettingsText } from '../orchestrator/container-policy.js';
 import { type NodeInfo, scopedHostPorts } from './node-info.js';
 
 /** A condition on the node alone, whatever tasks it holds. */
@@ -76,6 +77,12 @@ const PUBLISH_RULES: StaticFilter = {
   explain: onNodes('skep.publish labels need skepd'),
 };
 
+/** A stock engine would make the container without them. */
+const CONTAINER_SETTINGS: StaticFilter = {
+  admits: ({ node }, task) => taskSettingsText(task) === '' || runsSkepd(node),
+  explain: onNodes('skep.container labels need skepd'),
+};
+
 const MAX_REPLICAS: Filter = {
   admits: (node, task) => {
     const maxReplicas = task.spec?.placement?.maxReplicas ?? 0n;
@@ -92,6 +99,7 @@ const FILTERS: readonly Filter[] = [
   CONSTRAINTS,
   PLATFORM,
   PUBLISH_RULES,
+  CONTAINER_SETTINGS,
   HOST_PORTS,
   MAX_REPLICAS,
 ];
@@ -106,6 +114,7 @@ const STATIC_FILTERS: readonly StaticFilter[] = [
   CONSTRAINTS,
   PLATFORM,
   PUBLISH_RULES,
+  CONTAINER_SETTINGS,
 ];
 
 /** Whether the node can take the task. */

@@ -15,6 +15,7 @@ import { LeaderLoop, type LeaderLoopOptions } from '../orchestrator/leader-loop.
 import { ReconcileLoop } from '../orchestrator/reconcile-loop.js';
 import { withObservedState } from '../orchestrator/task.js';
 import { type BetterPlace, findBetterPlace } from './better-place.js';
+import { changesContainerPolicy, forbiddenTask } from '../orchestrator/container-policy.js';
 import { hasDependencies, unmetDependency } from './dependencies.js';
 import { hostPorts } from '../orchestrator/task-ports.js';
 import { admits, admitsStatically, explain } from './filters.js';
@@ -89,6 +90,7 @@ export class Scheduler extends LeaderLoop {
 
   protected observe(event: StoreEvent): void {
     if (this.#dependent.size > 0 && mayFree(event)) this.#retry();
+    if (changesContainerPolicy(event)) this.#retry();
     if (event.table === 'node') {
       if (event.kind === 'remove') {
         this.#nodes.delete(event.object.id);
@@ -207,10 +209,17 @@ export class Scheduler extends LeaderLoop {
     return task.slot !== 0n && (node === undefined || !admits(node, task));
   }
 
+  /** Why tasks like this one get no node, whatever nodes there are; undefined if they may have one. */
+  #mustWait(task: Task): string | undefined {
+    return this.store.view(
+      (transaction) => forbiddenTask(transaction, task) ?? unmetDependency(transaction, task),
+    );
+  }
+
   #decidePreassigned(task: Task, decisions: Decision[]): void {
     const node = this.#nodes.get(task.nodeId);
     if (node === undefined) return;
-    const unmet = this.store.view((transaction) => unmetDependency(transaction, task));
+    const unmet = this.#mustWait(task);
     if (unmet !== undefined || !admits(node, task)) {
       decisions.push({ kind: 'wait', task, err: unmet ?? explain([node], task) });
       return;
@@ -223,7 +232,7 @@ export class Scheduler extends LeaderLoop {
     group.sort((a, b) => Number(a.slot - b.slot));
     const [sample] = group;
     if (sample === undefined) return;
-    const unmet = this.store.view((transaction) => unmetDependency(transaction, sample));
+    const unmet = this.#mustWait(sample);
     if (unmet !== undefined) {
       for (const task of group) decisions.push({ kind: 'wait', task, err: unmet });
       return;
@@ -306,6 +315,7 @@ export class Scheduler extends LeaderLoop {
     const node = transaction.get('node', nodeId);
     // The node may have changed since it was chosen, without its event having come through.
     if (node === undefined || !admitsStatically(node, task)) return false;
+    if (forbiddenTask(transaction, task) !== undefined) return false;
     const status = create(TaskStatusSchema, {
       state: TaskState.ASSIGNED,
       timestamp: timestampNow(this.environment.clock),

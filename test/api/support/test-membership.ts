@@ -5,7 +5,6 @@
 import { create } from '@bufbuild/protobuf';
 import { newClusterObject } from '../../../src/daemon/new-cluster.js';
 import { Allocator } from '../../../src/manager/allocator/allocator.js';
-import { Notices } from '../../../src/manager/notices.js';
 import { StoreControl } from '../../../src/manager/control/store-control.js';
 import type { LogSource } from '../../../src/manager/control/types.js';
 import { SkepError } from '../../../src/model/errors.js';
@@ -114,7 +113,6 @@ export class TestMembership implements SwarmMembership {
       access: {
         control,
         store,
-        notices: new Notices(),
         agreed: () => Promise.resolve(),
         get logs() {
           return currentLogs();

@@ -9,6 +9,7 @@ import {
   TaskSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import {
+  ClusterSpecSchema,
   NodeSpecSchema,
   type ServiceSpec,
   ServiceSpecSchema,
@@ -24,6 +25,12 @@ import {
 } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { networkSpec, refusalOf, serviceSpec, testControl, testNode } from './support.js';
 
+const NO_ROTATION = {
+  workerJoinToken: false,
+  managerJoinToken: false,
+  managerUnlockKey: false,
+} as const;
+
 type Parts = MessageInitShape<typeof ServiceSpecSchema>;
 
 function container(value: object): Parts {
@@ -36,10 +43,10 @@ function task(parts: object): Parts {
   return { task: { ...container({}).task, ...parts } };
 }
 
-/** Keys that a service may have. */
-const SERVICE_LABELS = LABELS.filter(({ objects }) => objects.includes('service')).map(
-  ({ key }) => key,
-);
+/** Keys that a service, and a container, may have. */
+const [SERVICE_LABELS, CONTAINER_LABELS] = (['service', 'container'] as const).map((object) =>
+  LABELS.filter(({ objects }) => objects.includes(object)).map(({ key }) => key),
+) as [string[], string[]];
 
 const negative = { seconds: -1n };
 
@@ -215,7 +222,7 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'unknown skep label of the container',
     container({ labels: { 'skep.container.engine_sock': 'true' } }),
     'unknown label skep.container.engine_sock: keys starting with skep. are reserved ' +
-      '(skep.container.engine_socket)',
+      `(${CONTAINER_LABELS.join(', ')})`,
   ],
   [
     'skep label of the container that is neither true nor false',
@@ -268,6 +275,62 @@ void t.test('refusals with other codes', async (t) => {
   for (const [parts, text] of cases) {
     t.equal(await refusalOf(() => control.createService(serviceSpec('web', parts))), text);
   }
+});
+
+void t.test('settings of containers that the cluster does not allow', async (t) => {
+  const { control } = await testControl();
+  const options = { rollback: 'none' } as const;
+  const asking = (labels: Record<string, string>, replicas = 1n, own = {}): ServiceSpec =>
+    serviceSpec('web', {
+      task: { runtime: { case: 'container', value: { image: 'web:1', labels: own } } },
+      annotations: { name: 'web', labels },
+      mode: { case: 'replicated', value: { replicas } },
+    });
+  const allow = async (value: string): Promise<void> => {
+    const cluster = control.getCluster();
+    const spec = clone(ClusterSpecSchema, cluster.spec ?? create(ClusterSpecSchema));
+    if (spec.annotations !== undefined) spec.annotations.labels['skep.container.allow'] = value;
+    await control.updateCluster(version(cluster), spec, NO_ROTATION);
+  };
+  const refusal = (name: string): string =>
+    `permission_denied: label skep.container.${name} is not allowed in this swarm: ` +
+    `skep.container.allow of the cluster does not name ${name}`;
+  const privileged = { 'skep.container.privileged': 'true' };
+  const refused = await refusalOf(() => control.createService(asking(privileged)));
+  t.equal(refused, refusal('privileged'), 'closed by default');
+  t.equal(
+    await refusalOf(() => control.createService(asking({}, 1n, privileged))),
+    refusal('privileged'),
+    'on the container, too',
+  );
+  await allow('pid');
+  t.equal(
+    await refusalOf(() => control.createService(asking(privileged))),
+    refusal('privileged'),
+    'another one is allowed',
+  );
+  await allow('privileged,shm-size');
+  const { id } = await control.createService(asking(privileged));
+  const update = async (spec: ServiceSpec): Promise<string> =>
+    await refusalOf(() =>
+      control.updateService(id, version(control.getService(id)), spec, options),
+    );
+  const larger = { ...privileged, 'skep.container.shm-size': '1m' };
+  t.equal(await update(asking(larger)), 'accepted');
+  await allow('privileged');
+  t.equal(await update(asking(larger, 0n)), 'accepted', 'scaled with what it has already');
+  const changed = { ...privileged, 'skep.container.shm-size': '2m' };
+  t.equal(await update(asking(changed)), refusal('shm-size'));
+  t.equal(await update(asking(privileged)), 'accepted', 'freed of it');
+  t.equal(
+    await refusalOf(() =>
+      control.updateService(id, version(control.getService(id)), asking(privileged), {
+        rollback: 'previous',
+      }),
+    ),
+    refusal('shm-size'),
+    'a rollback would bring it back',
+  );
 });
 
 void t.test('ports of encrypted networks', async (t) => {

@@ -1,13 +1,14 @@
 /** Services that are scaled by the CPU their tasks use (`skep.autoscale.*`). */
 import t, { type Test } from 'tap';
 import { ScaleHistory, neededReplicas } from '../../../src/manager/orchestrator/scale-decision.js';
-import type { Notice } from '../../../src/manager/notices.js';
+import type { ScaleRecord } from '../../../src/manager/orchestrator/scale-record.js';
 import { autoscaleSettings } from '../../../src/model/autoscale.js';
 import { NodeSpec_Availability as Availability } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import { TaskState } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { checkLabels } from '../../../src/model/labels.js';
 import { isWanted } from '../../../src/model/task-state.js';
 import { makeNode, makeService } from '../simulation/objects.js';
+import { onScaleRecords } from '../simulation/load.js';
 import { World } from '../simulation/world.js';
 
 type Spec = NonNullable<Parameters<typeof makeService>[1]>;
@@ -88,10 +89,10 @@ void t.test('labels that make no sense together are refused', (t) => {
 class Load {
   /** Thousandths of a CPU of all tasks together. */
   milliCpus = 0;
-  readonly notices: Notice[] = [];
+  readonly decisions: ScaleRecord[] = [];
 
   constructor(readonly world: World) {
-    world.notices.subscribe((notice) => this.notices.push(notice));
+    onScaleRecords(world.store, (record) => this.decisions.push(record));
   }
 
   static async on(t: Test, replicas: number, spec: Spec = {}, labels = {}): Promise<Load> {
@@ -152,8 +153,7 @@ void t.test('follows the load between its bounds', async (t) => {
   t.equal(after.specVersion?.index, before.specVersion?.index, 'tasks are as they were');
   t.equal(after.updateStatus, undefined);
   t.equal(after.previousSpec, undefined);
-  t.same(load.notices[0], {
-    action: 'autoscale',
+  t.same(load.decisions[0], {
     serviceId: 'web',
     serviceName: 'web',
     attributes: { 'replicas.old': '2', 'replicas.new': '6', 'dry-run': 'false' },
@@ -175,8 +175,8 @@ void t.test('a dry run tells, after each cooldown, and changes nothing', async (
   const load = await Load.on(t, 2, {}, { 'skep.autoscale.dry-run': 'true' });
   await load.run(200, 3000);
   t.equal(load.replicas, 2);
-  t.equal(load.notices.length, 3);
-  t.match(load.notices[0]?.attributes, { 'replicas.new': '6', 'dry-run': 'true' });
+  t.equal(load.decisions.length, 3);
+  t.match(load.decisions[0]?.attributes, { 'replicas.new': '6', 'dry-run': 'true' });
 });
 
 void t.test('what users do', async (t) => {
@@ -211,7 +211,7 @@ void t.test('without statistics nothing is decided', async (t) => {
   const load = await Load.on(t, 4);
   await load.world.run(600_000);
   t.equal(load.replicas, 4);
-  t.equal(load.notices.length, 0);
+  t.equal(load.decisions.length, 0);
 });
 
 void t.test('an update is not disturbed, and a rollback keeps the number', async (t) => {
@@ -242,7 +242,7 @@ void t.test('a node that goes, another leader: no jump', async (t) => {
   load.world.usage.clear();
   await load.run(120, 3000);
   t.equal(load.replicas, 6);
-  t.equal(load.notices.length, 0);
+  t.equal(load.decisions.length, 0);
 });
 
 void t.test('nodes are believed about their own tasks of such services only', async (t) => {

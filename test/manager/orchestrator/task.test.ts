@@ -63,6 +63,28 @@ for (const { name, was, now, state, dirty } of dirtyCases) {
   });
 }
 
+void t.test('a task is out of date when settings of its container changed', async (t) => {
+  const labels = { 'skep.container.pid': 'host', other: '1' };
+  const dirty = (own: Record<string, string>, now: Record<string, string>): boolean =>
+    isTaskDirty(
+      makeService('web', { annotations: { name: 'web', labels: now } }),
+      makeTask('t', {
+        serviceAnnotations: { name: 'web', labels: own },
+        spec: makeService('web', {}).spec?.task ?? {},
+        specVersion: { index: 99n },
+        nodeId: 'n1',
+        endpoint: { spec: {} },
+        status: { state: TaskState.RUNNING },
+      }),
+      makeNode('n1'),
+    );
+  t.notOk(dirty(labels, labels));
+  t.notOk(dirty(labels, { 'skep.container.pid': 'host' }), 'another label');
+  t.ok(dirty(labels, {}));
+  t.ok(dirty({}, labels));
+  t.notOk(dirty({}, { 'skep.container.engine_socket': 'true' }));
+});
+
 void t.test('a task is out of date when its ports are', async (t) => {
   const service = makeService('web', { endpoint: { ports: [{ targetPort: 80 }] } });
   const task = makeTask('t', {

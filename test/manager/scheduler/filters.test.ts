@@ -1,4 +1,4 @@
-/** Encrypted networks need a node that can speak to the others on them. */
+/** What a stock engine cannot do is not scheduled there. */
 import { create } from '@bufbuild/protobuf';
 import t from 'tap';
 import { explain, admits, admitsStatically } from '../../../src/manager/scheduler/filters.js';
@@ -27,4 +27,21 @@ void t.test('stock engines take no task of an encrypted network', async (t) => {
     explain([stock], encrypted),
     'encrypted network not supported by the stock engine on 1 node',
   );
+});
+
+void t.test('stock engines take no task with settings they would not see', async (t) => {
+  const stock = new NodeInfo(makeNode('stock'));
+  const engine = { labels: { [AGENT_VERSION_LABEL]: '1' }, plugins: [AGENT_PLUGIN] };
+  const ours = new NodeInfo(makeNode('ours', { description: { engine } }));
+  const labels = { 'skep.container.privileged': 'true' };
+  const task = create(TaskSchema, { id: 't', serviceAnnotations: { labels } });
+  t.notOk(admits(stock, task));
+  t.notOk(admitsStatically(stock.node, task));
+  t.ok(admits(ours, task));
+  t.equal(explain([stock], task), 'skep.container labels need skepd on 1 node');
+  const kept = create(TaskSchema, {
+    id: 't',
+    serviceAnnotations: { labels: { 'skep.container.engine_socket': 'true' } },
+  });
+  t.ok(admits(stock, kept));
 });

@@ -1,7 +1,9 @@
 /** Where tasks are placed, and what is said when they cannot be. */
+import { clone } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
 import { NodeInfo } from '../../../src/manager/scheduler/node-info.js';
 import { AGENT_PLUGIN } from '../../../src/model/agent-kind.js';
+import { ClusterSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { Node, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import {
@@ -42,6 +44,11 @@ function present<T>(value: T | undefined): T {
 
 function labelled(id: string, labels: Record<string, string>): Node {
   return makeNode(id, { spec: { annotations: { labels } } });
+}
+
+function skepdNode(id: string): Node {
+  const engine = { labels: { 'skep.agent': '0.1.0' }, plugins: [AGENT_PLUGIN] };
+  return makeNode(id, { description: { engine } });
 }
 
 const GENERIC = (kind: string, value: bigint) => ({
@@ -378,4 +385,45 @@ void t.test('names within a stack are those of its file', async (t) => {
   await world.remove('service', 'ours');
   await world.run(5000);
   t.equal(world.tasksOf('web')[0]?.status?.state, TaskState.RUNNING, 'the other one is up');
+});
+
+void t.test('settings that the cluster no longer allows stop new tasks only', async (t) => {
+  const world = await startWorld(t, [skepdNode('n1'), skepdNode('n2')]);
+  const allow = async (value: string): Promise<void> => {
+    const [cluster] = world.all('cluster');
+    await world.change('cluster', present(cluster).id, (old) => {
+      const copy = clone(ClusterSchema, old);
+      present(copy.spec?.annotations).labels['skep.container.allow'] = value;
+      return copy;
+    });
+  };
+  const states = (id: string) => world.tasksOf(id).map(({ status }) => status?.state);
+  const forbidden =
+    'label skep.container.privileged is not allowed in this swarm: ' +
+    'skep.container.allow of the cluster does not name privileged';
+  const labels = { 'skep.container.privileged': 'true' };
+  const web = { annotations: { labels } };
+  const everywhere = { mode: { case: 'global' as const, value: {} }, ...web };
+  await allow('privileged');
+  await world.put('service', makeService('web', replicated(1, web)));
+  await world.put('service', makeService('all', everywhere));
+  await world.run(5000);
+  t.same([states('web'), states('all')], [[TaskState.RUNNING], Array(2).fill(TaskState.RUNNING)]);
+  await allow('');
+  await world.put('service', makeService('late', replicated(1, web)));
+  await world.put('service', makeService('everywhere', everywhere));
+  await world.run(5000);
+  t.same([states('web'), states('all')], [[TaskState.RUNNING], Array(2).fill(TaskState.RUNNING)]);
+  for (const id of ['late', 'everywhere']) {
+    const tasks = world.tasksOf(id);
+    t.ok(tasks.length > 0);
+    t.ok(tasks.every(({ status }) => status?.state === TaskState.PENDING));
+    t.ok(tasks.every(({ status }) => status?.err === forbidden));
+  }
+  await allow('all');
+  await world.run(5000);
+  t.same(
+    [states('late'), states('everywhere')],
+    [[TaskState.RUNNING], Array(2).fill(TaskState.RUNNING)],
+  );
 });

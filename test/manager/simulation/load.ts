@@ -4,8 +4,10 @@ import type { Service, Task } from '../../../src/model/gen/docker/swarmkit/v1/ob
 import { NodeStatus_State, TaskState } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { autoscaleSettings } from '../../../src/model/autoscale.js';
 import { neededReplicas } from '../../../src/manager/orchestrator/scale-decision.js';
+import { type ScaleRecord, scaleRecordOf } from '../../../src/manager/orchestrator/scale-record.js';
 import { isPaused } from '../../../src/manager/updater/update-status.js';
 import { isWanted, observedState } from '../../../src/model/task-state.js';
+import type { Store } from '../../../src/store/types.js';
 import type { World } from './world.js';
 
 const PERIOD_MS = 10_000;
@@ -23,7 +25,7 @@ export class SimulatedLoad {
   constructor(world: World, violated: (what: string) => void) {
     this.#world = world;
     this.#violated = violated;
-    world.notices.subscribe(({ serviceId, attributes }) => {
+    onScaleRecords(world.store, ({ serviceId, attributes }) => {
       this.decisions += 1;
       const settings = settingsOf(world.get('service', serviceId));
       const to = Number(attributes['replicas.new']);
@@ -89,4 +91,15 @@ export class SimulatedLoad {
 
 function settingsOf(service: Service | undefined) {
   return autoscaleSettings(service?.spec?.annotations?.labels);
+}
+
+/** Calls `listener` for each decision of the autoscaler from now on. */
+export function onScaleRecords(store: Store, listener: (record: ScaleRecord) => void): void {
+  store.subscribe((events) => {
+    for (const event of events) {
+      const isOne = event.table === 'resource' && event.kind !== 'remove';
+      const record = isOne ? scaleRecordOf(event.object) : undefined;
+      if (record !== undefined) listener(record);
+    }
+  });
 }

@@ -5,7 +5,6 @@
 import { changeNode } from '../../../src/manager/dispatcher/status-writer.js';
 import { create } from '@bufbuild/protobuf';
 import { NodeControl } from '../../../src/manager/control/node-control.js';
-import { Notices } from '../../../src/manager/notices.js';
 import { TaskUsage } from '../../../src/manager/statistics/task-usage.js';
 import { LeaderLoops } from '../../../src/manager/leader-loops.js';
 import type { Node, Service, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -38,7 +37,6 @@ export class World {
   readonly agents: SimulatedAgents;
   /** What nodes have told of their tasks. */
   readonly usage: TaskUsage;
-  readonly notices = new Notices();
   loops: LeaderLoops;
   readonly #proposer: LocalProposer;
   #commitLatencyMs = 0;
@@ -208,8 +206,8 @@ export class World {
 
   #newLoops(): LeaderLoops {
     const { store, environment } = this;
-    const { usage, notices } = this;
-    return new LeaderLoops({ store, environment, logger: silentLogger, usage, notices });
+    const { usage } = this;
+    return new LeaderLoops({ store, environment, logger: silentLogger, usage });
   }
 }
 
