@@ -110,7 +110,7 @@ static __always_inline int handle_container(struct __sk_buff *skb)
     return leave_network(skb, config, packet, link);
   }
   if (is_behind_tunnel(endpoint))
-    return to_tunnel(skb, config, vni, endpoint->tunnel);
+    return to_remote(skb, config, vni, endpoint);
   if (endpoint->kind == SKEP_ENDPOINT_VIP)
     return to_virtual(skb, config, packet, vni, member_be, SKEP_ROUTE_ENDPOINT);
   return deliver(skb, config, packet, vni, endpoint);

@@ -40,7 +40,7 @@ static __always_inline int handle_host(struct __sk_buff *skb)
   if (!endpoint)
     return DROP(SKEP_UNKNOWN_DESTINATION);
   if (is_behind_tunnel(endpoint))
-    return to_tunnel(skb, config, key.vni, endpoint->tunnel);
+    return to_remote(skb, config, key.vni, endpoint);
   if (endpoint->kind == SKEP_ENDPOINT_VIP)
     return to_virtual(skb, config, packet, key.vni, key.address_be, SKEP_ROUTE_HOST);
   /* Its own addresses never come from the host: this would be a loop. */

@@ -175,6 +175,10 @@ void Tables::PutPeer(const skep_config& config, uint32_t node_id,
   skep_endpoint peer{};
   peer.kind = SKEP_ENDPOINT_PEER;
   peer.tunnel = tunnel_number;
+  // What every node's own address on a network has, a stock engine's too.
+  peer.mac[0] = 0x02;
+  peer.mac[1] = 0x42;
+  std::memcpy(peer.mac + 2, &node_id, sizeof node_id);
   PutEndpoint({config.ingress_vni, node_id}, peer);
 }
 

@@ -60,6 +60,33 @@ async function takesResources(t: Test, hosts: readonly Host[], names: readonly s
   await mustDocker(socket, ['service', 'rm', ...names.map((name) => `gpu-${name}`)]);
 }
 
+/** Task to task between skepd's host and the stock engine's: both ways, ICMP and TCP, by address and by name. */
+async function speakWithEachOther(t: Test, ours: Host, stock: Host) {
+  await mustDocker(ours.skepSocket, [
+    ...['run', '--detach', '--name', 'ours', '--network', 'front', WEB_IMAGE],
+  ]);
+  const address = async (socket: string, id: string) => {
+    const format = '{{.NetworkSettings.Networks.front.IPAddress}}';
+    return await mustDocker(socket, ['inspect', '--format', format, id]);
+  };
+  const { id: plain } = await containerOn(stock, 'plain');
+  const ways = [
+    { socket: ours.dockerSocket, from: 'ours', to: await address(stock.dockerSocket, plain) },
+    { socket: ours.dockerSocket, from: 'ours', to: 'tasks.plain' },
+    { socket: stock.dockerSocket, from: plain, to: await address(ours.dockerSocket, 'ours') },
+    { socket: stock.dockerSocket, from: plain, to: 'ours' },
+  ];
+  for (const { socket, from, to } of ways) {
+    const ask = `ping -c 1 -W 2 ${to} && busybox timeout 2 wget -q -O - http://${to}/cgi-bin/who`;
+    // The engine at the other end hears of a new address some time later.
+    await waitFor(`${from} to reach ${to}`, 20_000, async () =>
+      mustDocker(socket, ['exec', from, 'sh', '-c', ask]),
+    );
+    t.pass(`${from} reaches ${to}`);
+  }
+  await mustDocker(ours.skepSocket, ['rm', '--force', 'ours']);
+}
+
 void t.test('a stock engine joins a skepd manager and runs a task', async (t) => {
   const engineArgs = ['gpu=UUID1', 'gpu=UUID2', 'disk=3'].flatMap((resource) => [
     '--node-generic-resource',
@@ -73,7 +100,7 @@ void t.test('a stock engine joins a skepd manager and runs a task', async (t) =>
     await mustDocker(socket, [
       ...['service', 'create', '--detach', '--name', 'plain', '--constraint', 'node.hostname==h3'],
       ...['--network', 'front', '--endpoint-mode', 'dnsrr'],
-      ...[WEB_IMAGE, 'sh', '-c', 'echo from a stock engine; exec sleep 1000'],
+      ...[WEB_IMAGE, 'sh', '-c', 'echo from a stock engine; exec httpd -f -h /var/www -p 80'],
     ]);
     await waitForReplicas(socket, 'plain', 1, 30_000);
     const tasks = await runningTasks(socket, 'plain');
@@ -90,6 +117,7 @@ void t.test('a stock engine joins a skepd manager and runs a task', async (t) =>
       return code === 0 ? stdout : undefined;
     });
     t.match(found, /Name:\ttasks.plain\nAddress: 10\.0\.1\.\d+\n/, 'found by a skepd node');
+    await speakWithEachOther(t, h1, hosts[2] ?? h1);
 
     // A change of ports: in place on skepd nodes, a new task on the stock engine.
     await mustDocker(socket, [

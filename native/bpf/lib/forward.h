@@ -54,6 +54,23 @@ static __always_inline int to_uplink(struct __sk_buff *skb, __u32 ifindex)
   return bpf_redirect_neigh(ifindex, NULL, 0, 0);
 }
 
+/* The MAC of a member on another node. Nodes of ours look at the address only, but a stock engine's bridge
+ * goes by the MAC, and the gateway's, which the sender used, is nobody's there. */
+static __always_inline int address_to(struct __sk_buff *skb, struct skep_endpoint *endpoint)
+{
+  __u8 mac[6];
+  __builtin_memcpy(mac, endpoint->mac, 6);
+  return bpf_skb_store_bytes(skb, 0, mac, 6, 0) < 0 ? DROP(SKEP_REWRITE) : 0;
+}
+
+/* To a member of network `vni` on another node. */
+static __always_inline int to_remote(struct __sk_buff *skb, struct skep_config *config, __u32 vni,
+                                     struct skep_endpoint *endpoint)
+{
+  int bad = address_to(skb, endpoint);
+  return bad ? bad : to_tunnel(skb, config, vni, endpoint->tunnel);
+}
+
 /* A frame for the mesh: destination kind and id, and our own node id as source. */
 static __always_inline int to_mesh(struct __sk_buff *skb, struct skep_config *config, __u8 kind,
                                    __u32 id_be, __u32 tunnel)

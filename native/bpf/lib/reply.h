@@ -25,7 +25,7 @@ static __always_inline int to_endpoint(struct __sk_buff *skb, struct skep_config
   if (endpoint->kind == SKEP_ENDPOINT_LOCAL)
     return to_container(skb, endpoint);
   if (is_behind_tunnel(endpoint))
-    return to_tunnel(skb, config, vni, endpoint->tunnel);
+    return to_remote(skb, config, vni, endpoint);
   if (endpoint->kind == SKEP_ENDPOINT_NODE && endpoint->ifindex)
     return to_host(skb, config);
   return DROP(SKEP_UNKNOWN_DESTINATION);

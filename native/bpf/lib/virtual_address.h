@@ -87,8 +87,12 @@ static __always_inline int forward_virtual(struct __sk_buff *skb, struct skep_co
     if (bad)
       return bad;
   }
-  if (tunnel)
-    return to_tunnel(skb, config, key.vni, tunnel);
+  if (tunnel) {
+    /* A backend may be known before its address is, which says the MAC. */
+    struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
+    bad = endpoint ? address_to(skb, endpoint) : 0;
+    return bad ? bad : to_tunnel(skb, config, key.vni, tunnel);
+  }
   return to_endpoint(skb, config, key.vni, key.address_be);
 }
 
