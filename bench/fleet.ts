@@ -30,7 +30,11 @@ const REST_MS = 15_000;
  */
 const GROWING_PERIOD_S = 20;
 const USUAL_PERIOD_S = 5;
-const EXTRA_SERVICES = 30;
+/** The same while single services are measured: thousands of heartbeats would hide what these cost. */
+const QUIET_PERIOD_S = 60;
+/** Between two of them; their tasks tell their states meanwhile. */
+const EXTRA_PAUSE_MS = 200;
+const EXTRA_SERVICES = 60;
 const EXTRA_REPLICAS = 10;
 const LIMIT_MS = 300_000;
 /** Clock ticks a second in /proc. */
@@ -144,18 +148,24 @@ function report(what: string, text: string): void {
 }
 
 /** Share of a core that the manager uses while nothing happens. */
-async function rest(swarm: Swarm): Promise<number> {
-  await swarm.manager.setHeartbeat(USUAL_PERIOD_S);
-  // The usual period comes with the next heartbeat.
-  await sleep(1100 * GROWING_PERIOD_S + 3000);
+async function restingShare(swarm: Swarm): Promise<number> {
   const before = swarm.usage();
   const beganMs = nowMs();
   await sleep(REST_MS);
-  const after = swarm.usage();
-  const share = ((after.cpuSeconds - before.cpuSeconds) * 1000) / (nowMs() - beganMs);
-  const percent = (100 * share).toFixed(1);
-  report('at rest', `${percent} % of a core, ${after.memoryMib.toFixed(0)} MiB`);
-  return share;
+  const used = swarm.usage().cpuSeconds - before.cpuSeconds;
+  return (used * 1000) / (nowMs() - beganMs);
+}
+
+/** Another period of heartbeats; each node hears of it with its next one. */
+async function changeHeartbeat(swarm: Swarm, fromS: number, toS: number): Promise<void> {
+  await swarm.manager.setHeartbeat(toS);
+  await sleep(1100 * fromS + 3000);
+}
+
+async function rest(swarm: Swarm): Promise<void> {
+  await changeHeartbeat(swarm, GROWING_PERIOD_S, USUAL_PERIOD_S);
+  const percent = (100 * (await restingShare(swarm))).toFixed(1);
+  report('at rest', `${percent} % of a core, ${swarm.usage().memoryMib.toFixed(0)} MiB`);
 }
 
 async function growTo(swarm: Swarm, { nodes }: Size): Promise<void> {
@@ -198,8 +208,10 @@ async function fillTo(swarm: Swarm, { tasks }: Size, replicas: number): Promise<
 }
 
 /** What one more service costs: from its creation until its nodes know all its tasks, and in CPU. */
-async function oneMore(swarm: Swarm, restingShare: number): Promise<void> {
+async function oneMore(swarm: Swarm): Promise<void> {
+  await changeHeartbeat(swarm, USUAL_PERIOD_S, QUIET_PERIOD_S);
   const latencies: number[] = [];
+  const shareBefore = await restingShare(swarm);
   const before = swarm.usage();
   const beganMs = nowMs();
   for (let count = 0; count < EXTRA_SERVICES; count += 1) {
@@ -207,10 +219,13 @@ async function oneMore(swarm: Swarm, restingShare: number): Promise<void> {
     const told = swarm.fleet.ask({ kind: 'await', tasks: swarm.tasks + EXTRA_REPLICAS });
     await swarm.create(EXTRA_REPLICAS);
     latencies.push((await told) - startMs);
-    await sleep(600);
+    await sleep(EXTRA_PAUSE_MS);
   }
+  await sleep(1000);
   const elapsedMs = nowMs() - beganMs;
-  const used = swarm.usage().cpuSeconds - before.cpuSeconds - (restingShare * elapsedMs) / 1000;
+  const whole = swarm.usage().cpuSeconds - before.cpuSeconds;
+  const share = (shareBefore + (await restingShare(swarm))) / 2;
+  const used = whole - (share * elapsedMs) / 1000;
   latencies.sort((a, b) => a - b);
   report(
     `one more service of ${EXTRA_REPLICAS} tasks`,
@@ -228,7 +243,8 @@ async function run(manager: FleetManager): Promise<void> {
       await manager.setHeartbeat(GROWING_PERIOD_S);
       await growTo(swarm, size);
       await fillTo(swarm, size, index === 0 ? 1 : REPLICAS);
-      await oneMore(swarm, await rest(swarm));
+      await rest(swarm);
+      await oneMore(swarm);
       const { memoryMib } = usageOf(fleet.pid);
       report('the agents', `${memoryMib.toFixed(0)} MiB`);
     }

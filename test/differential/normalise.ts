@@ -27,6 +27,11 @@ export class Normaliser {
         );
     });
     text = text
+      // `docker run` says so too if it waits already when the engine refuses the container.
+      .replaceAll(
+        /^time="[^"]*" level=error msg="error waiting for container: context canceled"\n?/gm,
+        '',
+      )
       .replaceAll(/unix:\/\/\S+\.sock/g, 'SOCKET')
       .replaceAll(/\S+\/(?:docker|skep)\.sock\b/g, 'SOCKET')
       .replaceAll(/SWMTKN-1-([0-9a-z]{50})-([0-9a-z]{25})/g, (token) => this.name('TOKEN', token))
