@@ -50,7 +50,7 @@ const START_MS = 400;
 /** Longest pause before a new session. */
 const RECONNECT_MS = 10_000;
 /** Nodes that join at a time. */
-const JOINING_MAX = 8;
+const JOINING_MAX = 24;
 /** Times that certificates are asked for. */
 const JOIN_ATTEMPTS = 10;
 /** Nodes that ask for their certificates on one connection, which lives for a minute at most. */

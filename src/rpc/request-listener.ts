@@ -67,7 +67,8 @@ export function createRequestListener(options: {
   leading?: { readonly leadership: Leadership; readonly forwarder: CallForwarder };
 }): RequestListener {
   const { routes, clock, logger, shutdown, leading } = options;
-  const { handlers, unary } = collectHandlers(routes, logger, shutdown);
+  const { handlers, unary } = collectHandlers(routes, logger);
+  const open = new OpenCalls(shutdown);
   const guard = (stream: ServerHttp2Stream): void => {
     stream.on('error', (error) => logger.debug({ error: error.message }, 'call stream failed'));
     stream.once('finish', () => discardRest(stream, clock));
@@ -95,7 +96,7 @@ export function createRequestListener(options: {
     limitTimeout(request.headers);
     const answerHere = (caller: PeerIdentity): void => {
       try {
-        serve(handler, request, response, contextValues(caller), logger);
+        serve({ handler, request, response, values: contextValues(caller), logger, open });
       } catch (error) {
         // An `:authority` that is no URL host ends here.
         logger.debug({ error: String(error), peer: peer.address }, 'malformed request refused');
@@ -140,7 +141,6 @@ function passOn(call: LeadersCall, waitedMs = 0): void {
 function collectHandlers(
   routes: RpcRoutes,
   logger: Logger,
-  shutdown: AbortSignal,
 ): {
   readonly handlers: ReadonlyMap<string, UniversalHandler>;
   readonly unary: ReadonlyMap<string, UnaryMethod>;
@@ -153,7 +153,6 @@ function collectHandlers(
     readMaxBytes: REQUEST_BYTES_MAX,
     writeMaxBytes: RESPONSE_BYTES_MAX,
     maxTimeoutMs: CALL_TIMEOUT_MS_MAX,
-    shutdownSignal: shutdown,
     interceptors: [errorInterceptor(logger)],
   });
   const unary = new Map<string, UnaryMethod>();
@@ -179,15 +178,44 @@ function contextValues(peer: PeerIdentity): ContextValues {
   return createContextValues().set(callContextKey, { peer });
 }
 
-function serve(
-  handler: UniversalHandler,
-  request: Http2ServerRequest,
-  response: Http2ServerResponse,
-  values: ContextValues,
-  logger: Logger,
-): void {
+/**
+ * The calls under way, which the end of the server ends. A listener each on one signal, as the library has it, costs
+ * every new call a walk past all others: two of each node of a large swarm are always open.
+ */
+class OpenCalls {
+  readonly #calls = new Set<AbortController>();
+  readonly #shutdown: AbortSignal;
+
+  constructor(shutdown: AbortSignal) {
+    this.#shutdown = shutdown;
+    shutdown.addEventListener('abort', () => {
+      for (const call of this.#calls) call.abort(shutdown.reason);
+    });
+  }
+
+  /** The signal of a call: aborts with `caller`, or when the server ends. Forgotten when `stream` closes, as every one does. */
+  begin(stream: ServerHttp2Stream, caller: AbortSignal): AbortSignal {
+    const call = new AbortController();
+    if (this.#shutdown.aborted) call.abort(this.#shutdown.reason);
+    this.#calls.add(call);
+    caller.addEventListener('abort', () => call.abort(caller.reason), { once: true });
+    stream.once('close', () => this.#calls.delete(call));
+    return call.signal;
+  }
+}
+
+function serve(call: {
+  readonly handler: UniversalHandler;
+  readonly request: Http2ServerRequest;
+  readonly response: Http2ServerResponse;
+  readonly values: ContextValues;
+  readonly logger: Logger;
+  readonly open: OpenCalls;
+}): void {
+  const { handler, request, response, values, logger, open } = call;
   const universal = universalRequestFromNodeRequest(request, response, undefined, values);
-  handler(universal)
+  const signal = open.begin(request.stream, universal.signal);
+  handler({ ...universal, signal })
     .then((answer) => universalResponseToNodeResponse(answer, response))
     .catch((reason: unknown) => {
       const error = ConnectError.from(reason);

@@ -33,6 +33,9 @@ export const MOVE_PATIENCE_MS = 10_000;
 /** A node must be ready and active for so long before tasks are moved to it. */
 export const STABLE_NODE_MS = 30_000;
 
+/** Between two looks for better places because of nodes that became stable, while many do. */
+export const STABLE_NODES_PAUSE_MS = 1_000;
+
 /** The spread of services is looked at this long after a change, which seldom comes alone. */
 export const REBALANCE_QUIET_MS = 1000;
 

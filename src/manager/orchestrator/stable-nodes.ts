@@ -6,7 +6,7 @@ import type { Environment, Timer } from '../../model/environment.js';
 import type { Node } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import { NodeStatus_State } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { STABLE_NODE_MS } from './limits.js';
+import { STABLE_NODE_MS, STABLE_NODES_PAUSE_MS } from './limits.js';
 
 /** Since when each node is open for tasks. */
 export class StableNodes {
@@ -14,6 +14,8 @@ export class StableNodes {
   readonly #onStable: () => void;
   /** Monotonic milliseconds. */
   readonly #sinceMs = new Map<string, number>();
+  /** Those of them that are not stable yet, in the order in which they will be. */
+  readonly #young = new Set<string>();
   #timer: Timer | undefined;
 
   /** `onStable`: a node has become stable. */
@@ -24,9 +26,12 @@ export class StableNodes {
 
   /** Takes note of a node's state; to be called for each change, and for all nodes at start. */
   observe(node: Node, removed: boolean): void {
-    if (removed || !isOpen(node)) this.#sinceMs.delete(node.id);
-    else if (!this.#sinceMs.has(node.id)) {
+    if (removed || !isOpen(node)) {
+      this.#sinceMs.delete(node.id);
+      this.#young.delete(node.id);
+    } else if (!this.#sinceMs.has(node.id)) {
       this.#sinceMs.set(node.id, this.#environment.clock.monotonicMs());
+      this.#young.add(node.id);
       this.#arm(STABLE_NODE_MS);
     }
   }
@@ -45,10 +50,16 @@ export class StableNodes {
   #arm(delayMs: number): void {
     this.#timer ??= this.#environment.clock.setTimer(delayMs, () => {
       this.#timer = undefined;
-      const dueMs = [...this.#sinceMs]
-        .filter(([nodeId]) => !this.has(nodeId))
-        .map(([, sinceMs]) => sinceMs + STABLE_NODE_MS - this.#environment.clock.monotonicMs());
-      if (dueMs.length > 0) this.#arm(dueMs.reduce((a, b) => Math.min(a, b)));
+      const nowMs = this.#environment.clock.monotonicMs();
+      for (const nodeId of this.#young) {
+        const leftMs = (this.#sinceMs.get(nodeId) ?? nowMs) + STABLE_NODE_MS - nowMs;
+        // Nodes that come one after the other are told of together.
+        if (leftMs > 0) {
+          this.#arm(Math.max(leftMs, STABLE_NODES_PAUSE_MS));
+          break;
+        }
+        this.#young.delete(nodeId);
+      }
       this.#onStable();
     });
   }

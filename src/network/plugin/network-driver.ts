@@ -175,9 +175,8 @@ export class NetworkDriver {
     const subnet = subnetOf(info, endpoint.address);
     const sandbox = requiredText(request, 'SandboxKey');
     const { hostSide, containerSide } = deviceNames(endpoint.id);
-    netlink.deleteLink(hostSide);
     const mtu = containerMtu(info, datapath.containerMtu, this.parts.tunnelOverheadBytes);
-    netlink.createVethPair({ name: hostSide, peer: containerSide, peerMac: endpoint.mac, mtu });
+    this.makeVethPair({ name: hostSide, peer: containerSide, peerMac: endpoint.mac, mtu });
     const joined: LocalEndpoint = {
       ...endpoint,
       interfaceName: hostSide,
@@ -204,6 +203,18 @@ export class NetworkDriver {
       // The engine would otherwise add a leg on docker_gwbridge.
       DisableGatewayService: true,
     };
+  }
+
+  /** What an attempt before has left is removed first; looked for only then, since each request waits for all others of the kernel. */
+  private makeVethPair(pair: Parameters<Netlink['createVethPair']>[0]): void {
+    const { netlink } = this.parts;
+    try {
+      netlink.createVethPair(pair);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      netlink.deleteLink(pair.name);
+      netlink.createVethPair(pair);
+    }
   }
 
   /** Tasks have it decided by their plan; a plain container's first network to the outside gets it. */

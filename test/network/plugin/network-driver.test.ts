@@ -61,6 +61,44 @@ void t.test('an endpoint whose device is gone is let go', async (t) => {
   t.equal(changed.length, 1, 'told once');
 });
 
+void t.test('a device left by an attempt before gives way to the new one', async (t) => {
+  const directory = await mkdtemp(path.join(os.tmpdir(), 'skep-driver-'));
+  t.teardown(() => rm(directory, { recursive: true }));
+  const state = new LocalState(path.join(directory, 'network.json'));
+  const { interfaceName, sandbox, ...waiting } = endpoint('a'.repeat(16), 5);
+  t.ok([interfaceName, sandbox].every(Boolean));
+  state.endpoints.set(waiting.id, waiting);
+  const subnets = [{ vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1' }];
+  const info = { id: 'n', name: 'n', subnets, internal: false, attachable: false } as const;
+  state.networks.set('n', {
+    info: { ...info, ingress: false, encrypted: false },
+    engineId: 'twin',
+  });
+  const left = new Set(['skvaaaaaaaaaa']);
+  const done: string[] = [];
+  const driver = new NetworkDriver({
+    ...{ state, datapath: new RecordingDatapath(), logger: silentLogger },
+    ...{ dnsAddress: '169.254.77.53', tunnelOverheadBytes: 50, onChange: () => undefined },
+    netlink: {
+      ...hostWith(),
+      createVethPair: ({ name }) => {
+        done.push(`create ${name}`);
+        if (left.has(name)) throw Object.assign(new Error('it is there'), { code: 'EEXIST' });
+        left.add(name);
+      },
+      deleteLink: (name) => {
+        done.push(`delete ${name}`);
+        return left.delete(name);
+      },
+    },
+  });
+  const join = new Map(driver.handlers()).get('/NetworkDriver.Join');
+  const request = { NetworkID: 'twin', EndpointID: waiting.id, SandboxKey: '/x' };
+  t.match(await join?.(request), { InterfaceName: { SrcName: 'skpaaaaaaaaaa' } });
+  const name = 'skvaaaaaaaaaa';
+  t.same(done, [`create ${name}`, `delete ${name}`, `create ${name}`]);
+});
+
 void t.test('own devices are known by name', async (t) => {
   const names = ['skv0123456789', 'skp0123456789', 'skv012345678', 'skvolume0', 'eth0', 'sw-h0'];
   t.same(names.filter(isEndpointDevice), ['skv0123456789', 'skp0123456789']);
