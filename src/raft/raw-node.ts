@@ -276,6 +276,12 @@ export class RawNode {
     return this.#core.log.lastIndex;
   }
 
+  /** Index that a proposal would get now; undefined where none would be taken. */
+  get nextIndex(): number | undefined {
+    const { role, transferTarget, log } = this.#core;
+    return role === 'leader' && transferTarget === NO_NODE ? log.lastIndex + 1 : undefined;
+  }
+
   /** Everything worth showing; costs more than the single properties. */
   status(): RaftStatus {
     const core = this.#core;

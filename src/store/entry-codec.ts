@@ -1,9 +1,9 @@
 /**
  * Changes of a transaction to and from the bytes of one raft entry (InternalRaftRequest). Actions
- * are encoded one by one, so that a batch knows its size while it grows.
+ * are encoded one by one, so that an entry knows its size while it grows.
  */
-import { create as createMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import { create as createMessage, fromBinary } from '@bufbuild/protobuf';
+import { WireType } from '@bufbuild/protobuf/wire';
 import { SkepError } from '../model/errors.js';
 import {
   InternalRaftRequestSchema,
@@ -11,7 +11,8 @@ import {
   StoreActionKind,
   StoreActionSchema,
 } from '../model/gen/docker/swarmkit/v1/store_pb.js';
-import { descriptorOf, type StoreObject } from './tables.js';
+import { encodeMessage, encodeWith } from './message-encoder.js';
+import { descriptorOf } from './tables.js';
 import type { Change } from './transaction.js';
 import type { TableName, Tables } from './types.js';
 
@@ -19,28 +20,28 @@ import type { TableName, Tables } from './types.js';
 const FIELD_ID = 1;
 const FIELD_ACTION = 2;
 
-/** Bytes an action adds to a request besides its own: tag and length. */
-export const ACTION_OVERHEAD_BYTES = 6;
-
-/** Bytes of a request besides its actions. */
-export const REQUEST_OVERHEAD_BYTES = 16;
-
 /** One change as an encoded StoreAction. A removal carries the id only. */
 export function encodeAction(change: Change): Uint8Array {
-  const action = createMessage(StoreActionSchema);
-  let value: StoreObject;
-  if (change.kind === 'remove') {
-    action.action = StoreActionKind.STORE_ACTION_REMOVE;
-    value = emptyObject(change.table, change.id);
-  } else {
-    action.action =
-      change.kind === 'create'
-        ? StoreActionKind.STORE_ACTION_CREATE
-        : StoreActionKind.STORE_ACTION_UPDATE;
-    value = change.object;
+  const action = {
+    $typeName: StoreActionSchema.typeName,
+    action: actionKind(change.kind),
+    target: {
+      case: change.table,
+      value: change.kind === 'remove' ? emptyObject(change.table, change.id) : change.object,
+    },
+  } as StoreAction;
+  return encodeMessage(StoreActionSchema, action);
+}
+
+function actionKind(kind: Change['kind']): StoreActionKind {
+  switch (kind) {
+    case 'create':
+      return StoreActionKind.STORE_ACTION_CREATE;
+    case 'update':
+      return StoreActionKind.STORE_ACTION_UPDATE;
+    case 'remove':
+      return StoreActionKind.STORE_ACTION_REMOVE;
   }
-  action.target = { case: change.table, value } as StoreAction['target'];
-  return toBinary(StoreActionSchema, action);
 }
 
 /** An object with nothing but its id, which is all a removal needs. */
@@ -52,10 +53,28 @@ function emptyObject<T extends TableName>(table: T, id: string): Tables[T] {
 
 /** Encoded actions as one request. */
 export function encodeRequest(id: bigint, actions: readonly Uint8Array[]): Uint8Array {
-  const writer = new BinaryWriter();
-  writer.tag(FIELD_ID, WireType.Varint).uint64(id);
-  for (const action of actions) writer.tag(FIELD_ACTION, WireType.LengthDelimited).bytes(action);
-  return writer.finish();
+  return encodeWith((writer) => {
+    writer.varint32((FIELD_ID << 3) | WireType.Varint);
+    writer.varint64(id);
+    for (const action of actions) {
+      writer.varint32((FIELD_ACTION << 3) | WireType.LengthDelimited);
+      writer.bytes(action);
+    }
+  });
+}
+
+/** Bytes that actions add to a request. */
+export function actionsBytes(actions: readonly Uint8Array[]): number {
+  return actions.reduce((sum, { length }) => sum + 1 + varintBytes(length) + length, 0);
+}
+
+/** Bytes of a request without actions, at most. */
+export const EMPTY_REQUEST_BYTES = 11;
+
+function varintBytes(value: number): number {
+  let bytes = 1;
+  for (let rest = value; rest > 0x7f; rest >>>= 7) bytes += 1;
+  return bytes;
 }
 
 /**

@@ -12,7 +12,7 @@ export const BATCH_CHANGES_MAX = 200;
 /** Callers waiting for their turn to write; beyond it the store is hopelessly behind and says so. */
 export const WAITING_WRITERS_MAX = 20_000;
 
-/** Entries proposed and not decided yet: more than writers share a flush, few enough to hold twice. */
+/** Transactions proposed and not decided yet: more than writers share a flush, few enough to hold twice. */
 export const PROPOSED_ENTRIES_MAX = 1_000;
 
 /**

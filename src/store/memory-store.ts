@@ -10,12 +10,13 @@ import type { Environment } from '../model/environment.js';
 import { invariant, SkepError } from '../model/errors.js';
 import { MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { VersionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { Draft } from './draft.js';
 import {
-  ACTION_OVERHEAD_BYTES,
+  actionsBytes,
   decodeRequest,
+  EMPTY_REQUEST_BYTES,
   encodeAction,
   encodeRequest,
-  REQUEST_OVERHEAD_BYTES,
 } from './entry-codec.js';
 import { deepFreeze } from './freeze.js';
 import {
@@ -25,8 +26,9 @@ import {
   TRANSACTION_BYTES_MAX,
   WAITING_WRITERS_MAX,
 } from './limits.js';
+import { OpenEntry } from './open-entry.js';
 import { type ProposedEntry, ProposedState } from './proposed-state.js';
-import { type EntryTarget, LocalProposer, type Proposal, type Proposer } from './proposer.js';
+import { type EntryTarget, LocalProposer, type Proposer } from './proposer.js';
 import {
   captureTables,
   decodeSnapshot,
@@ -69,6 +71,8 @@ export class MemoryStore implements Store, EntryTarget {
   readonly #tables: TableSet = emptyTables();
   readonly #reader = readerOf(this.#tables);
   readonly #proposed: ProposedState;
+  /** The entry that transactions of this turn go into. */
+  #open: OpenEntry | undefined;
   #version = 0n;
   /** Of the last request; begins anywhere, so that those of other managers and starts differ. */
   #requestId: bigint;
@@ -78,7 +82,7 @@ export class MemoryStore implements Store, EntryTarget {
     this.#proposer = options.proposer;
     this.#requestId = Buffer.from(options.environment.random.bytes(8)).readBigUInt64LE();
     this.#freezeObjects = options.freezeObjects ?? false;
-    this.#proposed = new ProposedState(this.#tables, this.#freezeObjects);
+    this.#proposed = new ProposedState(this.#tables);
   }
 
   view<R>(read: (transaction: ReadTransaction) => R): R {
@@ -97,23 +101,33 @@ export class MemoryStore implements Store, EntryTarget {
   async update<R>(write: (transaction: WriteTransaction) => R): Promise<R> {
     const turn = await this.#writers.enter();
     const seen = this.#proposed.newest;
-    let proposal: Proposal | undefined;
+    let applied: Promise<void> | undefined;
     let result: R;
     try {
       const transaction = this.#begin();
       result = write(transaction);
       transaction.close();
-      if (transaction.changes.length > 0) {
-        proposal = this.#propose(transaction.changes.map(encodeAction), turn);
-      }
+      const { changes } = transaction;
+      if (changes.length > 0) applied = this.#propose(changes, changes.map(encodeAction), turn);
     } catch (error) {
       turn.end();
       await confirm(seen);
       throw error;
     }
     turn.end();
-    await (proposal === undefined ? confirm(seen) : proposal.applied);
+    await (applied ?? confirm(seen));
     return result;
+  }
+
+  /** Proposes what was gathered in this turn so far; to be called before another entry is. */
+  flush(): void {
+    const open = this.#open;
+    if (open === undefined) return;
+    this.#open = undefined;
+    const { index, settled } = open.propose(this.#proposer);
+    if (index === undefined) this.#proposed.drop(open);
+    // The first to hear of it: nobody may build on what will not come.
+    else void settled.then(() => this.#settle(open));
   }
 
   async batch(
@@ -187,21 +201,89 @@ export class MemoryStore implements Store, EntryTarget {
     return new Transaction(this.#proposed, timestampFromMs(this.#environment.clock.nowMs()));
   }
 
-  #propose(actions: readonly Uint8Array[], turn: WriterTurn): Proposal {
-    this.#requestId = BigInt.asUintN(64, this.#requestId + 1n);
-    const request = encodeRequest(this.#requestId, actions);
-    if (request.length > TRANSACTION_BYTES_MAX) throw requestTooLarge(request.length);
-    const proposal = this.#proposer.propose(request);
-    const { index, applied, settled } = proposal;
+  /**
+   * Gets changes agreed upon. Those of one turn of the event loop share an entry, as long as no two
+   * of them change the same object: each of its versions has an entry of its own.
+   */
+  #propose(
+    changes: readonly Change[],
+    actions: readonly Uint8Array[],
+    turn: WriterTurn,
+  ): Promise<void> {
+    const bytes = actionsBytes(actions);
+    if (EMPTY_REQUEST_BYTES + bytes > TRANSACTION_BYTES_MAX) throw requestTooLarge(bytes);
+    const full = this.#open;
+    if (full !== undefined && !this.#admits(full, changes, bytes)) {
+      this.flush();
+      // What was refused is what these changes were made on.
+      if (this.#proposed.newest !== full) return full.applied;
+    }
+    const open = this.#open ?? this.#openEntry();
+    if (open === undefined) return this.#proposeAlone(changes, actions, turn);
+    const drafts = this.#draftsOf(changes, open.index);
+    for (const draft of drafts) this.#proposed.put(draft);
+    open.add(drafts, actions, bytes);
+    turn.proposed(bytes, open.settled);
+    return open.applied;
+  }
+
+  #admits(open: OpenEntry, changes: readonly Change[], bytes: number): boolean {
+    if (!open.hasRoom(changes.length, bytes)) return false;
+    return !changes.some((change) => {
+      return this.#proposed.changedBy(change.table, idOf(change)) === open.index;
+    });
+  }
+
+  /** Begins an entry for transactions of this turn; none where entries cannot be shared. */
+  #openEntry(): OpenEntry | undefined {
+    const place = this.#proposer.nextPlace;
+    if (place === undefined) return undefined;
+    const open = new OpenEntry(this.#newRequestId(), place);
+    this.#open = open;
+    this.#proposed.add(open);
+    // Once all that is ready to run now has run.
+    process.nextTick(() => {
+      if (this.#open === open) this.flush();
+      // After the proposer has sent and written it.
+      process.nextTick(() => open.decode());
+    });
+    return open;
+  }
+
+  #proposeAlone(
+    changes: readonly Change[],
+    actions: readonly Uint8Array[],
+    turn: WriterTurn,
+  ): Promise<void> {
+    const request = encodeRequest(this.#newRequestId(), actions);
+    const { index, applied, settled } = this.#proposer.propose(request);
     // Refused, or applied at once by a proposer without a quorum.
-    if (index === undefined || index <= this.#version) return proposal;
+    if (index === undefined || index <= this.#version) return applied;
     turn.proposed(request.length, settled);
-    const entry = { index, request, applied };
+    const entry = { index, request, applied, drafts: this.#draftsOf(changes, index) };
     this.#proposed.add(entry);
-    // After the proposer has sent and written it, which it does in this turn.
-    process.nextTick(() => this.#proposed.read());
-    void settled.then(() => this.#proposed.settle(entry));
-    return proposal;
+    void settled.then(() => this.#settle(entry));
+    return applied;
+  }
+
+  /** The fate of `entry` is known. */
+  #settle(entry: ProposedEntry): void {
+    if (!this.#proposed.has(entry)) return;
+    // It was not applied: what is still open was made on it, and is over as well.
+    this.flush();
+    this.#proposed.giveUp(entry);
+  }
+
+  #draftsOf(changes: readonly Change[], index: bigint): Draft[] {
+    return changes.map((change) => {
+      const base = this.#proposed.get(change.table, idOf(change));
+      return new Draft(change, base, index, this.#freezeObjects);
+    });
+  }
+
+  #newRequestId(): bigint {
+    this.#requestId = BigInt.asUintN(64, this.#requestId + 1n);
+    return this.#requestId;
   }
 
   /** Proposes one entry from `writes[from]` on; returns the position after those it took. */
@@ -212,20 +294,18 @@ export class MemoryStore implements Store, EntryTarget {
   ): Promise<number> {
     const turn = await this.#writers.enter();
     const seen = this.#proposed.newest;
-    let proposal: Proposal | undefined;
+    let applied: Promise<void> | undefined;
     let next = from;
     const taken: number[] = [];
     try {
       const collected = this.#collect(writes, from, outcomes, taken);
       next = collected.next;
-      if (collected.actions.length > 0) proposal = this.#propose(collected.actions, turn);
+      const { changes, actions } = collected;
+      if (changes.length > 0) applied = this.#propose(changes, actions, turn);
     } finally {
       turn.end();
     }
-    const [basis, own] = await Promise.all([
-      failureOf(confirm(seen)),
-      failureOf(proposal?.applied),
-    ]);
+    const [basis, own] = await Promise.all([failureOf(confirm(seen)), failureOf(applied)]);
     // What groups without a change of their own found rests on what they saw.
     if (basis !== undefined) outcomes.fill(basis, from, next);
     for (const index of taken) outcomes[index] = own;
@@ -244,10 +324,14 @@ export class MemoryStore implements Store, EntryTarget {
     from: number,
     outcomes: (Error | undefined)[],
     taken: number[],
-  ): { readonly next: number; readonly actions: readonly Uint8Array[] } {
+  ): {
+    readonly next: number;
+    readonly changes: readonly Change[];
+    readonly actions: readonly Uint8Array[];
+  } {
     const transaction = this.#begin();
     const actions: Uint8Array[] = [];
-    let bytes = REQUEST_OVERHEAD_BYTES;
+    let bytes = EMPTY_REQUEST_BYTES;
     let next = from;
     for (; next < writes.length && actions.length < BATCH_CHANGES_MAX; next++) {
       const savepoint = transaction.savepoint();
@@ -260,8 +344,8 @@ export class MemoryStore implements Store, EntryTarget {
         continue;
       }
       const added = transaction.changes.slice(savepoint.changes).map(encodeAction);
-      const addedBytes = added.reduce((sum, a) => sum + a.length + ACTION_OVERHEAD_BYTES, 0);
-      if (REQUEST_OVERHEAD_BYTES + addedBytes > TRANSACTION_BYTES_MAX) {
+      const addedBytes = actionsBytes(added);
+      if (EMPTY_REQUEST_BYTES + addedBytes > TRANSACTION_BYTES_MAX) {
         transaction.rollbackTo(savepoint);
         outcomes[next] = requestTooLarge(addedBytes);
         continue;
@@ -278,7 +362,7 @@ export class MemoryStore implements Store, EntryTarget {
       if (added.length > 0) taken.push(next);
     }
     transaction.close();
-    return { next, actions };
+    return { next, changes: transaction.changes, actions };
   }
 
   #commit(changes: readonly Change[], version: bigint): StoreEvent[] {
@@ -370,6 +454,10 @@ function requestTooLarge(bytes: number): SkepError {
   return new SkepError('invalid_argument', "raft: raft message is too large and can't be sent", {
     details: { bytes, bytesMax: TRANSACTION_BYTES_MAX },
   });
+}
+
+function idOf(change: Change): string {
+  return change.kind === 'remove' ? change.id : change.object.id;
 }
 
 /** Does a decoded change again under the store's rules. */

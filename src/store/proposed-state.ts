@@ -4,21 +4,17 @@
  * good. An entry leaves when it is applied; when one fails, all after it have been made on a state
  * that never came, and fail with it.
  */
-import { create as createMessage } from '@bufbuild/protobuf';
-import { MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import { VersionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
-import { decodeRequest } from './entry-codec.js';
-import { deepFreeze } from './freeze.js';
-import { emptyTables, tableOf, type TableSet } from './table.js';
-import type { StoreObject } from './tables.js';
+import type { Draft } from './draft.js';
+import { emptyTables, type Table, tableOf, type TableSet } from './table.js';
 import type { Change } from './transaction.js';
 import type { ReadTransaction, Selector, TableName, Tables } from './types.js';
 
 /** An entry on its way. */
 export interface ProposedEntry {
   readonly index: bigint;
-  /** The very bytes that were handed to raft. */
-  readonly request: Uint8Array;
+  /** The very bytes that were handed to raft; undefined while the entry still takes changes. */
+  readonly request: Uint8Array | undefined;
+  readonly drafts: readonly Draft[];
   /** Settles with the entry's fate. */
   readonly applied: Promise<void>;
 }
@@ -26,25 +22,16 @@ export interface ProposedEntry {
 /** See the file's head. */
 export class ProposedState implements ReadTransaction {
   readonly #applied: TableSet;
-  readonly #freezeObjects: boolean;
   readonly #entries: ProposedEntry[] = [];
-  /**
-   * Changes of the first of them, with the versions they are based on. From the bytes, as on every
-   * other manager: what a caller changes in its objects later is not in them.
-   */
-  readonly #changes: (readonly Change[])[] = [];
-  /** Objects that entries under way create or update, as the last of them leaves them. */
+  /** The newest draft of each object. */
+  readonly #drafts = new Map<TableName, Map<string, Draft>>();
+  /** Objects of drafts by index keys; made when somebody looks for them. */
   #tables: TableSet = emptyTables();
-  /** The newest entry that changes an object; removed ones are here and in no table. */
-  readonly #marks = new Map<TableName, Map<string, bigint>>();
+  readonly #unindexed = new Map<TableName, Set<Draft>>();
 
-  /**
-   * @param applied the tables that are agreed upon, on which the entries are made
-   * @param freezeObjects see MemoryStoreOptions
-   */
-  constructor(applied: TableSet, freezeObjects: boolean) {
+  /** @param applied the tables that are agreed upon, on which the entries are made */
+  constructor(applied: TableSet) {
     this.#applied = applied;
-    this.#freezeObjects = freezeObjects;
   }
 
   /** The newest entry that is not applied yet. */
@@ -53,36 +40,36 @@ export class ProposedState implements ReadTransaction {
   }
 
   get<T extends TableName>(table: T, id: string): Tables[T] | undefined {
-    this.read();
-    const isProposed = this.#marks.get(table)?.has(id) === true;
-    return tableOf(isProposed ? this.#tables : this.#applied, table).get(id);
+    const draft = this.#drafts.get(table)?.get(id);
+    if (draft === undefined) return tableOf(this.#applied, table).get(id);
+    return draft.object as Tables[T] | undefined;
   }
 
   find<T extends TableName>(table: T, selector: Selector): readonly Tables[T][] {
-    this.read();
     const applied = tableOf(this.#applied, table).find(selector);
-    const marks = this.#marks.get(table);
-    if (marks === undefined || marks.size === 0) return applied;
-    const proposed = tableOf(this.#tables, table).find(selector);
-    const found = applied.filter((object) => !marks.has(object.id));
+    const drafts = this.#drafts.get(table);
+    if (drafts === undefined || drafts.size === 0) return applied;
+    const proposed = this.#indexed(table).find(selector);
+    const found = applied.filter((object) => !drafts.has(object.id));
     if (proposed.length === 0) return found;
     return found.concat(proposed).sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  /** Index of the newest entry here that changes the object; undefined if none does. */
+  changedBy(table: TableName, id: string): bigint | undefined {
+    return this.#drafts.get(table)?.get(id)?.index;
   }
 
   /** Adds an entry after the others. */
   add(entry: ProposedEntry): void {
     this.#entries.push(entry);
+    for (const draft of entry.drafts) this.put(draft);
   }
 
-  /** Decodes what was added. Done when first needed; better earlier, while the disk writes. */
-  read(): void {
-    while (this.#changes.length < this.#entries.length) {
-      const entry = this.#entries[this.#changes.length];
-      if (entry === undefined) return;
-      const changes = decodeRequest(entry.request);
-      this.#changes.push(changes);
-      for (const change of changes) this.#put(change, entry.index);
-    }
+  /** Adds a change to the newest entry. */
+  put(draft: Draft): void {
+    entryOf(this.#drafts, draft.table, () => new Map()).set(draft.id, draft);
+    entryOf(this.#unindexed, draft.table, () => new Set()).add(draft);
   }
 
   /**
@@ -92,50 +79,65 @@ export class ProposedState implements ReadTransaction {
   take(index: bigint, request: Uint8Array): readonly Change[] | undefined {
     const [oldest] = this.#entries;
     if (oldest?.index !== index || oldest.request !== request) return undefined;
-    this.read();
     this.#entries.shift();
-    const changes = this.#changes.shift();
-    for (const change of changes ?? []) {
-      const { table } = change;
-      const id = change.kind === 'remove' ? change.id : change.object.id;
-      const marks = this.#marks.get(table);
-      if (marks?.get(id) !== index) continue;
-      marks.delete(id);
-      tableOf(this.#tables, table).remove(id);
-    }
-    return changes;
+    return oldest.drafts.map((draft) => {
+      this.#forget(draft);
+      return draft.change;
+    });
   }
 
-  /** `entry` is decided; if it was not applied, neither it nor any later one counts any more. */
-  settle(entry: ProposedEntry): void {
-    if (!this.#entries.includes(entry)) return;
+  /** Whether `entry` is here: proposed and not applied. */
+  has(entry: ProposedEntry): boolean {
+    return this.#entries.includes(entry);
+  }
+
+  /** `entry` will not be applied here: neither it nor any later one counts any more. */
+  giveUp(entry: ProposedEntry): void {
+    if (!this.has(entry)) return;
     this.#entries.length = 0;
-    this.#changes.length = 0;
-    this.#tables = emptyTables();
-    this.#marks.clear();
+    this.#clear();
   }
 
-  #put(change: Change, index: bigint): void {
-    const { table } = change;
-    let marks = this.#marks.get(table);
-    if (marks === undefined) {
-      marks = new Map();
-      this.#marks.set(table, marks);
+  /** The newest entry was not even taken by raft: what went before it goes on. */
+  drop(entry: ProposedEntry): void {
+    if (this.newest !== entry) return;
+    this.#entries.pop();
+    this.#clear();
+    for (const { drafts } of this.#entries) for (const draft of drafts) this.put(draft);
+  }
+
+  #clear(): void {
+    this.#drafts.clear();
+    this.#unindexed.clear();
+    this.#tables = emptyTables();
+  }
+
+  #forget(draft: Draft): void {
+    this.#unindexed.get(draft.table)?.delete(draft);
+    const drafts = this.#drafts.get(draft.table);
+    if (drafts?.get(draft.id) !== draft) return;
+    drafts.delete(draft.id);
+    tableOf(this.#tables, draft.table).remove(draft.id);
+  }
+
+  #indexed<T extends TableName>(name: T): Table<T> {
+    const table = tableOf(this.#tables, name);
+    const unindexed = this.#unindexed.get(name);
+    for (const draft of unindexed ?? []) {
+      const object = draft.object as Tables[T] | undefined;
+      if (object === undefined) table.remove(draft.id);
+      else table.put(object);
     }
-    if (change.kind === 'remove') {
-      marks.set(change.id, index);
-      tableOf(this.#tables, table).remove(change.id);
-      return;
-    }
-    marks.set(change.object.id, index);
-    const object = withVersion(change.object, index);
-    tableOf(this.#tables, table).put(this.#freezeObjects ? deepFreeze(object) : object);
+    unindexed?.clear();
+    return table;
   }
 }
 
-/** A copy of a decoded object with its version to be. */
-function withVersion<O extends StoreObject>(object: O, index: bigint): O {
-  const meta = { ...(object.meta ?? createMessage(MetaSchema)) };
-  meta.version = createMessage(VersionSchema, { index });
-  return { ...object, meta };
+function entryOf<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  let value = map.get(key);
+  if (value === undefined) {
+    value = make();
+    map.set(key, value);
+  }
+  return value;
 }

@@ -40,14 +40,28 @@ export interface Proposal {
   readonly settled: Promise<void>;
 }
 
+/** Where an entry will stand. */
+export interface LogPlace {
+  readonly index: bigint;
+  readonly term: number;
+}
+
 /**
  * Gets entries agreed upon, in the order they are proposed. Of those under way at one time either all
  * are applied, or some of the first and none after them: whoever proposes may build on what is not
  * decided yet.
  */
 export interface Proposer {
-  /** `request` must not change any more; it is what the entry's data is, by identity. */
-  propose(request: Uint8Array): Proposal;
+  /**
+   * Where the next entry will stand if nothing comes before it, so that several transactions can be
+   * gathered in it; undefined when there is none to be had now, or entries are applied at once.
+   */
+  readonly nextPlace?: LogPlace | undefined;
+  /**
+   * `request` must not change any more; it is what the entry's data is, by identity. Refused when
+   * it cannot stand at `place`.
+   */
+  propose(request: Uint8Array, place?: LogPlace): Proposal;
 }
 
 /** Where agreed entries go. */

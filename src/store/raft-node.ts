@@ -41,7 +41,13 @@ import {
 import { type Deferred, deferred } from './deferred.js';
 import { MemoryStore } from './memory-store.js';
 import { PendingProposals, refusedProposal } from './pending-proposals.js';
-import { lostLeadership, notLeading, type Proposal, type Proposer } from './proposer.js';
+import {
+  type LogPlace,
+  lostLeadership,
+  notLeading,
+  type Proposal,
+  type Proposer,
+} from './proposer.js';
 import { PendingReads } from './pending-reads.js';
 import { newRaftId } from './raft-id.js';
 import type { KnownState } from './sole-member.js';
@@ -208,13 +214,24 @@ export class RaftNode implements Proposer {
     return this.#members.get(this.#raw.leader);
   }
 
-  propose(request: Uint8Array): Proposal {
+  get nextPlace(): LogPlace | undefined {
+    const index = this.#raw.nextIndex;
+    if (this.#leadingTerm === 0 || this.#storage.noSpace !== undefined) return undefined;
+    return index === undefined ? undefined : { index: BigInt(index), term: this.#leadingTerm };
+  }
+
+  propose(request: Uint8Array, place?: LogPlace): Proposal {
     const { noSpace } = this.#storage;
     if (this.#leadingTerm === 0) return refusedProposal(notLeading());
     if (noSpace !== undefined) {
       const text = `raft: no room on the disk for another log segment: ${noSpace}`;
       return refusedProposal(new SkepError('resource_exhausted', text));
     }
+    const isThere =
+      place === undefined ||
+      (place.term === this.#leadingTerm && Number(place.index) === this.#raw.nextIndex);
+    // Leadership went and came again meanwhile: what the entry was made on may not be there.
+    if (!isThere) return refusedProposal(notLeading());
     return this.#follow(this.#raw.propose(request));
   }
 
@@ -310,6 +327,7 @@ export class RaftNode implements Proposer {
 
   async #changeConf(change: ConfChange): Promise<void> {
     if (this.#leadingTerm === 0) throw notLeading();
+    this.store.flush();
     await this.#follow(this.#raw.proposeConfChange(change)).applied;
   }
 
@@ -456,6 +474,8 @@ export class RaftNode implements Proposer {
   #finish(ready: Ready): void {
     if (this.#isStopped) return;
     for (const message of ready.messagesAfterPersist) this.#send(message);
+    // The core may put an entry of its own into the log now.
+    this.store.flush();
     this.#raw.advance();
     this.#maybeSnapshot();
   }

@@ -139,8 +139,9 @@ export class Transaction implements WriteTransaction {
 
   #checkName<T extends TableName>(table: T, object: Tables[T]): void {
     const descriptor = descriptorOf(table);
+    if (!descriptor.uniqueNames) return;
     const name = descriptor.name(object);
-    if (!descriptor.uniqueNames || name === '') return;
+    if (name === '') return;
     for (const other of this.find(table, { by: 'name', name })) {
       if (other.id === object.id) continue;
       throw new SkepError('already_exists', 'name conflicts with an existing object', {

@@ -9,9 +9,9 @@ import { SkepError } from '../model/errors.js';
 export interface WindowLimits {
   /** Callers that may wait to be admitted. */
   readonly waitingMax: number;
-  /** Entries proposed and not decided yet. */
+  /** Transactions proposed and not decided yet. */
   readonly entriesMax: number;
-  /** Bytes of them; one entry more may always begin below it. */
+  /** Bytes of them; one transaction more may always begin below it. */
   readonly bytesMax: number;
 }
 

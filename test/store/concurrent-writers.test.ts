@@ -4,11 +4,13 @@
  * never came.
  */
 import { deepStrictEqual, equal, ok } from 'node:assert/strict';
-import { clone } from '@bufbuild/protobuf';
+import { clone, create } from '@bufbuild/protobuf';
 import * as fc from 'fast-check';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import t from 'tap';
 import { SkepError } from '../../src/model/errors.js';
 import { type Service, ServiceSchema } from '../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
+import { AnnotationsSchema } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { wasNotProposed } from '../../src/store/proposer.js';
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../src/store/types.js';
 import { secret, service, task } from './objects.js';
@@ -61,7 +63,8 @@ function labelled(stored: Service | undefined, labels: Record<string, string>): 
 
 /** One run: the log, the writers' outcomes, and what the stores told of. */
 class Run {
-  readonly log = new SharedLog(7);
+  readonly log: SharedLog;
+  readonly #isSharing: boolean;
   readonly #outcomes: Promise<void>[] = [];
   readonly #added: string[] = [];
   readonly #neverMade: string[] = [];
@@ -73,7 +76,10 @@ class Run {
   /** Additions acknowledged so far. */
   #acknowledged = 0;
 
-  constructor() {
+  /** @param isSharing see {@link SharedLog} */
+  constructor(isSharing: boolean) {
+    this.#isSharing = isSharing;
+    this.log = new SharedLog(7, isSharing);
     for (const store of this.log.stores) {
       let last = 0n;
       store.subscribe((events, version) => {
@@ -93,9 +99,14 @@ class Run {
       tx.create('service', service('counter', 'counter'));
       tx.create('service', service('swapped', 'swapped'));
     });
-    await turns(2);
+    await this.#turns(2);
     this.log.commit(1);
     await created;
+  }
+
+  async #turns(count: number): Promise<void> {
+    await turns(count);
+    if (this.#isSharing) await nextTurn();
   }
 
   async do(step: Step): Promise<void> {
@@ -132,7 +143,7 @@ class Run {
         log.changeLeader(Math.min(step.count, log.pending));
         return;
       case 'turns':
-        await turns(step.count);
+        await this.#turns(step.count);
     }
   }
 
@@ -145,7 +156,7 @@ class Run {
       decided.all = true;
     });
     while (!decided.all) {
-      await turns(20);
+      await this.#turns(20);
       log.commit(log.pending);
     }
     await all;
@@ -330,21 +341,24 @@ function checkEvent(event: StoreEvent, version: bigint): void {
   equal(base, String(event.old.meta?.version?.index), 'only the version compared is replaced');
 }
 
-void t.test('writers share rounds and leaders change: nothing is lost or done twice', async (t) => {
-  t.setTimeout(600_000);
-  const property = fc.asyncProperty(
-    fc.array(step, { maxLength: 80, size: 'max' }),
-    async (steps) => {
-      const run = new Run();
-      await run.begin();
-      for (const one of steps) await run.do(one);
-      await run.end();
-    },
-  );
-  const numRuns = Number(process.env['STORE_RUNS'] ?? 300);
-  const seed = Number(process.env['STORE_SEED'] ?? 20260301);
-  await t.resolves(fc.assert(property, { numRuns, seed }));
-});
+for (const isSharing of [false, true]) {
+  const entries = isSharing ? 'share entries' : 'have entries of their own';
+  void t.test(`writers ${entries} and leaders change: nothing is lost or done twice`, async (t) => {
+    t.setTimeout(600_000);
+    const property = fc.asyncProperty(
+      fc.array(step, { maxLength: 80, size: 'max' }),
+      async (steps) => {
+        const run = new Run(isSharing);
+        await run.begin();
+        for (const one of steps) await run.do(one);
+        await run.end();
+      },
+    );
+    const numRuns = Number(process.env['STORE_RUNS'] ?? 300);
+    const seed = Number(process.env['STORE_SEED'] ?? 20260301);
+    await t.resolves(fc.assert(property, { numRuns, seed }));
+  });
+}
 
 void t.test('waiting writers are proposed together, and within bounds', async (t) => {
   const log = new SharedLog(3);
@@ -395,3 +409,69 @@ void t.test('what is built on a lost write is lost, and may be tried again', asy
   t.ok(wasNotProposed((await batch)[0]), 'not refused for a name that nobody has');
   t.equal(leading.count('service'), 0);
 });
+
+void t.test(
+  'writers of one turn share an entry, but for those that change the same object',
+  async (t) => {
+    const log = new SharedLog(3, true);
+    const { leading } = log;
+    const versionOf = (id: string): bigint | undefined =>
+      leading.view((tx) => tx.get('service', id)?.meta?.version?.index);
+    const createNamed = (id: string): Promise<void> =>
+      leading.update((tx) => tx.create('service', service(id, id)));
+    const relabel = (id: string, n: string): Promise<void> =>
+      leading.update((tx) => tx.update('service', labelled(tx.get('service', id), { n })));
+    const first = [
+      createNamed('a'),
+      createNamed('b'),
+      relabel('a', '1'),
+      relabel('b', '1'),
+      relabel('a', '2'),
+    ];
+    await nextTurn();
+    t.equal(log.pending, 3, 'created; changed; one of them changed once more');
+    log.commit(3);
+    await Promise.all(first);
+    t.same([versionOf('a'), versionOf('b')], [3n, 2n]);
+
+    const stored = leading.view((tx) => tx.get('service', 'a'));
+    const same = labelled(stored, { n: '3' });
+    const swaps = [1, 2].map(() => leading.update((tx) => tx.update('service', same)));
+    const outcomes = Promise.allSettled(swaps);
+    await nextTurn();
+    log.commit(log.pending);
+    t.same(
+      (await outcomes).map(({ status }) => status),
+      ['fulfilled', 'rejected'],
+      'a version is replaced once',
+    );
+  },
+);
+
+void t.test(
+  'what a writer does to its objects later is not stored, and nothing is copied',
+  async (t) => {
+    const log = new SharedLog(3, true);
+    const { leading } = log;
+    const created = leading.update((tx) => tx.create('task', task('t', 's')));
+    await nextTurn();
+    log.commit(1);
+    await created;
+    const before = leading.view((tx) => tx.get('task', 't'));
+    if (before === undefined) throw new Error('no task');
+    const labels = { n: '1' };
+    const annotations = create(AnnotationsSchema, { name: 'x', labels });
+    const updated = leading.update((tx) => tx.update('task', { ...before, annotations }));
+    await turns(5);
+    t.equal(log.pending, 0, 'gathered, and not proposed yet');
+    annotations.labels['n'] = '2';
+    await nextTurn();
+    annotations.labels['n'] = '3';
+    log.commit(1);
+    await updated;
+    const after = leading.view((tx) => tx.get('task', 't'));
+    t.same(after?.annotations?.labels, { n: '1' });
+    t.equal(after?.status, before.status, 'what stayed is the same object');
+    t.equal(log.stores[0].stateHash(), log.stores[1].stateHash());
+  },
+);

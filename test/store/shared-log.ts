@@ -7,6 +7,7 @@ import { invariant, type SkepError } from '../../src/model/errors.js';
 import { type Deferred, deferred } from '../../src/store/deferred.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
 import {
+  type LogPlace,
   lostLeadership,
   notLeading,
   type Proposal,
@@ -28,8 +29,12 @@ export class SharedLog {
   #leader = 0;
   #slots: Slot[] = [];
   #committed = 0n;
+  #term = 1;
+  readonly #isSharing: boolean;
 
-  constructor(seed: number) {
+  /** @param isSharing whether writers of one turn of the event loop share an entry, as with raft */
+  constructor(seed: number, isSharing = false) {
+    this.#isSharing = isSharing;
     this.stores = [this.#newStore(seed, 0), this.#newStore(seed + 1, 1)];
   }
 
@@ -57,19 +62,39 @@ export class SharedLog {
     }
     this.#slots.length = Math.min(kept, length);
     this.#leader = 1 - this.#leader;
+    this.#term += 1;
     this.commit(length);
     // The new leader's own first entry.
     this.#apply({ request: new Uint8Array(0), applied: deferred(), settled: deferred() });
   }
 
   #newStore(seed: number, which: number): MemoryStore {
-    const proposer: Proposer = { propose: (request) => this.#propose(which, request) };
+    const proposer = this.#proposer(which);
     const environment = simulatedEnvironment(seed);
     return new MemoryStore({ environment, proposer, freezeObjects: true });
   }
 
-  #propose(which: number, request: Uint8Array): Proposal {
-    if (which !== this.#leader) {
+  #proposer(which: number): Proposer {
+    const propose = this.#propose.bind(this, which);
+    if (!this.#isSharing) return { propose };
+    const nextPlace = (): LogPlace | undefined =>
+      which === this.#leader ? { index: this.#nextIndex, term: this.#term } : undefined;
+    return {
+      propose,
+      get nextPlace() {
+        return nextPlace();
+      },
+    };
+  }
+
+  get #nextIndex(): bigint {
+    return this.#committed + BigInt(this.#slots.length) + 1n;
+  }
+
+  #propose(which: number, request: Uint8Array, place?: LogPlace): Proposal {
+    const isThere =
+      place === undefined || (place.term === this.#term && place.index === this.#nextIndex);
+    if (which !== this.#leader || !isThere) {
       return {
         index: undefined,
         applied: Promise.reject(notLeading()),
@@ -77,8 +102,8 @@ export class SharedLog {
       };
     }
     const slot = { request, applied: deferred<void>(), settled: deferred<void>() };
+    const index = this.#nextIndex;
     this.#slots.push(slot);
-    const index = this.#committed + BigInt(this.#slots.length);
     return { index, applied: slot.applied.promise, settled: slot.settled.promise };
   }
 
