@@ -76,6 +76,8 @@ function countTask(): void {
 class IdleNode {
   private readonly tasks = new Set<string>();
   private reports: { taskId: string; status: TaskStatus }[] = [];
+  /** Ends the wait for something to report: ten thousand nodes cannot look again and again. */
+  private hasReports: () => void = () => undefined;
   private isRegistered: () => void = () => undefined;
   /** Resolves with the first registration. */
   readonly registered = new Promise<void>((resolve) => {
@@ -127,8 +129,11 @@ class IdleNode {
     };
     const states = async (): Promise<void> => {
       for (;;) {
+        if (this.reports.length === 0)
+          await new Promise<void>((resolve) => {
+            this.hasReports = resolve;
+          });
         await pause(START_MS, undefined, { signal });
-        if (this.reports.length === 0) continue;
         const updates = this.reports;
         this.reports = [];
         await dispatcher.updateTaskStatus({ sessionId, updates }, options);
@@ -157,6 +162,7 @@ class IdleNode {
     const state = isWanted ? TaskState.RUNNING : TaskState.SHUTDOWN;
     const status = { state, message: 'told', timestamp: timestampFromMs(Date.now()) };
     this.reports.push({ taskId: id, status: create(TaskStatusSchema, status) });
+    this.hasReports();
   }
 }
 

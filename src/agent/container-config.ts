@@ -5,7 +5,7 @@
  */
 import type Docker from 'dockerode';
 import { SkepError } from '../model/errors.js';
-import { resourceVariables } from '../model/generic-resources.js';
+import { assignedMembers, resourceVariables } from '../model/generic-resources.js';
 import { containerHostConfig, type HostConfigPart } from '../model/container-settings.js';
 import type { Duration } from '@bufbuild/protobuf/wkt';
 import type { Network, Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -96,7 +96,9 @@ export function containerBody(
     HostConfig: {
       ...withSettings(
         hostConfig(task, spec),
-        containerHostConfig(task.serviceAnnotations?.labels, spec.labels),
+        containerHostConfig(task.serviceAnnotations?.labels, spec.labels, (kind) =>
+          assignedMembers(task.assignedGenericResources, kind),
+        ),
       ),
       Mounts: [...engineMounts(spec.mounts), ...extraMounts],
       ...networkMode(task, networking),

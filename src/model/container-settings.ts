@@ -4,6 +4,7 @@
  * `HostConfig` that the flag sets. A swarm takes none of them unless its cluster label
  * {@link CONTAINER_ALLOW_LABEL} names it.
  */
+import { SkepError } from './errors.js';
 import { parseGpuRequest } from './gpu-request.js';
 
 const PREFIX = 'skep.container.';
@@ -35,6 +36,7 @@ const VALUE_MAX = 4096;
 /** Entries of a list. */
 const LIST_MAX = 64;
 
+const RESERVED = /^reserved:([\w.-]+)$/;
 const DEVICE_MODE = /^(?!.*(.).*\1)[rwm]{1,3}$/;
 const ABSOLUTE = /^\/[^:,;\0]*$/;
 const SIZE = /^(\d{1,15})\s?([kmgt]?)(?:i?b)?$/i;
@@ -55,10 +57,12 @@ export const CONTAINER_SETTINGS: readonly ContainerSetting[] = [
   },
   {
     name: 'devices',
-    form: '`PATH[:PATH[:PERMISSIONS]]`, separated by commas',
+    form: '`PATH[:PATH[:PERMISSIONS]]` or `reserved:KIND`, separated by commas',
     meaning:
       'Devices of the node, such as `/dev/ttyUSB0,/dev/sda:/dev/xvdc:r`: in the container under the second path, with ' +
-      'the permissions `rwm`. A node that lacks one rejects the task.',
+      'the permissions `rwm`. A node that lacks one rejects the task. `reserved:KIND` stands for the members of a named ' +
+      'generic resource that the task got: with `--node-generic-resource tty=/dev/ttyUSB0 --node-generic-resource ' +
+      'tty=/dev/ttyUSB1` on a node, and `--generic-resource tty=1` on the service, each task has one of its own.',
     read: (value) => readList(value, ',', readDevice, 'Devices'),
   },
   {
@@ -75,10 +79,11 @@ export const CONTAINER_SETTINGS: readonly ContainerSetting[] = [
   },
   {
     name: 'gpus',
-    form: 'as of `docker run --gpus`',
+    form: 'as of `docker run --gpus`, or `reserved:KIND`',
     meaning:
       'GPUs, as device requests to the engine: `all`, `2`, `"device=0,2"`, `driver=nvidia,count=1,"capabilities=compute,utility"`. ' +
-      'How many a node has left is not known to the scheduler: reserve generic resources beside it.',
+      'Of these the scheduler does not know how many a node has left; `reserved:gpu` asks for those that the task got of the ' +
+      'named generic resource `gpu`, by their ids.',
     read: (value) => {
       const request = parseGpuRequest(value);
       return request && { DeviceRequests: [request] };
@@ -178,12 +183,53 @@ export function containerSettingLabel({ name }: ContainerSetting): string {
   return `${PREFIX}${name}`;
 }
 
-/** What the value of one setting sets; undefined if it cannot be read. */
+/**
+ * What the value of one setting sets; undefined if it cannot be read.
+ * @param members of a kind of named generic resources that the task has
+ */
 export function readContainerSetting(
   setting: ContainerSetting,
   value: string,
+  members: (kind: string) => readonly string[] = () => ['/reserved'],
 ): HostConfigPart | undefined {
-  return value.length > VALUE_MAX ? undefined : setting.read(value);
+  if (value.length > VALUE_MAX) return undefined;
+  return setting.read(withMembers(setting.name, value, members));
+}
+
+/** The value with what `reserved:KIND` stands for. */
+function withMembers(
+  name: string,
+  value: string,
+  members: (kind: string) => readonly string[],
+): string {
+  const of = (kind: string): string => {
+    const found = members(kind);
+    if (found.length > 0) return found.join(',');
+    const label = `${PREFIX}${name}`;
+    throw new SkepError(
+      'invalid_argument',
+      `label ${label}: the task has no named resource ${kind}`,
+    );
+  };
+  if (name === 'gpus')
+    return value.replace(/^reserved:([\w.-]+)$/, (_, kind: string) => `"device=${of(kind)}"`);
+  if (name !== 'devices') return value;
+  const entries = value.split(',').map((entry) => entry.trim());
+  return entries.map((entry) => entry.replace(RESERVED, (_, kind: string) => of(kind))).join(',');
+}
+
+/** Kinds of generic resources that these labels stand for, each with its label. */
+export function reservedKinds(
+  service: Labels | undefined,
+  container: Labels | undefined,
+): readonly (readonly [label: string, kind: string])[] {
+  const given = givenSettings(service, container);
+  return ['gpus', 'devices'].flatMap((name) =>
+    (given[name] ?? '').split(',').flatMap((entry) => {
+      const kind = RESERVED.exec(entry.trim())?.[1];
+      return kind === undefined ? [] : [[`${PREFIX}${name}`, kind] as const];
+    }),
+  );
 }
 
 /** The settings among these labels by their names, the container's own going before the service's. */
@@ -220,14 +266,18 @@ export function containerSettingsText(
   return given.length === 0 ? '' : JSON.stringify(given);
 }
 
-/** What all settings together set. Values that cannot be read, which only another software can have stored, set nothing. */
+/**
+ * What all settings together set. Values that cannot be read, which only another software can have stored, set nothing.
+ * @throws SkepError invalid_argument for a resource that the task does not have
+ */
 export function containerHostConfig(
   service: Labels | undefined,
   container: Labels | undefined,
+  members?: (kind: string) => readonly string[],
 ): HostConfigPart {
   const parts = Object.entries(givenSettings(service, container)).map(([name, value]) => {
     const setting = BY_NAME.get(name);
-    return setting && readContainerSetting(setting, value);
+    return setting && readContainerSetting(setting, value, members);
   });
   return Object.assign({}, ...parts) as HostConfigPart;
 }

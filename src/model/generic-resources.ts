@@ -89,3 +89,15 @@ export function resourceVariables(assigned: readonly GenericResource[]): readonl
     ([kind, values]) => `${`DOCKER_RESOURCE_${kind}`.toUpperCase()}=${values.join(',')}`,
   );
 }
+
+/** The members of a named kind among what a task was given. */
+export function assignedMembers(
+  assigned: readonly GenericResource[],
+  kind: string,
+): readonly string[] {
+  return assigned.flatMap(({ resource }) =>
+    resource.case === 'namedResourceSpec' && resource.value.kind === kind
+      ? [resource.value.value]
+      : [],
+  );
+}

@@ -88,10 +88,8 @@ async function speakWithEachOther(t: Test, ours: Host, stock: Host) {
 }
 
 void t.test('a stock engine joins a skepd manager and runs a task', async (t) => {
-  const engineArgs = ['gpu=UUID1', 'gpu=UUID2', 'disk=3'].flatMap((resource) => [
-    '--node-generic-resource',
-    resource,
-  ]);
+  const resources = ['gpu=UUID1', 'gpu=UUID2', 'disk=3', 'tty=/dev/random', 'tty=/dev/kmsg'];
+  const engineArgs = resources.flatMap((resource) => ['--node-generic-resource', resource]);
   const hosts = await up(3, { noSkep: ['h3'], engineArgs });
   try {
     const socket = socketOf(managerOf(hosts), 'skep');

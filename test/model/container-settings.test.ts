@@ -8,6 +8,7 @@ import {
   containerSettingsText,
   forbiddenSetting,
   readContainerSetting,
+  reservedKinds,
   withContainerSettings,
 } from '../../src/model/container-settings.js';
 import { checkLabels } from '../../src/model/labels.js';
@@ -115,6 +116,28 @@ const refused: readonly (readonly [string, ...string[]])[] = [
   ['oom-score-adj', '1001', '-1001', 'x', ''],
   ['runtime', '', '/bin/sh', 'a b'],
 ];
+
+void t.test('members of named resources', async (t) => {
+  const members = (kind: string) =>
+    ({ tty: ['/dev/ttyUSB1', '/dev/ttyUSB4'], gpu: ['GPU-7'] })[kind] ?? [];
+  const labels = {
+    'skep.container.devices': '/dev/fuse, reserved:tty',
+    'skep.container.gpus': 'reserved:gpu',
+  };
+  t.same(containerHostConfig(labels, {}, members), {
+    Devices: ['/dev/fuse', '/dev/ttyUSB1', '/dev/ttyUSB4'].map((path) => device(path, path, 'rwm')),
+    ...gpus({ DeviceIDs: ['GPU-7'] }),
+  });
+  t.doesNotThrow(() => checkLabels('service', labels));
+  t.same(reservedKinds(labels, {}), [
+    ['skep.container.gpus', 'gpu'],
+    ['skep.container.devices', 'tty'],
+  ]);
+  t.throws(() => containerHostConfig(labels, {}, () => []), {
+    message: 'label skep.container.devices: the task has no named resource tty',
+  });
+  t.throws(() => checkLabels('service', { 'skep.container.gpus': 'all,reserved:gpu' }));
+});
 
 void t.test('values that are none are refused by name', async (t) => {
   for (const [name, ...values] of refused) {

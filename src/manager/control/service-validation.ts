@@ -13,6 +13,8 @@ import {
   PortConfig_PublishMode as PublishMode,
   type UpdateConfig,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { reservedKinds } from '../../model/container-settings.js';
+import { resourceKind } from '../../model/generic-resources.js';
 import { CRON_LABEL } from '../../model/labels.js';
 import { namesReadiness, readiness } from '../../model/readiness.js';
 import { ALLOW_BYTES_MAX, networksBytes, publishRules } from '../../model/publish-rules.js';
@@ -38,6 +40,7 @@ export function checkServiceSpec(spec: ServiceSpec): void {
   checkEndpoint(spec.endpoint);
   checkPublishRules(spec);
   checkReadiness(spec);
+  checkReservedKinds(spec);
   checkReferences(spec.task);
 }
 
@@ -169,6 +172,18 @@ function checkReadiness(spec: ServiceSpec): void {
     'skep.readiness labels: one of skep.readiness.cmd, skep.readiness.http and skep.readiness.tcp ' +
       'must be set',
   );
+}
+
+/** Settings of containers that stand for resources which the service does not reserve would reject every task. */
+function checkReservedKinds({ annotations, task }: ServiceSpec): void {
+  const container = task?.runtime.case === 'container' ? task.runtime.value.labels : undefined;
+  const reserved = (task?.resources?.reservations?.generic ?? []).map(resourceKind);
+  for (const [label, kind] of reservedKinds(annotations?.labels, container)) {
+    if (reserved.includes(kind)) continue;
+    throw invalid(
+      `label ${label}: the service reserves no generic resource ${kind} (--generic-resource ${kind}=1)`,
+    );
+  }
 }
 
 /** An already_exists of the store in the words of the Control API, which differ by kind. */

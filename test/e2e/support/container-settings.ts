@@ -73,6 +73,24 @@ export async function checkContainerSettings(t: Test, manager: Host): Promise<vo
     Devices: [{ PathOnHost: '/dev/kmsg', PathInContainer: '/dev/log0', CgroupPermissions: 'r' }],
   });
 
+  const reserving = ['--label', 'skep.container.devices=reserved:tty'];
+  const terms = ['--generic-resource', 'tty=1', '--replicas', '2'];
+  t.equal((await create('ttys', reserving, ...terms)).code, 0);
+  await waitFor('two tasks of ttys', WAIT_MS, async () =>
+    (await tasksOf(socket, 'ttys')).filter(runs).length === 2 ? true : undefined,
+  );
+  const { stdout: ids } = await docker(engine, [
+    ...['ps', '-q', '--filter', 'label=com.docker.swarm.service.name=ttys'],
+  ]);
+  const format = '{{range .HostConfig.Devices}}{{.PathOnHost}}{{end}}';
+  const devices = await mustDocker(engine, [
+    'inspect',
+    '--format',
+    format,
+    ...ids.trim().split('\n'),
+  ]);
+  t.same(devices.split('\n').sort(), ['/dev/kmsg', '/dev/random'], 'each has one of its own');
+
   await checkPrivileged(t, manager, async () => (await create('root', PRIVILEGED)).code);
 
   t.equal((await create('gpu', ['--label', 'skep.container.gpus=all'])).code, 0);
@@ -94,7 +112,7 @@ export async function checkContainerSettings(t: Test, manager: Host): Promise<vo
   t.match(waiting.currentState, /^Pending/);
   t.match(waiting.error, /label skep\.container\.devices is not allowed in this swarm/);
   t.equal((await untilTask(socket, 'strong', runs)).id, first);
-  await mustDocker(socket, ['service', 'rm', 'strong', 'root', 'gpu', 'everywhere']);
+  await mustDocker(socket, ['service', 'rm', 'strong', 'root', 'gpu', 'ttys', 'everywhere']);
 }
 
 /** A privileged task is as privileged as a container of the engine, or fails as one where the host forbids it. */

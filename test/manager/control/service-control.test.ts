@@ -230,6 +230,11 @@ const REFUSALS: readonly (readonly [string, Parts, string])[] = [
     'label skep.container.engine_socket: must be true, false, not yes',
   ],
   [
+    'a device that is not reserved',
+    container({ labels: { 'skep.container.devices': 'reserved:tty' } }),
+    'label skep.container.devices: the service reserves no generic resource tty (--generic-resource tty=1)',
+  ],
+  [
     'rule of a port that is not published',
     { annotations: { name: 'web', labels: { 'skep.publish.80.allow': '10.0.0.0/8' } } },
     'label skep.publish.80: the service does not publish port 80',
