@@ -4,11 +4,10 @@
  * the rest is decoded. So what a caller does to its objects later is not in them, and neither time nor
  * memory goes into copies of what stays.
  */
-import { create as createMessage, fromBinary } from '@bufbuild/protobuf';
+import { create as createMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { VersionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { deepFreeze } from './freeze.js';
-import { encoderOf, encodeWith } from './message-encoder.js';
 import { descriptorOf, type StoreObject } from './tables.js';
 import type { Change } from './transaction.js';
 import type { TableName } from './types.js';
@@ -70,17 +69,19 @@ export class Draft {
   }
 
   #encodeRest(object: StoreObject): Uint8Array {
-    const { members } = encoderOf(descriptorOf(this.table).schema);
+    const { schema } = descriptorOf(this.table);
+    if (this.#base === undefined) return toBinary(schema, object);
     const ours = object as unknown as Readonly<Properties>;
-    const theirs = this.#base as unknown as Readonly<Properties> | undefined;
-    return encodeWith((writer) => {
-      for (const { name, write } of members) {
-        const isSame = theirs !== undefined && ours[name] === theirs[name];
-        // Applying an entry writes the version into its own object's.
-        if (!isSame || name === 'meta') write(writer, object);
-        else if (ours[name] !== undefined) this.#shared.push(name);
-      }
-    });
+    const theirs = this.#base as unknown as Readonly<Properties>;
+    const empty = createMessage(schema) as unknown as Readonly<Properties>;
+    const rest = { ...object } as unknown as Properties;
+    for (const { localName: name } of schema.members) {
+      // Applying an entry writes the version into its own object's.
+      if (name === 'meta' || ours[name] === undefined || ours[name] !== theirs[name]) continue;
+      this.#shared.push(name);
+      rest[name] = empty[name];
+    }
+    return toBinary(schema, rest as unknown as StoreObject);
   }
 
   #decoded(): StoreObject {

@@ -2,8 +2,8 @@
  * Changes of a transaction to and from the bytes of one raft entry (InternalRaftRequest). Actions
  * are encoded one by one, so that an entry knows its size while it grows.
  */
-import { create as createMessage, fromBinary } from '@bufbuild/protobuf';
-import { WireType } from '@bufbuild/protobuf/wire';
+import { create as createMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { SkepError } from '../model/errors.js';
 import {
   InternalRaftRequestSchema,
@@ -11,7 +11,6 @@ import {
   StoreActionKind,
   StoreActionSchema,
 } from '../model/gen/docker/swarmkit/v1/store_pb.js';
-import { encodeMessage, encodeWith } from './message-encoder.js';
 import { descriptorOf } from './tables.js';
 import type { Change } from './transaction.js';
 import type { TableName, Tables } from './types.js';
@@ -30,7 +29,7 @@ export function encodeAction(change: Change): Uint8Array {
       value: change.kind === 'remove' ? emptyObject(change.table, change.id) : change.object,
     },
   } as StoreAction;
-  return encodeMessage(StoreActionSchema, action);
+  return toBinary(StoreActionSchema, action);
 }
 
 function actionKind(kind: Change['kind']): StoreActionKind {
@@ -53,14 +52,10 @@ function emptyObject<T extends TableName>(table: T, id: string): Tables[T] {
 
 /** Encoded actions as one request. */
 export function encodeRequest(id: bigint, actions: readonly Uint8Array[]): Uint8Array {
-  return encodeWith((writer) => {
-    writer.varint32((FIELD_ID << 3) | WireType.Varint);
-    writer.varint64(id);
-    for (const action of actions) {
-      writer.varint32((FIELD_ACTION << 3) | WireType.LengthDelimited);
-      writer.bytes(action);
-    }
-  });
+  const writer = new BinaryWriter();
+  writer.tag(FIELD_ID, WireType.Varint).uint64(id);
+  for (const action of actions) writer.tag(FIELD_ACTION, WireType.LengthDelimited).bytes(action);
+  return writer.finish();
 }
 
 /** Bytes that actions add to a request. */

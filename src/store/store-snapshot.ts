@@ -3,14 +3,13 @@
  * since objects never change; encoding then happens in slices between other work. Protobuf lets
  * encoded slices of a message be joined by concatenation.
  */
-import { create as createMessage, fromBinary } from '@bufbuild/protobuf';
+import { create as createMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SkepError } from '../model/errors.js';
 import {
   type StoreSnapshot,
   StoreSnapshotSchema,
 } from '../model/gen/docker/swarmkit/v1/store_pb.js';
-import { encodeMessage } from './message-encoder.js';
 import { SNAPSHOT_OBJECTS_PER_SLICE } from './limits.js';
 import { type TableSet, tableOf } from './table.js';
 import { type StoreObject, TABLE_NAMES } from './tables.js';
@@ -37,7 +36,7 @@ export function* encodeSlices(capture: StoreCapture): Generator<Uint8Array> {
     for (let at = 0; at < objects.length; at += SNAPSHOT_OBJECTS_PER_SLICE) {
       const slice = objects.slice(at, at + SNAPSHOT_OBJECTS_PER_SLICE);
       const message = createMessage(StoreSnapshotSchema, { [`${name}s`]: slice });
-      yield encodeMessage(StoreSnapshotSchema, message);
+      yield toBinary(StoreSnapshotSchema, message);
     }
   }
 }
