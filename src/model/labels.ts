@@ -190,7 +190,7 @@ export const LABELS: readonly LabelDefinition[] = [
     meaning:
       'How long a node may reach neither a manager nor half of the other nodes before it takes its ' +
       'containers off the swarm\u2019s networks. Addresses of tasks that were lost with their node are ' +
-      'not given out again for twice that.',
+      'not given out again for twice that, and for 15 s more than it at least.',
   },
   {
     key: RESCHEDULE_AFTER_LABEL,

@@ -111,6 +111,8 @@ interface Document {
   readonly leases: readonly Lease[];
   readonly tasks: readonly LocalTask[];
   readonly containers: readonly LocalContainer[];
+  /** By owner; absent in documents of older versions. */
+  readonly ownerTunnels?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** Identity of an address in a network. */
@@ -133,6 +135,8 @@ export class LocalState {
   readonly tasks = new Map<string, LocalTask>();
   /** By endpoint id. */
   readonly containers = new Map<string, LocalContainer>();
+  /** Tunnels of other nodes, by their swarm id (see owner-tunnels.ts). */
+  ownerTunnels: ReadonlyMap<string, readonly string[]> = new Map();
   /**
    * Ids of endpoints that are fenced (see fence.ts): here, but on no network. Not on disk: a new process
    * finds their links down, and puts them up with the first contact.
@@ -157,6 +161,7 @@ export class LocalState {
     for (const row of document.leases) this.leases.set(placeKey(row.networkId, row.address), row);
     for (const row of document.tasks) this.tasks.set(row.taskId, row);
     for (const row of document.containers) this.containers.set(row.endpointId, row);
+    this.ownerTunnels = new Map(Object.entries(document.ownerTunnels ?? {}));
   }
 
   /** Resolves once the present state is on disk. */
@@ -170,6 +175,7 @@ export class LocalState {
     for (const map of [this.networks, this.endpoints, this.planned, this.leases]) map.clear();
     this.tasks.clear();
     this.containers.clear();
+    this.ownerTunnels = new Map();
     this.fenced.clear();
     await this.file.remove();
   }
@@ -226,6 +232,7 @@ export class LocalState {
       leases: [...this.leases.values()],
       tasks: [...this.tasks.values()],
       containers: [...this.containers.values()],
+      ownerTunnels: Object.fromEntries(this.ownerTunnels),
     };
   }
 }

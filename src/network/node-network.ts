@@ -52,6 +52,7 @@ import { Liveness } from './liveness.js';
 import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
 import { clusterView, namesBySource, networksInUse, joinedSandboxes } from './local-view.js';
 import { type NetworkInfo, networkInfoOf, subnetOf } from './network-info.js';
+import { OwnerTunnels } from './owner-tunnels.js';
 import { PinnedRows } from './pinned.js';
 import { PATH_TICK_MS } from './paths/limits.js';
 import { pathPeers } from './paths/peers.js';
@@ -123,6 +124,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly parts: NodeNetworkParts;
   private readonly state: LocalState;
   private readonly tables: EndpointTables;
+  private readonly ownerTunnels: OwnerTunnels;
   private readonly liveness: Liveness;
   private readonly reconciler: Reconciler;
   private readonly gossip: ClusterGossip;
@@ -166,6 +168,7 @@ export class NodeNetwork implements NodeNetworking {
     const state = new LocalState(path.join(options.stateDirectory, 'network.json'));
     this.state = state;
     this.tables = new EndpointTables((endpoint) => this.withdrawn(endpoint));
+    this.ownerTunnels = new OwnerTunnels(state, this.tables);
     const onAnswer = (owner: string) => this.gossip.reconnect(owner);
     this.liveness = new Liveness({ clock, echoes: datapath, entries: this.tables, onAnswer });
     this.reconciler = new Reconciler(datapath);
@@ -384,8 +387,9 @@ export class NodeNetwork implements NodeNetworking {
       const task = this.state.tasks.get(taskId);
       if (task === undefined) return;
       this.state.tasks.set(taskId, { ...task, draining: true });
-      await this.state.save();
-      this.refresh();
+      // Many tasks may stop at once: one comparison for all, which does not wait for the disk. A process that
+      // is killed in between is told of the stop again by the manager.
+      await Promise.all([this.state.save(), this.refreshed()]);
       const missing = await this.gossip.spread(task.attachments.map(({ networkId }) => networkId));
       if (missing > 0)
         this.parts.logger.warn({ taskId, missing }, 'not all nodes confirmed a drain');
@@ -672,6 +676,7 @@ export class NodeNetwork implements NodeNetworking {
       if (written + removed > 0) this.parts.logger.debug({ written, removed }, 'data path changed');
       this.taken.look(merged.services);
       this.gossip.acknowledge(this.awaited.splice(0));
+      this.rememberTunnels();
     } catch (error) {
       this.parts.logger.error({ err: SkepError.from(error).message }, 'data path was not updated');
       this.schedule(RECONCILE_RETRY_MS);
@@ -680,10 +685,20 @@ export class NodeNetwork implements NodeNetworking {
     this.wakeWaiters();
   }
 
+  private rememberTunnels(): void {
+    if (!this.ownerTunnels.remember(this.isFilling())) return;
+    this.state.save().catch((error: unknown) => {
+      const err = SkepError.from(error).message;
+      this.parts.logger.error({ err }, 'tunnels of other nodes are not on disk');
+    });
+  }
+
   /** Whether leftovers of a former process that lead to this tunnel are kept. */
   private keeps(leftover: string | undefined): boolean {
-    if (!this.settling.settled(this.gossip.join)) return true;
     const tunnel = leftover && this.underlayOf(leftover);
+    const { removedNodes } = this.settings;
+    if (tunnel !== undefined && this.ownerTunnels.ledOnlyTo(removedNodes, tunnel)) return false;
+    if (!this.settling.settled(this.gossip.join)) return true;
     // Its skepd is away but its data path answers: nobody can announce these rows again.
     return tunnel !== undefined && this.liveness.answers(tunnel) && !this.tables.announces(tunnel);
   }

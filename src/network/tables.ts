@@ -100,6 +100,11 @@ export class EndpointTables {
     return [...(this.tunnels.get(owner)?.keys() ?? [])];
   }
 
+  /** Tunnel addresses of each owner that announces some, in order. */
+  tunnelsByOwner(): ReadonlyMap<string, readonly string[]> {
+    return new Map([...this.tunnels].map(([owner, counts]) => [owner, [...counts.keys()].sort()]));
+  }
+
   /** True if an owner in the ring announces addresses behind this tunnel. */
   announces(tunnelAddress: string): boolean {
     for (const { value, held } of this.all()) {

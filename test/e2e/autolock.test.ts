@@ -10,7 +10,7 @@ import { waitFor } from '../testbed/commands.js';
 import { startEngineAgain, stopEngine } from '../testbed/engine-restart.js';
 import { dockerRequest } from '../testbed/http.js';
 import { WEB_IMAGE } from '../testbed/layout.js';
-import { runningTasks, waitForReplicas } from '../testbed/swarm.js';
+import { runningTasks, waitForReplicas, waitForTunnelPort } from '../testbed/swarm.js';
 import { skepdPid } from '../testbed/skepd.js';
 import {
   type Host,
@@ -199,6 +199,8 @@ void t.test('locked managers', async (t) => {
           await startEngineAgain(host);
         },
       });
+      // An engine that has left its swarm has answered before it gives the port back.
+      await waitForTunnelPort(host);
       const ours = await story(skep);
       t.same(ours, stock);
     });

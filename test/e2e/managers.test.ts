@@ -112,7 +112,9 @@ void t.test('three managers', async (t) => {
           ? true
           : undefined;
       });
-      await mustDocker(asked.skepSocket, ['node', 'promote', leader.name]);
+      const promoted = await docker(asked.skepSocket, ['node', 'promote', leader.name]);
+      const nodes = await docker(asked.skepSocket, ['node', 'ls']);
+      t.equal(promoted.code, 0, `${promoted.stderr}${nodes.stdout}${nodes.stderr}`);
       await waitForStates(asked, ['Leader', 'Reachable', 'Reachable']);
       await waitFor('the promoted node to answer', 20_000, async () =>
         (await docker(leader.skepSocket, ['node', 'ls'])).code === 0 ? true : undefined,
@@ -131,7 +133,9 @@ void t.test('three managers', async (t) => {
         (await docker(first.skepSocket, ['service', 'ls'])).code === 0 ? true : undefined,
       );
       const demoted = await docker(first.skepSocket, ['node', 'demote', lost.name]);
-      t.match(demoted.stderr, /this would result in a loss of quorum/);
+      const known = await docker(first.skepSocket, ['node', 'ls']);
+      const said = `${demoted.stderr}${known.stdout}${known.stderr}`;
+      t.match(demoted.stderr, /this would result in a loss of quorum/, said);
       t.equal(await writeConfig(first, 'quorum'), 201);
     });
   } finally {

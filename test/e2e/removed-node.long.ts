@@ -1,6 +1,7 @@
 /**
- * Nodes that are removed by force while they live, or while they are cut off and then come back: their
- * containers are off the swarm's networks, nobody sends them anything, and no address is served twice.
+ * Nodes that are removed by force while they live, while another node's skepd is away, or while they are
+ * cut off and then come back: their containers are off the swarm's networks, nobody sends them anything,
+ * and no address is served twice.
  */
 import t, { type Test } from 'tap';
 import { sleep, waitFor } from '../testbed/commands.js';
@@ -14,7 +15,17 @@ import {
   socketOf,
   waitForReplicas,
 } from '../testbed/swarm.js';
-import { askWho, down, type Host, inHost, mustDocker, up } from '../testbed/testbed.js';
+import {
+  askWho,
+  down,
+  type Host,
+  inHost,
+  killSkepd,
+  mustDocker,
+  restartSkepd,
+  up,
+} from '../testbed/testbed.js';
+import { differences } from './support/tables.js';
 
 const PORT = 8000;
 const WAIT_MS = 60_000;
@@ -55,17 +66,26 @@ async function isExpelled(t: Test, gone: Host, others: readonly Host[], containe
 }
 
 void t.test('removed nodes', async (t) => {
-  const hosts = await up(3);
+  const hosts = await up(4);
   try {
-    const [h1, h2, h3] = hosts as [Host, Host, Host];
+    const [h1, h2, h3, h4] = hosts as [Host, Host, Host, Host];
     await formSwarm(hosts, 'skep');
     const socket = socketOf(h1, 'skep');
     await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'front']);
     await mustDocker(socket, [
       ...['service', 'create', '--detach', '--no-resolve-image', '--name', 'web'],
-      ...['--network', 'front', '--replicas', '3', '-p', `${PORT}:80`, WEB_IMAGE],
+      ...['--network', 'front', '--replicas', '4', '-p', `${PORT}:80`, WEB_IMAGE],
     ]);
-    await waitForReplicas(socket, 'web', 3, WAIT_MS);
+    await waitForReplicas(socket, 'web', 4, WAIT_MS);
+
+    // h2's skepd is away meanwhile: what is in its kernel still leads to h4, whose data path goes on answering.
+    const { id: unheard } = await containerOn(h4, 'web');
+    await killSkepd(h2);
+    await mustDocker(socket, ['node', 'rm', '--force', 'h4']);
+    await restartSkepd(h2);
+    await waitForReplicas(socket, 'web', 4, WAIT_MS);
+    await isExpelled(t, h4, [h1, h2, h3], unheard);
+    t.same(await differences([h1, h2, h3]), [], 'the kernels of the others are equal');
 
     const { id: cutOff } = await containerOn(h3, 'web');
     await setUplink(h3, 'down');
@@ -74,7 +94,7 @@ void t.test('removed nodes', async (t) => {
       return states.includes('Down') ? true : undefined;
     });
     await mustDocker(socket, ['node', 'rm', '--force', 'h3']);
-    await waitForReplicas(socket, 'web', 3, WAIT_MS);
+    await waitForReplicas(socket, 'web', 4, WAIT_MS);
     await setUplink(h3, 'up');
     await isExpelled(t, h3, [h1, h2], cutOff);
     // It stays out: gossip has met it again by now.
@@ -83,7 +103,7 @@ void t.test('removed nodes', async (t) => {
 
     const { id: live } = await containerOn(h2, 'web');
     await mustDocker(socket, ['node', 'rm', '--force', 'h2']);
-    await waitForReplicas(socket, 'web', 3, WAIT_MS);
+    await waitForReplicas(socket, 'web', 4, WAIT_MS);
     await isExpelled(t, h2, [h1], live);
     await mustDocker(h2.skepSocket, ['swarm', 'leave', '--force']);
     const left = await mustDocker(h2.dockerSocket, ['ps', '-q']);

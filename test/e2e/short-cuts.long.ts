@@ -28,7 +28,7 @@ const CUT_MS = 3000;
 const LEFT_LIMIT_MS = 2500;
 const BACK_LIMIT_MS = 3000;
 const KILLED_LIMIT_MS = 1000;
-const FULL_VIEW_LIMIT_MS = 5000;
+const FULL_VIEW_LIMIT_MS = 15_000;
 const LIMIT_MS = 20_000;
 
 /** Milliseconds until the backends of `web` on `host` are so many. */
