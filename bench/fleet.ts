@@ -1,5 +1,5 @@
 /**
- * A large swarm: nodes in one process, each with its own mTLS connection and no engine behind, against
+ * A large swarm: nodes in a few processes, each with its own mTLS connection and no engine behind, against
  * a real skepd. For each size: how long it takes until all tasks have a node that knows of them, what
  * the manager uses for it and at rest, and what one more service costs.
  *   node dist/bench/fleet.js [--alone] [NODES:TASKS ...]
@@ -39,7 +39,7 @@ const EXTRA_REPLICAS = 10;
 const LIMIT_MS = 300_000;
 /** Clock ticks a second in /proc. */
 const TICKS = 100;
-const FLEET_HEAP_MIB = 12_288;
+const AGENTS_A_PROCESS = 1250;
 
 interface Size {
   readonly nodes: number;
@@ -53,36 +53,89 @@ const sizes = (given.length > 0 ? given : DEFAULT_SIZES).map((text) => {
   return { nodes, tasks };
 });
 
-/** The process of the agents. */
-class Fleet {
-  private readonly child: ChildProcess;
+/** A process of agents. */
+class AgentProcess {
+  readonly child: ChildProcess;
+  tasksTold = 0;
+  private toldAtNs = 0n;
 
-  constructor({ address, token, nodesPrefix }: FleetManager) {
+  constructor({ address, token, nodesPrefix }: FleetManager, name: string, onTold: () => void) {
     const program = path.join(packageRoot(), 'dist/bench/support/fleet-agents.js');
-    const node = [process.execPath, `--max-old-space-size=${FLEET_HEAP_MIB}`, program];
-    const args = [...nodesPrefix, ...node, address, token];
+    const args = [...nodesPrefix, process.execPath, program, address, token, name];
     this.child = spawn('env', args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
-  }
-
-  /** Milliseconds of the monotonic clock at which the command was done. */
-  async ask(command: FleetCommand): Promise<number> {
-    return await new Promise((resolve, reject) => {
-      const onExit = (): void => reject(new Error('the agents ended'));
-      this.child.once('exit', onExit);
-      this.child.once('message', (answer: FleetAnswer) => {
-        this.child.off('exit', onExit);
-        resolve(Number(BigInt(answer.atNs)) / 1e6);
-      });
-      this.child.send(command);
+    this.child.on('message', (answer: FleetAnswer) => {
+      if (answer.kind !== 'told') return;
+      this.tasksTold = answer.tasks;
+      this.toldAtNs = BigInt(answer.atNs);
+      onTold();
     });
   }
 
-  get pid(): number {
-    return this.child.pid ?? 0;
+  /** Milliseconds of the monotonic clock at which the last task was told. */
+  get toldAtMs(): number {
+    return Number(this.toldAtNs) / 1e6;
+  }
+
+  async growTo(agents: number): Promise<number> {
+    return await new Promise((resolve, reject) => {
+      const onExit = (): void => reject(new Error('the agents ended'));
+      const onMessage = (answer: FleetAnswer): void => {
+        if (answer.kind !== 'grown') return;
+        this.child.off('exit', onExit).off('message', onMessage);
+        resolve(Number(BigInt(answer.atNs)) / 1e6);
+      };
+      this.child.once('exit', onExit).on('message', onMessage);
+      const command: FleetCommand = { agents };
+      this.child.send(command);
+    });
+  }
+}
+
+/** All agents: some hundred a process, so that none stands still for long while it tidies up its memory. */
+class Fleet {
+  private readonly processes: AgentProcess[] = [];
+  private readonly manager: FleetManager;
+  private awaited: { readonly tasks: number; readonly done: (atMs: number) => void } | undefined;
+
+  constructor(manager: FleetManager) {
+    this.manager = manager;
+  }
+
+  /** Milliseconds of the monotonic clock at which there were so many agents. */
+  async growTo(agents: number): Promise<number> {
+    while (this.processes.length * AGENTS_A_PROCESS < agents) {
+      const name = String(this.processes.length);
+      this.processes.push(new AgentProcess(this.manager, name, () => this.look()));
+    }
+    const shares = this.processes.map(async (one, index) => {
+      const left = agents - index * AGENTS_A_PROCESS;
+      return await one.growTo(Math.min(left, AGENTS_A_PROCESS));
+    });
+    return Math.max(...(await Promise.all(shares)));
+  }
+
+  /** The same for when so many tasks have been told to agents, in all. */
+  async untilTold(tasks: number): Promise<number> {
+    return await new Promise((resolve) => {
+      this.awaited = { tasks, done: resolve };
+      this.look();
+    });
+  }
+
+  private look(): void {
+    const told = this.processes.reduce((sum, { tasksTold }) => sum + tasksTold, 0);
+    if (this.awaited === undefined || told < this.awaited.tasks) return;
+    this.awaited.done(Math.max(...this.processes.map(({ toldAtMs }) => toldAtMs)));
+    this.awaited = undefined;
+  }
+
+  /** MiB of all processes. */
+  get memoryMib(): number {
+    return this.processes.reduce((sum, { child }) => sum + usageOf(child.pid ?? 0).memoryMib, 0);
   }
 
   stop(): void {
-    this.child.kill('SIGKILL');
+    for (const { child } of this.processes) child.kill('SIGKILL');
   }
 }
 
@@ -171,7 +224,7 @@ async function rest(swarm: Swarm): Promise<void> {
 async function growTo(swarm: Swarm, { nodes }: Size): Promise<void> {
   const before = swarm.usage();
   const beganMs = nowMs();
-  const doneMs = await swarm.fleet.ask({ kind: 'grow', agents: nodes });
+  const doneMs = await swarm.fleet.growTo(nodes);
   const { cpuSeconds } = swarm.usage();
   const seconds = (doneMs - beganMs) / 1000;
   const joined = nodes - swarm.nodes;
@@ -187,7 +240,7 @@ async function fillTo(swarm: Swarm, { tasks }: Size, replicas: number): Promise<
   const tasksBefore = swarm.tasks;
   const beganMs = nowMs();
   const [doneMs, services] = await Promise.all([
-    swarm.fleet.ask({ kind: 'await', tasks }),
+    swarm.fleet.untilTold(tasks),
     swarm.fill(tasks, replicas),
   ]);
   const { cpuSeconds } = swarm.usage();
@@ -216,7 +269,7 @@ async function oneMore(swarm: Swarm): Promise<void> {
   const beganMs = nowMs();
   for (let count = 0; count < EXTRA_SERVICES; count += 1) {
     const startMs = nowMs();
-    const told = swarm.fleet.ask({ kind: 'await', tasks: swarm.tasks + EXTRA_REPLICAS });
+    const told = swarm.fleet.untilTold(swarm.tasks + EXTRA_REPLICAS);
     await swarm.create(EXTRA_REPLICAS);
     latencies.push((await told) - startMs);
     await sleep(EXTRA_PAUSE_MS);
@@ -245,8 +298,7 @@ async function run(manager: FleetManager): Promise<void> {
       await fillTo(swarm, size, index === 0 ? 1 : REPLICAS);
       await rest(swarm);
       await oneMore(swarm);
-      const { memoryMib } = usageOf(fleet.pid);
-      report('the agents', `${memoryMib.toFixed(0)} MiB`);
+      report('the agents', `${fleet.memoryMib.toFixed(0)} MiB`);
     }
   } finally {
     fleet.stop();

@@ -3,7 +3,7 @@
  * manager. Their tasks run nowhere; of each they tell one state, that it runs: agents tell three to five,
  * and a processor for all of them is too little for that. It is told over IPC what to do, see
  * {@link FleetCommand}.
- *   node fleet-agents.js MANAGER:PORT TOKEN
+ *   node fleet-agents.js MANAGER:PORT TOKEN NAME
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
@@ -35,22 +35,26 @@ import { ManagerConnector } from '../../src/rpc/manager-connector.js';
 import { Remotes } from '../../src/rpc/remotes.js';
 import type { ManagerConnection } from '../../src/rpc/types.js';
 
-/** Brings the fleet to so many agents, or waits until all in all so many tasks were told to them. */
-export type FleetCommand =
-  | { readonly kind: 'grow'; readonly agents: number }
-  | { readonly kind: 'await'; readonly tasks: number };
-
-/** Sent when a command is done; nanoseconds of the machine's monotonic clock, as decimal text. */
-export interface FleetAnswer {
-  readonly atNs: string;
+/** Brings the agents of the process to so many. */
+export interface FleetCommand {
+  readonly agents: number;
 }
+
+/**
+ * Sent when there are so many agents, and when tasks were told to some: how many in all. With nanoseconds
+ * of the machine's monotonic clock, as decimal text.
+ */
+export type FleetAnswer = { readonly atNs: string } & (
+  | { readonly kind: 'grown' }
+  | { readonly kind: 'told'; readonly tasks: number }
+);
 
 /** From being told of a task to telling that it runs. */
 const START_MS = 400;
 /** Longest pause before a new session. */
 const RECONNECT_MS = 10_000;
 /** Nodes that join at a time. */
-const JOINING_MAX = 24;
+const JOINING_MAX = 12;
 /** Times that certificates are asked for. */
 const JOIN_ATTEMPTS = 10;
 /** Nodes that ask for their certificates on one connection, which lives for a minute at most. */
@@ -58,18 +62,26 @@ const JOINING_TOGETHER = 50;
 const CALL_TIMEOUT_MS = 20_000;
 const GIB = 1024n ** 3n;
 
-const [addr = '', token = ''] = process.argv.slice(2);
+const [addr = '', token = '', name = ''] = process.argv.slice(2);
 const logger = createLogger({ level: 'error' });
 
-/** Waiting for a number of tasks. */
-let awaited: { readonly tasks: number; readonly answer: () => void } | undefined;
 let told = 0;
+let isTelling = false;
 
+/** Tasks that come in one turn of the event loop are told of together. */
 function countTask(): void {
   told += 1;
-  if (awaited === undefined || told < awaited.tasks) return;
-  awaited.answer();
-  awaited = undefined;
+  if (isTelling) return;
+  isTelling = true;
+  const atNs = String(process.hrtime.bigint());
+  setImmediate(() => {
+    isTelling = false;
+    answer({ kind: 'told', tasks: told, atNs });
+  });
+}
+
+function answer(message: FleetAnswer): void {
+  process.send?.(message);
 }
 
 /** A node: its session with the manager, kept up for ever, and its tasks, which run as soon as they are told. */
@@ -168,7 +180,7 @@ class IdleNode {
 
 function describe(number: number): NodeDescription {
   return create(NodeDescriptionSchema, {
-    hostname: `fleet-${number}`,
+    hostname: `fleet-${name}-${number}`,
     platform: { architecture: 'x86_64', os: 'linux' },
     resources: { nanoCpus: 16_000_000_000n, memoryBytes: 64n * GIB },
     engine: {
@@ -259,24 +271,9 @@ async function grow(wanted: number): Promise<void> {
   agents = wanted;
 }
 
-async function obey(command: FleetCommand): Promise<void> {
-  switch (command.kind) {
-    case 'grow':
-      return await grow(command.agents);
-    case 'await':
-      if (told >= command.tasks) return;
-      await new Promise<void>((answer) => {
-        awaited = { tasks: command.tasks, answer };
-      });
-  }
-}
-
 process.on('message', (command: FleetCommand) => {
-  obey(command).then(
-    () => {
-      const answer: FleetAnswer = { atNs: String(process.hrtime.bigint()) };
-      process.send?.(answer);
-    },
+  grow(command.agents).then(
+    () => answer({ kind: 'grown', atNs: String(process.hrtime.bigint()) }),
     (error: unknown) => {
       console.error(error);
       process.exit(1);
