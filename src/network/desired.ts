@@ -11,7 +11,7 @@ import type {
   ServiceRow,
 } from '../native/datapath-types.js';
 import { NO_KEY_TUNNEL } from './encryption/keys.js';
-import { nodeKey } from './records.js';
+import { isStockEngine, nodeKey } from './records.js';
 import { type SubnetInfo, subnetOf } from './network-info.js';
 import { activeOf, policyOf, PublishedPorts, type Target } from './published-ports.js';
 import type { ClusterView, EndpointView, NetworkView, PeerView } from './view.js';
@@ -219,6 +219,8 @@ class ServiceBuilder {
   addEndpoint(network: NetworkView, endpoint: EndpointView): void {
     const subnet = subnetOf(network.info, endpoint.endpointIp);
     if (subnet === undefined) return;
+    // Published ports lead to other nodes over the mesh, whose frames are ours alone: a stock engine drops them.
+    if (network.info.ingress && isStockEngine(endpoint.owner ?? '')) return;
     const target = this.addBackend(network, endpoint, subnet.vni);
     if (target === undefined) return;
     if (network.info.ingress) {

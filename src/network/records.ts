@@ -40,6 +40,11 @@ export function nodeKey(nodeId: string, networkId: string): string {
   return createHash('sha256').update(`skep node ${nodeId} ${networkId}`).digest('hex');
 }
 
+/** Whether a name in the ring is a stock engine's: random hex digits, where nodes of ours have their swarm id. */
+export function isStockEngine(owner: string): boolean {
+  return /^[0-9a-f]{12}$/.test(owner);
+}
+
 const NAME_LENGTH_MAX = 255;
 /** What a stock engine writes for an address that there is not: Go's text of one. */
 const STOCK_NO_ADDRESS = '<nil>';

@@ -138,8 +138,14 @@ void t.test('a stock engine joins a skepd manager and runs a task', async (t) =>
     t.equal(after['h2'], before['h2']);
     t.not(after['h3'], before['h3'], 'a stock engine gets a new task');
     const answering = async () => {
-      for (const host of hosts.slice(0, 2))
+      for (const host of hosts.slice(0, 2)) {
         await waitFor(`${host.name} to answer`, 30_000, async () => askWho(host.address, 8001, 1));
+        const answers = new Set<string | undefined>();
+        for (let request = 0; request < 12; request += 1)
+          answers.add((await askWho(host.address, 8001, 5))?.hostname);
+        t.notOk(answers.has(undefined), `${host.name} leads to tasks on nodes of ours only`);
+        t.equal(answers.size, 2);
+      }
     };
     await answering();
 

@@ -176,6 +176,10 @@ void t.test('published ports', async (t) => {
   t.same(services({ peers, endpoints: [five, six] }), ['8000/tcp>81: 10.0.0.6'], 'moving over');
   const drained = { ...six, disabled: true };
   t.same(services({ peers, endpoints: [five, drained] }), ['8000/tcp>80: 10.0.0.5']);
+  const stock = { ...six, owner: 'b1a9e15be0f8' };
+  const both = [...peers, peer('ingress', '10.0.0.6', { owner: stock.owner })];
+  const left = services({ peers: both, endpoints: [five, stock] });
+  t.same(left, ['8000/tcp>80: 10.0.0.5'], 'the mesh does not lead to stock engines');
   const outside = endpoint('front', '10.0.1.5', { ingressPorts: [port(8000, 80)] });
   t.same(
     services({ peers: [peer('front', '10.0.1.5')], endpoints: [outside] }),
