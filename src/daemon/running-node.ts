@@ -20,10 +20,11 @@ import type { WatchfulNetwork } from './deferred-network.js';
 import type { Logger } from '../observe/logger.js';
 import type { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { CertificateRenewer } from '../rpc/identity/renewal.js';
+import { sleep } from '../rpc/identity/sleep.js';
 import { tlsInfoOf } from '../rpc/identity/tls-info.js';
 import { ManagerConnector } from '../rpc/manager-connector.js';
 import { Remotes } from '../rpc/remotes.js';
-import type { ManagerPeer } from '../rpc/types.js';
+import type { ManagerConnection, ManagerPeer } from '../rpc/types.js';
 import { SKEP_VERSION } from '../model/version.js';
 import { KnownManagers } from './known-managers.js';
 import type { LateAttachments } from './late-attachments.js';
@@ -58,6 +59,9 @@ export interface NodeParts {
   readonly manager?: RunningManager;
 }
 
+/** How long a node that could not join waits until its managers have forgotten it. */
+const WITHDRAW_TIMEOUT_MS = 5_000;
+
 /** A node from start to stop or leave. */
 export class RunningNode {
   readonly nodeId: string;
@@ -66,6 +70,7 @@ export class RunningNode {
   readonly role: NodeRole;
   private readonly parts: NodeParts;
   private readonly remotes: Remotes;
+  private readonly connect: () => Promise<ManagerConnection>;
   private readonly agent: Agent;
   private readonly executor: DockerExecutor;
   private readonly managerWatch: ManagerWatch;
@@ -113,6 +118,7 @@ export class RunningNode {
       reconnect: () => this.agent.reconnect(),
     });
     const connect = async () => connector.connect();
+    this.connect = connect;
     this.executor = new DockerExecutor({
       docker: context.engine,
       network: parts.network,
@@ -204,6 +210,31 @@ export class RunningNode {
     await this.network.stop();
     await this.role.stop();
     await this.knownManagers.idle();
+  }
+
+  /**
+   * Tells the managers that this node cannot take up the swarm it has just joined, so that they forget
+   * it. In vain where none answers soon, or a stock one does.
+   */
+  async withdraw(): Promise<void> {
+    const { environment, logger } = this.parts.context;
+    const call = async (): Promise<void> => {
+      const connection = await this.connect();
+      try {
+        await connection.membership.withdraw({}, { timeoutMs: WITHDRAW_TIMEOUT_MS });
+      } finally {
+        connection.close();
+      }
+    };
+    const answered = new AbortController();
+    try {
+      await Promise.race([call(), sleep(WITHDRAW_TIMEOUT_MS, environment.clock, answered.signal)]);
+    } catch (error) {
+      const { message } = SkepError.from(error);
+      logger.info({ error: message }, 'the managers did not take this node off their list');
+    } finally {
+      answered.abort();
+    }
   }
 
   /** Leaves the swarm: removes tasks and networking; the caller wipes the state directory. */

@@ -130,6 +130,7 @@ export async function joinNode(
     node.role.follow();
     return node;
   } catch (error) {
+    await node.withdraw();
     await node.leave();
     throw error;
   }
@@ -164,11 +165,13 @@ export async function resumeNode(
 }
 
 /**
- * Takes everything off this host that a node left here which cannot start: its data path is opened on
- * any address for that. @throws SkepError also when nothing can be opened
+ * Takes everything off this host that a node left here which cannot start, or which is locked: its
+ * data path is opened on any address for that. @throws SkepError also when nothing can be opened
  */
 export async function leaveStoppedNode(context: NodeContext, record: NodeRecord): Promise<void> {
-  const identity = await NodeIdentity.load(statePaths(context.options.stateDir).swarm);
+  const { swarm } = statePaths(context.options.stateDir);
+  const isLocked = await NodeIdentity.isLocked(swarm);
+  const identity = await (isLocked ? NodeIdentity.loadWithoutKey(swarm) : NodeIdentity.load(swarm));
   if (identity === undefined) return;
   const own = context.netlink.addresses();
   const { address } = systemAddresses(own)[0] ?? { address: '127.0.0.1' };

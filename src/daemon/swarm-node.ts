@@ -266,6 +266,7 @@ export class SwarmNode implements SwarmMembership {
         break;
       case 'locked':
         if (!options.force) throw lockedManagerLeaves();
+        await this.leaveStopped(state.record);
         break;
       case 'error':
         await this.leaveStopped(state.record);

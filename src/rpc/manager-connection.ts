@@ -9,6 +9,7 @@ import { NodeCA } from '../model/gen/docker/swarmkit/v1/ca_pb.js';
 import { Dispatcher } from '../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
 import { LogBroker } from '../model/gen/docker/swarmkit/v1/logbroker_pb.js';
 import { ResourceAllocator } from '../model/gen/docker/swarmkit/v1/resource_pb.js';
+import { Membership } from '../model/gen/skep/manager/v1/manager_pb.js';
 import { Statistics } from '../model/gen/skep/manager/v1/statistics_pb.js';
 import { ClientSession } from './client-session.js';
 import { REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX } from './limits.js';
@@ -45,6 +46,7 @@ class RenewingLink implements ManagerConnection {
   readonly logBroker;
   readonly resourceAllocator;
   readonly statistics;
+  readonly membership;
   readonly nodeCa;
   readonly #options: ManagerConnectionOptions;
   readonly #closed = new AbortController();
@@ -68,6 +70,7 @@ class RenewingLink implements ManagerConnection {
     this.logBroker = { ...logBroker, publishLogs: publishLogs(logBroker) };
     this.resourceAllocator = createClient(ResourceAllocator, transport);
     this.statistics = createClient(Statistics, transport);
+    this.membership = createClient(Membership, transport);
     this.nodeCa = createClient(NodeCA, transport);
   }
 

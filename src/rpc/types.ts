@@ -4,6 +4,7 @@
  */
 import type { Client, ConnectRouter } from '@connectrpc/connect';
 import type { NodeCA } from '../model/gen/docker/swarmkit/v1/ca_pb.js';
+import type { Membership } from '../model/gen/skep/manager/v1/manager_pb.js';
 import type { Statistics } from '../model/gen/skep/manager/v1/statistics_pb.js';
 import type { Dispatcher } from '../model/gen/docker/swarmkit/v1/dispatcher_pb.js';
 import type { LogBroker } from '../model/gen/docker/swarmkit/v1/logbroker_pb.js';
@@ -44,6 +45,7 @@ export interface ManagerConnection {
   readonly logBroker: Client<typeof LogBroker>;
   readonly resourceAllocator: Client<typeof ResourceAllocator>;
   readonly statistics: Client<typeof Statistics>;
+  readonly membership: Client<typeof Membership>;
   readonly nodeCa: Client<typeof NodeCA>;
   /** Aborted once the connection is closed, by either side or by a dead peer. */
   readonly closed: AbortSignal;

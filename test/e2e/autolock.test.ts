@@ -273,6 +273,30 @@ void t.test('locked managers', async (t) => {
       ]);
       t.equal(value, secret);
     });
+
+    await t.test('leave nothing behind when they leave by force without the key', async (t) => {
+      await skep.restart();
+      const left = async (): Promise<readonly string[]> => [
+        ...(await mustDocker(host.dockerSocket, ['ps', '-aq'])).split('\n'),
+        ...(await mustDocker(host.dockerSocket, [
+          'network',
+          'ls',
+          '-q',
+          '--filter',
+          'name=hidden',
+        ])),
+        ...(await inHost(host, ['ls', '/sys/class/net'])).stdout
+          .split('\n')
+          .filter((name) => name.startsWith('sw-')),
+      ];
+      t.ok((await left()).length > 2, 'container, network and links are there while it is locked');
+      const refused = await runCli(CLI, skep.socket, ['swarm', 'leave']);
+      t.equal(refused.code, 1);
+      await mustDocker(skep.socket, ['swarm', 'leave', '--force']);
+      t.same((await left()).filter(Boolean), []);
+      const info = ['info', '--format', '{{.Swarm.LocalNodeState}}'];
+      t.equal(await mustDocker(skep.socket, info), 'inactive');
+    });
   } finally {
     await down();
   }

@@ -44,6 +44,10 @@ async function joinByFamily(t: Test, hosts: readonly Host[]): Promise<void> {
   const refused = await docker(h2.skepSocket, [...join, '--data-path-addr', h2.address]);
   t.equal(refused.code, 1);
   t.match(refused.stderr, /the data path of this swarm is of IPv6/);
+  await waitFor('the refused node to be forgotten', WAIT_MS, async () => {
+    const nodes = await mustDocker(socket, ['node', 'ls', '-q']);
+    return nodes.split('\n').length === 1 ? true : undefined;
+  });
   await mustDocker(h2.skepSocket, join);
   await waitFor('the node to be Ready', WAIT_MS, async () => {
     const states = await mustDocker(socket, ['node', 'ls', '--format', '{{.Status}}']);

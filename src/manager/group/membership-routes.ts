@@ -1,11 +1,11 @@
-/** The Membership service on a router: managers that want to take part. */
+/** The Membership service on a router: managers that want to take part, and nodes that cannot. */
 import type { ConnectRouter } from '@connectrpc/connect';
 import type { Clock } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import { NodeRole } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { Membership } from '../../model/gen/skep/manager/v1/manager_pb.js';
 import { type AccessRules, authorize } from '../../rpc/authorization.js';
-import { callContext, MANAGER_ROLE } from '../../rpc/peer.js';
+import { callContext, MANAGER_ROLE, WORKER_ROLE } from '../../rpc/peer.js';
 import { ADDRESS_CHARS_MAX } from '../../rpc/raft/limits.js';
 import type { Logger } from '../../observe/logger.js';
 import type { Store } from '../../store/types.js';
@@ -46,6 +46,14 @@ export function registerMembership(router: ConnectRouter, parts: MembershipParts
       }
       return {};
     },
+    withdraw: async (_request, context) => {
+      const nodeId = authorize(callContext(context).peer, access, [WORKER_ROLE, MANAGER_ROLE]);
+      if (group.memberOf(nodeId) !== undefined) {
+        throw new SkepError('failed_precondition', `node ${nodeId} is a member of the managers`);
+      }
+      forgetSoon(parts, nodeId);
+      return {};
+    },
   });
 }
 
@@ -61,7 +69,7 @@ async function forget({ control, logger }: MembershipParts, nodeId: string): Pro
     const { message } = SkepError.from(error);
     logger.warn(
       { nodeId, error: message },
-      'a manager that was refused stays in the list of nodes',
+      'a node that could not join stays in the list of nodes',
     );
   }
 }

@@ -9,7 +9,7 @@ import { SkepError } from '../../model/errors.js';
 import type { IdentitySource, TlsIdentity } from '../types.js';
 import { renameDurably, replaceFile, writeDurably } from './atomic-file.js';
 import { decodeKeyFile, encodeKeyFile, isLockedKeyFile, type KeyFile } from './key-file.js';
-import { keyMatchesCertificate } from './keys.js';
+import { keyMatchesCertificate, newCertificateRequest } from './keys.js';
 import { RAFT_DATA_KEY_BYTES, type RaftKeys } from './raft-keys.js';
 import { type NodeCertificateFacts, readNodeCertificate } from './root-ca.js';
 import { sameUnlockKey } from './unlock-key.js';
@@ -105,6 +105,20 @@ export class NodeIdentity implements IdentitySource {
     }
     if (refusal !== undefined) throw SkepError.from(refusal);
     throw new SkepError('data_loss', `no key in ${directory} fits the node certificate`);
+  }
+
+  /**
+   * Who this node is by its files in clear, with a key that proves nothing in place of its own: for one
+   * that leaves and whose own is locked. Undefined if there is none.
+   */
+  static async loadWithoutKey(stateDirectory: string): Promise<NodeIdentity | undefined> {
+    const directory = join(stateDirectory, 'certificates');
+    const rootCaPem = await readIfThere(join(directory, ROOT_FILE));
+    const certificatePem = await readIfThere(join(directory, CERTIFICATE_FILE));
+    if (rootCaPem === undefined || certificatePem === undefined) return undefined;
+    const { privateKeyPem } = await newCertificateRequest();
+    const identity = { rootCaPem, certificatePem, privateKeyPem };
+    return new NodeIdentity(directory, { identity, keys: NO_KEYS });
   }
 
   /**

@@ -25,6 +25,7 @@ import {
 import type { Secret, Task } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import { ResourceAllocator } from '../../../src/model/gen/docker/swarmkit/v1/resource_pb.js';
 import type { TaskState, TaskStatus } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
+import { Membership } from '../../../src/model/gen/skep/manager/v1/manager_pb.js';
 import { Statistics } from '../../../src/model/gen/skep/manager/v1/statistics_pb.js';
 import type { ManagerConnection } from '../../../src/rpc/types.js';
 
@@ -163,6 +164,7 @@ export class ScriptedManager {
       logBroker: createClient(LogBroker, transport),
       resourceAllocator: createClient(ResourceAllocator, transport),
       statistics: createClient(Statistics, transport),
+      membership: createClient(Membership, transport),
       nodeCa: createClient(NodeCA, transport),
       closed: closed.signal,
       close: () => closed.abort(new ConnectError('closed', Code.Canceled)),

@@ -15,7 +15,33 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file skep/manager/v1/manager.proto.
  */
 export const file_skep_manager_v1_manager: GenFile = /*@__PURE__*/
-  fileDesc("Ch1za2VwL21hbmFnZXIvdjEvbWFuYWdlci5wcm90bxIPc2tlcC5tYW5hZ2VyLnYxIj8KC0pvaW5SZXF1ZXN0Eg8KB3JhZnRfaWQYASABKAQSDwoHYWRkcmVzcxgCIAEoCRIOCgZpc19uZXcYAyABKAgiDgoMSm9pblJlc3BvbnNlIrYFCgxXcml0ZVJlcXVlc3QSOAoOdXBkYXRlX2NsdXN0ZXIYASABKAsyHi5za2VwLm1hbmFnZXIudjEuQ2x1c3RlclVwZGF0ZUgAEjIKC3VwZGF0ZV9ub2RlGAIgASgLMhsuc2tlcC5tYW5hZ2VyLnYxLk5vZGVVcGRhdGVIABIzCgtyZW1vdmVfbm9kZRgDIAEoCzIcLnNrZXAubWFuYWdlci52MS5Ob2RlUmVtb3ZhbEgAEjkKDmNyZWF0ZV9uZXR3b3JrGAQgASgLMh8uZG9ja2VyLnN3YXJta2l0LnYxLk5ldHdvcmtTcGVjSAASGAoOcmVtb3ZlX25ldHdvcmsYBSABKAlIABI5Cg5jcmVhdGVfc2VydmljZRgGIAEoCzIfLmRvY2tlci5zd2FybWtpdC52MS5TZXJ2aWNlU3BlY0gAEjgKDnVwZGF0ZV9zZXJ2aWNlGAcgASgLMh4uc2tlcC5tYW5hZ2VyLnYxLlNlcnZpY2VVcGRhdGVIABIYCg5yZW1vdmVfc2VydmljZRgIIAEoCUgAEjcKDWNyZWF0ZV9zZWNyZXQYCSABKAsyHi5kb2NrZXIuc3dhcm1raXQudjEuU2VjcmV0U3BlY0gAEjYKDXVwZGF0ZV9zZWNyZXQYCiABKAsyHS5za2VwLm1hbmFnZXIudjEuU2VjcmV0VXBkYXRlSAASFwoNcmVtb3ZlX3NlY3JldBgLIAEoCUgAEjcKDWNyZWF0ZV9jb25maWcYDCABKAsyHi5kb2NrZXIuc3dhcm1raXQudjEuQ29uZmlnU3BlY0gAEjYKDXVwZGF0ZV9jb25maWcYDSABKAsyHS5za2VwLm1hbmFnZXIudjEuQ29uZmlnVXBkYXRlSAASFwoNcmVtb3ZlX2NvbmZpZxgOIAEoCUgAQgsKCW9wZXJhdGlvbiIwCg1Xcml0ZVJlc3BvbnNlEgoKAmlkGAEgASgJEhMKC25vdF9sZWFkaW5nGAIgASgIIqUBCg1DbHVzdGVyVXBkYXRlEg8KB3ZlcnNpb24YASABKAQSLQoEc3BlYxgCIAEoCzIfLmRvY2tlci5zd2FybWtpdC52MS5DbHVzdGVyU3BlYxIbChNyb3RhdGVfd29ya2VyX3Rva2VuGAMgASgIEhwKFHJvdGF0ZV9tYW5hZ2VyX3Rva2VuGAQgASgIEhkKEXJvdGF0ZV91bmxvY2tfa2V5GAUgASgIIlUKCk5vZGVVcGRhdGUSCgoCaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoBBIqCgRzcGVjGAMgASgLMhwuZG9ja2VyLnN3YXJta2l0LnYxLk5vZGVTcGVjIigKC05vZGVSZW1vdmFsEgoKAmlkGAEgASgJEg0KBWZvcmNlGAIgASgIIm0KDVNlcnZpY2VVcGRhdGUSCgoCaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoBBItCgRzcGVjGAMgASgLMh8uZG9ja2VyLnN3YXJta2l0LnYxLlNlcnZpY2VTcGVjEhAKCHJvbGxiYWNrGAQgASgIIlkKDFNlY3JldFVwZGF0ZRIKCgJpZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgEEiwKBHNwZWMYAyABKAsyHi5kb2NrZXIuc3dhcm1raXQudjEuU2VjcmV0U3BlYyJZCgxDb25maWdVcGRhdGUSCgoCaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoBBIsCgRzcGVjGAMgASgLMh4uZG9ja2VyLnN3YXJta2l0LnYxLkNvbmZpZ1NwZWMyUwoKTWVtYmVyc2hpcBJFCgRKb2luEhwuc2tlcC5tYW5hZ2VyLnYxLkpvaW5SZXF1ZXN0Gh0uc2tlcC5tYW5hZ2VyLnYxLkpvaW5SZXNwb25zZSIAMlIKBldyaXRlcxJICgVXcml0ZRIdLnNrZXAubWFuYWdlci52MS5Xcml0ZVJlcXVlc3QaHi5za2VwLm1hbmFnZXIudjEuV3JpdGVSZXNwb25zZSIAYgZwcm90bzM", [file_docker_swarmkit_v1_specs]);
+  fileDesc("Ch1za2VwL21hbmFnZXIvdjEvbWFuYWdlci5wcm90bxIPc2tlcC5tYW5hZ2VyLnYxIhEKD1dpdGhkcmF3UmVxdWVzdCISChBXaXRoZHJhd1Jlc3BvbnNlIj8KC0pvaW5SZXF1ZXN0Eg8KB3JhZnRfaWQYASABKAQSDwoHYWRkcmVzcxgCIAEoCRIOCgZpc19uZXcYAyABKAgiDgoMSm9pblJlc3BvbnNlIrYFCgxXcml0ZVJlcXVlc3QSOAoOdXBkYXRlX2NsdXN0ZXIYASABKAsyHi5za2VwLm1hbmFnZXIudjEuQ2x1c3RlclVwZGF0ZUgAEjIKC3VwZGF0ZV9ub2RlGAIgASgLMhsuc2tlcC5tYW5hZ2VyLnYxLk5vZGVVcGRhdGVIABIzCgtyZW1vdmVfbm9kZRgDIAEoCzIcLnNrZXAubWFuYWdlci52MS5Ob2RlUmVtb3ZhbEgAEjkKDmNyZWF0ZV9uZXR3b3JrGAQgASgLMh8uZG9ja2VyLnN3YXJta2l0LnYxLk5ldHdvcmtTcGVjSAASGAoOcmVtb3ZlX25ldHdvcmsYBSABKAlIABI5Cg5jcmVhdGVfc2VydmljZRgGIAEoCzIfLmRvY2tlci5zd2FybWtpdC52MS5TZXJ2aWNlU3BlY0gAEjgKDnVwZGF0ZV9zZXJ2aWNlGAcgASgLMh4uc2tlcC5tYW5hZ2VyLnYxLlNlcnZpY2VVcGRhdGVIABIYCg5yZW1vdmVfc2VydmljZRgIIAEoCUgAEjcKDWNyZWF0ZV9zZWNyZXQYCSABKAsyHi5kb2NrZXIuc3dhcm1raXQudjEuU2VjcmV0U3BlY0gAEjYKDXVwZGF0ZV9zZWNyZXQYCiABKAsyHS5za2VwLm1hbmFnZXIudjEuU2VjcmV0VXBkYXRlSAASFwoNcmVtb3ZlX3NlY3JldBgLIAEoCUgAEjcKDWNyZWF0ZV9jb25maWcYDCABKAsyHi5kb2NrZXIuc3dhcm1raXQudjEuQ29uZmlnU3BlY0gAEjYKDXVwZGF0ZV9jb25maWcYDSABKAsyHS5za2VwLm1hbmFnZXIudjEuQ29uZmlnVXBkYXRlSAASFwoNcmVtb3ZlX2NvbmZpZxgOIAEoCUgAQgsKCW9wZXJhdGlvbiIwCg1Xcml0ZVJlc3BvbnNlEgoKAmlkGAEgASgJEhMKC25vdF9sZWFkaW5nGAIgASgIIqUBCg1DbHVzdGVyVXBkYXRlEg8KB3ZlcnNpb24YASABKAQSLQoEc3BlYxgCIAEoCzIfLmRvY2tlci5zd2FybWtpdC52MS5DbHVzdGVyU3BlYxIbChNyb3RhdGVfd29ya2VyX3Rva2VuGAMgASgIEhwKFHJvdGF0ZV9tYW5hZ2VyX3Rva2VuGAQgASgIEhkKEXJvdGF0ZV91bmxvY2tfa2V5GAUgASgIIlUKCk5vZGVVcGRhdGUSCgoCaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoBBIqCgRzcGVjGAMgASgLMhwuZG9ja2VyLnN3YXJta2l0LnYxLk5vZGVTcGVjIigKC05vZGVSZW1vdmFsEgoKAmlkGAEgASgJEg0KBWZvcmNlGAIgASgIIm0KDVNlcnZpY2VVcGRhdGUSCgoCaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoBBItCgRzcGVjGAMgASgLMh8uZG9ja2VyLnN3YXJta2l0LnYxLlNlcnZpY2VTcGVjEhAKCHJvbGxiYWNrGAQgASgIIlkKDFNlY3JldFVwZGF0ZRIKCgJpZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgEEiwKBHNwZWMYAyABKAsyHi5kb2NrZXIuc3dhcm1raXQudjEuU2VjcmV0U3BlYyJZCgxDb25maWdVcGRhdGUSCgoCaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoBBIsCgRzcGVjGAMgASgLMh4uZG9ja2VyLnN3YXJta2l0LnYxLkNvbmZpZ1NwZWMypgEKCk1lbWJlcnNoaXASRQoESm9pbhIcLnNrZXAubWFuYWdlci52MS5Kb2luUmVxdWVzdBodLnNrZXAubWFuYWdlci52MS5Kb2luUmVzcG9uc2UiABJRCghXaXRoZHJhdxIgLnNrZXAubWFuYWdlci52MS5XaXRoZHJhd1JlcXVlc3QaIS5za2VwLm1hbmFnZXIudjEuV2l0aGRyYXdSZXNwb25zZSIAMlIKBldyaXRlcxJICgVXcml0ZRIdLnNrZXAubWFuYWdlci52MS5Xcml0ZVJlcXVlc3QaHi5za2VwLm1hbmFnZXIudjEuV3JpdGVSZXNwb25zZSIAYgZwcm90bzM", [file_docker_swarmkit_v1_specs]);
+
+/**
+ * @generated from message skep.manager.v1.WithdrawRequest
+ */
+export type WithdrawRequest = Message<"skep.manager.v1.WithdrawRequest"> & {
+};
+
+/**
+ * Describes the message skep.manager.v1.WithdrawRequest.
+ * Use `create(WithdrawRequestSchema)` to create a new message.
+ */
+export const WithdrawRequestSchema: GenMessage<WithdrawRequest> = /*@__PURE__*/
+  messageDesc(file_skep_manager_v1_manager, 0);
+
+/**
+ * @generated from message skep.manager.v1.WithdrawResponse
+ */
+export type WithdrawResponse = Message<"skep.manager.v1.WithdrawResponse"> & {
+};
+
+/**
+ * Describes the message skep.manager.v1.WithdrawResponse.
+ * Use `create(WithdrawResponseSchema)` to create a new message.
+ */
+export const WithdrawResponseSchema: GenMessage<WithdrawResponse> = /*@__PURE__*/
+  messageDesc(file_skep_manager_v1_manager, 1);
 
 /**
  * @generated from message skep.manager.v1.JoinRequest
@@ -48,7 +74,7 @@ export type JoinRequest = Message<"skep.manager.v1.JoinRequest"> & {
  * Use `create(JoinRequestSchema)` to create a new message.
  */
 export const JoinRequestSchema: GenMessage<JoinRequest> = /*@__PURE__*/
-  messageDesc(file_skep_manager_v1_manager, 0);
+  messageDesc(file_skep_manager_v1_manager, 2);
 
 /**
  * @generated from message skep.manager.v1.JoinResponse
@@ -61,7 +87,7 @@ export type JoinResponse = Message<"skep.manager.v1.JoinResponse"> & {
  * Use `create(JoinResponseSchema)` to create a new message.
  */
 export const JoinResponseSchema: GenMessage<JoinResponse> = /*@__PURE__*/
-  messageDesc(file_skep_manager_v1_manager, 1);
+  messageDesc(file_skep_manager_v1_manager, 3);
 
 /**
  * @generated from message skep.manager.v1.WriteRequest
@@ -162,7 +188,7 @@ export type WriteRequest = Message<"skep.manager.v1.WriteRequest"> & {
  * Use `create(WriteRequestSchema)` to create a new message.
  */
 export const WriteRequestSchema: GenMessage<WriteRequest> = /*@__PURE__*/
-  messageDesc(file_skep_manager_v1_manager, 2);
+  messageDesc(file_skep_manager_v1_manager, 4);
 
 /**
  * @generated from message skep.manager.v1.WriteResponse
@@ -188,7 +214,7 @@ export type WriteResponse = Message<"skep.manager.v1.WriteResponse"> & {
  * Use `create(WriteResponseSchema)` to create a new message.
  */
 export const WriteResponseSchema: GenMessage<WriteResponse> = /*@__PURE__*/
-  messageDesc(file_skep_manager_v1_manager, 3);
+  messageDesc(file_skep_manager_v1_manager, 5);
 
 /**
  * @generated from message skep.manager.v1.ClusterUpdate
@@ -225,7 +251,7 @@ export type ClusterUpdate = Message<"skep.manager.v1.ClusterUpdate"> & {
  * Use `create(ClusterUpdateSchema)` to create a new message.
  */
 export const ClusterUpdateSchema: GenMessage<ClusterUpdate> = /*@__PURE__*/
-  messageDesc(file_skep_manager_v1_manager, 4);
+  messageDesc(file_skep_manager_v1_manager, 6);
 
 /**
  * @generated from message skep.manager.v1.NodeUpdate
@@ -252,7 +278,7 @@ export type NodeUpdate = Message<"skep.manager.v1.NodeUpdate"> & {
  * Use `create(NodeUpdateSchema)` to create a new message.
  */
 export const NodeUpdateSchema: GenMessage<NodeUpdate> = /*@__PURE__*/
-  messageDesc(file_skep_manager_v1_manager, 5);
+  messageDesc(file_skep_manager_v1_manager, 7);
 
 /**
  * @generated from message skep.manager.v1.NodeRemoval
@@ -274,7 +300,7 @@ export type NodeRemoval = Message<"skep.manager.v1.NodeRemoval"> & {
  * Use `create(NodeRemovalSchema)` to create a new message.
  */
 export const NodeRemovalSchema: GenMessage<NodeRemoval> = /*@__PURE__*/
-  messageDesc(file_skep_manager_v1_manager, 6);
+  messageDesc(file_skep_manager_v1_manager, 8);
 
 /**
  * @generated from message skep.manager.v1.ServiceUpdate
@@ -306,7 +332,7 @@ export type ServiceUpdate = Message<"skep.manager.v1.ServiceUpdate"> & {
  * Use `create(ServiceUpdateSchema)` to create a new message.
  */
 export const ServiceUpdateSchema: GenMessage<ServiceUpdate> = /*@__PURE__*/
-  messageDesc(file_skep_manager_v1_manager, 7);
+  messageDesc(file_skep_manager_v1_manager, 9);
 
 /**
  * @generated from message skep.manager.v1.SecretUpdate
@@ -333,7 +359,7 @@ export type SecretUpdate = Message<"skep.manager.v1.SecretUpdate"> & {
  * Use `create(SecretUpdateSchema)` to create a new message.
  */
 export const SecretUpdateSchema: GenMessage<SecretUpdate> = /*@__PURE__*/
-  messageDesc(file_skep_manager_v1_manager, 8);
+  messageDesc(file_skep_manager_v1_manager, 10);
 
 /**
  * @generated from message skep.manager.v1.ConfigUpdate
@@ -360,7 +386,7 @@ export type ConfigUpdate = Message<"skep.manager.v1.ConfigUpdate"> & {
  * Use `create(ConfigUpdateSchema)` to create a new message.
  */
 export const ConfigUpdateSchema: GenMessage<ConfigUpdate> = /*@__PURE__*/
-  messageDesc(file_skep_manager_v1_manager, 9);
+  messageDesc(file_skep_manager_v1_manager, 11);
 
 /**
  * @generated from service skep.manager.v1.Membership
@@ -375,6 +401,16 @@ export const Membership: GenService<{
     methodKind: "unary";
     input: typeof JoinRequestSchema;
     output: typeof JoinResponseSchema;
+  },
+  /**
+   * Forgets the caller, which cannot take up the swarm that it has just joined. Not for members.
+   *
+   * @generated from rpc skep.manager.v1.Membership.Withdraw
+   */
+  withdraw: {
+    methodKind: "unary";
+    input: typeof WithdrawRequestSchema;
+    output: typeof WithdrawResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_skep_manager_v1_manager, 0);
