@@ -144,14 +144,18 @@ async function aborted(signal: AbortSignal): Promise<never> {
   });
 }
 
-/** Takes up the recorded membership after a restart; `unlockKey` opens a locked manager. */
+/**
+ * Takes up the recorded membership after a restart.
+ * @param opened the unlock key of a locked manager, or the identity if it is in memory already
+ */
 export async function resumeNode(
   context: NodeContext,
   record: NodeRecord,
-  unlockKey?: Uint8Array,
+  opened?: Uint8Array | NodeIdentity,
 ): Promise<RunningNode> {
   const directory = statePaths(context.options.stateDir).swarm;
-  const identity = await NodeIdentity.load(directory, unlockKey);
+  const identity =
+    opened instanceof NodeIdentity ? opened : await NodeIdentity.load(directory, opened);
   if (identity === undefined)
     throw new SkepError(
       'data_loss',

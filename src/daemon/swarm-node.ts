@@ -22,6 +22,7 @@ import type { Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { NetworkSight, NodeNetworking } from '../network/types.js';
 import { NodeIdentity } from '../rpc/identity/node-identity.js';
 import { formatUnlockKey, parseUnlockKey } from '../rpc/identity/unlock-key.js';
+import { ADDRESSES_SETTLE_MS, AddressWatch } from './address-watch.js';
 import { writeBackup } from './backup.js';
 import { dataPathFamily } from './data-path.js';
 import { forceNewCluster } from './force-new-cluster.js';
@@ -44,8 +45,6 @@ import {
 
 /** What kept a node from starting is looked at again so often. */
 const RESUME_RETRY_MS = 2_000;
-/** A host that has started has its addresses by then: one that is missing has become another. */
-const ADDRESSES_SETTLE_MS = 10_000;
 /** Docker gives a join this long before it goes on in the background. */
 const JOIN_TIMEOUT_MS = 20_000;
 
@@ -66,10 +65,25 @@ export class SwarmNode implements SwarmMembership {
   private retry: Timer | undefined;
   private resuming: Promise<void> | undefined;
   private readonly bornMs: number;
+  private readonly addressWatch: AddressWatch;
 
   constructor(private readonly context: NodeContext) {
+    const { clock } = context.environment;
     this.attachments = context.attachments;
-    this.bornMs = context.environment.clock.monotonicMs();
+    this.bornMs = clock.monotonicMs();
+    this.addressWatch = new AddressWatch({
+      clock,
+      recorded: () => (this.state.kind === 'active' ? this.state.record.value : undefined),
+      present: (recorded) => {
+        try {
+          return presentState(context, recorded, true);
+        } catch {
+          return recorded; // Say no route for now: nobody can tell the address.
+        }
+      },
+      onMoved: () => this.followAddresses(),
+    });
+    this.addressWatch.start();
   }
 
   /** Takes up the membership recorded on disk, if any; a node that cannot start says why in `status`. */
@@ -90,8 +104,11 @@ export class SwarmNode implements SwarmMembership {
     await this.resume(record, async () => this.takeUp(record));
   }
 
-  /** `unlockKey` opens a locked manager. */
-  private async takeUp(record: NodeRecord, unlockKey?: Uint8Array): Promise<RunningNode> {
+  /** `opened`: the unlock key of a locked manager, or the identity of a node that ran before. */
+  private async takeUp(
+    record: NodeRecord,
+    opened?: Uint8Array | NodeIdentity,
+  ): Promise<RunningNode> {
     const sinceMs = this.context.environment.clock.monotonicMs() - this.bornMs;
     const before = record.value;
     const now = presentState(this.context, before, sinceMs >= ADDRESSES_SETTLE_MS);
@@ -100,7 +117,22 @@ export class SwarmNode implements SwarmMembership {
       this.context.logger.warn(fields, 'this host has another address than before');
       record.relocate(now);
     }
-    return await resumeNode(this.context, record, unlockKey);
+    return await resumeNode(this.context, record, opened);
+  }
+
+  /** The host has other addresses: the node goes on under them, as after a restart of skepd. */
+  private followAddresses(): void {
+    const { state } = this;
+    if (state.kind !== 'active') return;
+    const { node, record } = state;
+    this.state = { kind: 'error', error: 'this host has another address than before', record };
+    this.resuming = node
+      .stop()
+      .then(() => this.resume(record, async () => this.takeUp(record, node.identity)))
+      .catch((error: unknown) => this.cannotResume(error, record))
+      .finally(() => {
+        this.resuming = undefined;
+      });
   }
 
   /** Takes the membership up; what the host lacks now, say an address, may be there soon. */
@@ -141,6 +173,7 @@ export class SwarmNode implements SwarmMembership {
 
   /** Stops node and manager; containers and packets go on. */
   async stop(): Promise<void> {
+    this.addressWatch.stop();
     await this.stopRetrying();
     if (this.state.kind === 'pending') this.state.abort.abort();
     if (this.state.kind === 'active') await this.state.node.stop();

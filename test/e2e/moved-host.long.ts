@@ -25,6 +25,11 @@ const UPLINK = 'eth0';
 /** Gives a host another address while its skepd is away, as a restart with another DHCP lease does. */
 async function readdress(host: Host, from: string, to: string): Promise<void> {
   await stopSkepd(host);
+  await changeAddress(host, from, to);
+  await restartSkepd(host);
+}
+
+async function changeAddress(host: Host, from: string, to: string): Promise<void> {
   for (const [verb, address] of [
     ['del', from],
     ['add', to],
@@ -34,7 +39,6 @@ async function readdress(host: Host, from: string, to: string): Promise<void> {
     ]);
     if (code !== 0) throw new Error(stderr);
   }
-  await restartSkepd(host);
 }
 
 void t.test('a host gets another address', async (t) => {
@@ -86,6 +90,11 @@ void t.test('a host gets another address', async (t) => {
     await readdress(h3, h3.address, first);
     await goesOn(h3, first);
 
+    // With skepd running.
+    const third = h3.address.replace(/\d+$/, '43');
+    await changeAddress(h3, first, third);
+    await goesOn(h3, third);
+
     await mustDocker(socket, ['node', 'promote', 'h2', 'h3']);
     await allReachable(h1, 3);
     const second = h2.address.replace(/\d+$/, '32');
@@ -99,6 +108,14 @@ void t.test('a host gets another address', async (t) => {
         : undefined,
     );
     await mustDocker(h2.skepSocket, ['service', 'update', '--detach', '--label-add', 'a=b', 'web']);
+
+    // A manager that locks, and nobody is there to unlock it.
+    await mustDocker(socket, ['swarm', 'update', '--autolock=true']);
+    const fourth = h2.address.replace(/\d+$/, '42');
+    await changeAddress(h2, second, fourth);
+    await goesOn(h2, fourth);
+    await allReachable(h1, 3);
+    await mustDocker(h2.skepSocket, ['service', 'update', '--detach', '--label-add', 'a=c', 'web']);
   } finally {
     await down();
   }
