@@ -108,6 +108,7 @@
         "native/netlink/redirect_table.cc",
         "native/netlink/netlink.cc",
         "native/netlink/rtnetlink.cc",
+        "native/netlink/shared_sockets.cc",
         "native/gossip/bytes.cc",
         "native/gossip/msgpack.cc",
         "native/gossip/protobuf.cc",

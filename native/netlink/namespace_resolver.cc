@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "netlink/system_error.h"
 
@@ -100,6 +101,7 @@ void NamespaceResolver::Register(Napi::Env env, Napi::Object exports) {
                    InstanceMethod<&NamespaceResolver::TakeTcp>("takeTcp"),
                    InstanceMethod<&NamespaceResolver::OpenEngineSocket>("openEngineSocket"),
                    InstanceMethod<&NamespaceResolver::IsAt>("isAt"),
+                   InstanceMethod<&NamespaceResolver::Release>("release"),
                    InstanceMethod<&NamespaceResolver::Close>("close")}));
 }
 
@@ -140,6 +142,21 @@ Napi::Value NamespaceResolver::OpenEngineSocket(const Napi::CallbackInfo& info) 
 Napi::Value NamespaceResolver::IsAt(const Napi::CallbackInfo& info) {
   return Guarded(info.Env(), [&] {
     return Napi::Boolean::New(info.Env(), namespace_ && namespace_->IsAt(TextArgument(info)));
+  });
+}
+
+Napi::Value NamespaceResolver::Release(const Napi::CallbackInfo& info) {
+  return Guarded(info.Env(), [&] {
+    if (!info[0].IsArray()) throw SystemError(EINVAL, "resolver", "an array of ports is expected");
+    const auto given = info[0].As<Napi::Array>();
+    std::vector<uint16_t> clients;
+    for (uint32_t index = 0; index < given.Length(); ++index) {
+      const Napi::Value port = given[index];
+      if (!port.IsNumber()) throw SystemError(EINVAL, "resolver", "a port is expected");
+      clients.push_back(static_cast<uint16_t>(port.As<Napi::Number>().Uint32Value()));
+    }
+    table_.Release(clients);
+    return info.Env().Undefined();
   });
 }
 

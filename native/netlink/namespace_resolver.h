@@ -30,7 +30,9 @@ class NamespaceResolver : public Napi::ObjectWrap<NamespaceResolver> {
   Napi::Value OpenEngineSocket(const Napi::CallbackInfo& info);
   /// (path) -> whether the path stands for the namespace this was opened in.
   Napi::Value IsAt(const Napi::CallbackInfo& info);
-  /// () -> promise that the questions go to the engine's resolver again. Safe to repeat.
+  /// (source ports of TCP clients that stay) Questions go on to whoever is next.
+  Napi::Value Release(const Napi::CallbackInfo& info);
+  /// () -> promise that nothing of this is left in the namespace's rules. Safe to repeat.
   Napi::Value Close(const Napi::CallbackInfo& info);
 
   const Namespace& Open() const;

@@ -12,6 +12,7 @@
 
 #include <cerrno>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "netlink/message_builder.h"
@@ -20,7 +21,9 @@
 namespace skep::netlink {
 namespace {
 
-constexpr char kTable[] = "skep";
+/// Unique in its namespace: no two sockets of 127.0.0.11 have one port.
+std::string TableName(uint16_t udp_port) { return "skep-" + std::to_string(udp_port); }
+
 constexpr char kChain[] = "resolver";
 constexpr char kWhat[] = "netlink(nf_tables)";
 constexpr size_t kReceiveBytes = 32 * 1024;
@@ -95,8 +98,9 @@ class Batch {
 /// One rule: expressions in the order they are evaluated in.
 class Rule {
  public:
-  Rule() : message_(Batch::Message(NFT_MSG_NEWRULE, NLM_F_APPEND)) {
-    message_.Text(NFTA_RULE_TABLE, kTable).Text(NFTA_RULE_CHAIN, kChain);
+  explicit Rule(const std::string& table)
+      : message_(Batch::Message(NFT_MSG_NEWRULE, NLM_F_APPEND)) {
+    message_.Text(NFTA_RULE_TABLE, table).Text(NFTA_RULE_CHAIN, kChain);
     expressions_ = message_.Open(NFTA_RULE_EXPRESSIONS | NLA_F_NESTED);
   }
   /// The rule ends here unless this is so.
@@ -180,13 +184,13 @@ class Rule {
   size_t expressions_ = 0;
 };
 
-void AddTable(Batch& batch) {
-  // Exclusive: a table of this name that is there already belongs to another process.
+void AddTable(Batch& batch, const std::string& name) {
+  // Exclusive: a table of this name that is there already is the last one of a process that ends.
   MessageBuilder table = Batch::Message(NFT_MSG_NEWTABLE, NLM_F_EXCL);
-  table.Text(NFTA_TABLE_NAME, kTable).Value(NFTA_TABLE_FLAGS, htonl(NFT_TABLE_F_OWNER));
+  table.Text(NFTA_TABLE_NAME, name).Value(NFTA_TABLE_FLAGS, htonl(NFT_TABLE_F_OWNER));
   batch.Add(table);
   MessageBuilder chain = Batch::Message(NFT_MSG_NEWCHAIN, 0);
-  chain.Text(NFTA_CHAIN_TABLE, kTable).Text(NFTA_CHAIN_NAME, kChain);
+  chain.Text(NFTA_CHAIN_TABLE, name).Text(NFTA_CHAIN_NAME, kChain);
   const size_t hook = chain.Open(NFTA_CHAIN_HOOK | NLA_F_NESTED);
   chain.Value(NFTA_HOOK_HOOKNUM, htonl(NF_INET_LOCAL_OUT));
   chain.Value(NFTA_HOOK_PRIORITY, htonl(static_cast<uint32_t>(NF_IP_PRI_RAW)));
@@ -195,34 +199,81 @@ void AddTable(Batch& batch) {
   batch.Add(chain);
 }
 
-/// Questions to port 53 go to `port`, and what comes from there comes from port 53.
-void AddRedirect(Batch& batch, uint8_t protocol, uint16_t port, uint32_t checksum_at) {
-  Rule()
-      .MetaIs(NFT_META_L4PROTO, protocol)
+/// One transport: where its port is in the packet, and which of our ports stands for port 53.
+struct Redirect {
+  uint8_t protocol;
+  uint16_t port;
+  uint32_t checksum_at;
+};
+
+/// The packet is for the resolver's port 53; the rule may ask for more before it is added.
+Rule Question(const std::string& table, const Redirect& redirect) {
+  Rule rule(table);
+  rule.MetaIs(NFT_META_L4PROTO, redirect.protocol)
       .PayloadIs(NFT_PAYLOAD_NETWORK_HEADER, kDestinationAddressAt, kResolverAddress)
-      .PayloadIs(NFT_PAYLOAD_TRANSPORT_HEADER, kDestinationPortAt, htons(kResolverPort))
-      .Untracked()
-      .SetPort(kDestinationPortAt, port, checksum_at)
-      .AddTo(batch);
-  Rule()
-      .MetaIs(NFT_META_L4PROTO, protocol)
-      .PayloadIs(NFT_PAYLOAD_NETWORK_HEADER, kSourceAddressAt, kResolverAddress)
-      .PayloadIs(NFT_PAYLOAD_TRANSPORT_HEADER, kSourcePortAt, htons(port))
-      .Untracked()
-      .SetPort(kSourcePortAt, kResolverPort, checksum_at)
+      .PayloadIs(NFT_PAYLOAD_TRANSPORT_HEADER, kDestinationPortAt, htons(kResolverPort));
+  return rule;
+}
+
+/// Such a packet goes to our port.
+void AddQuestions(Batch& batch, Rule rule, const Redirect& redirect) {
+  rule.Untracked()
+      .SetPort(kDestinationPortAt, redirect.port, redirect.checksum_at)
       .AddTo(batch);
 }
+
+/// What comes from our port comes from port 53.
+void AddAnswers(Batch& batch, const std::string& table, const Redirect& redirect) {
+  Rule(table)
+      .MetaIs(NFT_META_L4PROTO, redirect.protocol)
+      .PayloadIs(NFT_PAYLOAD_NETWORK_HEADER, kSourceAddressAt, kResolverAddress)
+      .PayloadIs(NFT_PAYLOAD_TRANSPORT_HEADER, kSourcePortAt, htons(redirect.port))
+      .Untracked()
+      .SetPort(kSourcePortAt, kResolverPort, redirect.checksum_at)
+      .AddTo(batch);
+}
+
+void RemoveRules(Batch& batch, const std::string& table) {
+  MessageBuilder message = Batch::Message(NFT_MSG_DELRULE, 0);
+  message.Text(NFTA_RULE_TABLE, table).Text(NFTA_RULE_CHAIN, kChain);
+  batch.Add(message);
+}
+
+Redirect Udp(uint16_t port) { return {IPPROTO_UDP, port, kUdpChecksumAt}; }
+Redirect Tcp(uint16_t port) { return {IPPROTO_TCP, port, kTcpChecksumAt}; }
 
 }  // namespace
 
 RedirectTable::RedirectTable(uint16_t udp_port, uint16_t tcp_port)
-    : socket_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER)) {
+    : socket_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER)),
+      udp_port_(udp_port),
+      tcp_port_(tcp_port) {
   if (!socket_.valid()) throw SystemError(errno, "socket(AF_NETLINK)");
+  const std::string table = TableName(udp_port);
   Batch batch;
-  AddTable(batch);
-  Rule().MetaIs(NFT_META_MARK, kEngineMark).Accept().AddTo(batch);
-  AddRedirect(batch, IPPROTO_UDP, udp_port, kUdpChecksumAt);
-  AddRedirect(batch, IPPROTO_TCP, tcp_port, kTcpChecksumAt);
+  AddTable(batch, table);
+  Rule(table).MetaIs(NFT_META_MARK, kEngineMark).Accept().AddTo(batch);
+  for (const Redirect& redirect : {Udp(udp_port), Tcp(tcp_port)}) {
+    AddQuestions(batch, Question(table, redirect), redirect);
+    AddAnswers(batch, table, redirect);
+  }
+  batch.Commit(socket_.get());
+}
+
+void RedirectTable::Release(const std::vector<uint16_t>& clients) {
+  if (!socket_.valid()) return;
+  const std::string table = TableName(udp_port_);
+  const Redirect tcp = Tcp(tcp_port_);
+  Batch batch;
+  RemoveRules(batch, table);
+  Rule(table).MetaIs(NFT_META_MARK, kEngineMark).Accept().AddTo(batch);
+  for (const uint16_t client : clients) {
+    Rule rule = Question(table, tcp);
+    rule.PayloadIs(NFT_PAYLOAD_TRANSPORT_HEADER, kSourcePortAt, htons(client));
+    AddQuestions(batch, std::move(rule), tcp);
+  }
+  AddAnswers(batch, table, Udp(udp_port_));
+  AddAnswers(batch, table, tcp);
   batch.Commit(socket_.get());
 }
 

@@ -5,9 +5,13 @@
 //
 // Ports are rewritten packet by packet, before connection tracking (priority raw), not by NAT: a
 // client that keeps its socket for long is turned over at once, and back at once.
+//
+// Several may be in one namespace, each with a name of its own: the first one made gets the questions
+// until it releases them, then the next. So one process can follow another without a gap.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "netlink/unique_fd.h"
 
@@ -27,11 +31,17 @@ class RedirectTable {
   /// @throws SystemError EOPNOTSUPP on kernels without owned tables, EPERM, EEXIST
   RedirectTable(uint16_t udp_port, uint16_t tcp_port);
 
+  /// Questions go on to whoever is next from now on; what is still answered reaches its client.
+  /// `clients`: source ports of TCP connections that are to stay. @throws SystemError
+  void Release(const std::vector<uint16_t>& clients);
+
   /// Removes the table; safe to repeat.
   void Reset() { socket_.Reset(); }
 
  private:
   UniqueFd socket_;
+  uint16_t udp_port_ = 0;
+  uint16_t tcp_port_ = 0;
 };
 
 }  // namespace skep::netlink

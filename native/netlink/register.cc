@@ -7,6 +7,7 @@
 #include "netlink/namespace_resolver.h"
 #include "netlink/namespace_socket.h"
 #include "netlink/netlink.h"
+#include "netlink/shared_sockets.h"
 #include "netlink/system_error.h"
 
 namespace skep::netlink {
@@ -35,6 +36,29 @@ Napi::Value OpenTcpSocketFor(const Napi::CallbackInfo& info) {
   });
 }
 
+/// (address, port) -> [udp, tcp]; the caller closes them.
+Napi::Value OpenSharedSocketsFor(const Napi::CallbackInfo& info) {
+  return Guarded(info.Env(), [&] {
+    if (!info[0].IsString() || !info[1].IsNumber()) {
+      throw SystemError(EINVAL, "socket", "an address and a port are expected");
+    }
+    const auto port = static_cast<uint16_t>(info[1].As<Napi::Number>().Uint32Value());
+    SharedSockets opened = OpenSharedSockets(info[0].As<Napi::String>().Utf8Value(), port);
+    auto both = Napi::Array::New(info.Env(), 2);
+    both.Set(0u, opened.udp.Release());
+    both.Set(1u, opened.tcp.Release());
+    return both;
+  });
+}
+
+Napi::Value TurnAwayFor(const Napi::CallbackInfo& info) {
+  return Guarded(info.Env(), [&] {
+    if (!info[0].IsNumber()) throw SystemError(EBADF, "connect", "a descriptor is expected");
+    TurnAway(info[0].As<Napi::Number>().Int32Value());
+    return info.Env().Undefined();
+  });
+}
+
 }  // namespace
 
 void Register(Napi::Env env, Napi::Object exports) {
@@ -42,6 +66,9 @@ void Register(Napi::Env env, Napi::Object exports) {
   NamespaceResolver::Register(env, exports);
   exports.Set("openTcpSocketIn",
               Napi::Function::New<OpenTcpSocketFor>(env, "openTcpSocketIn"));
+  exports.Set("openSharedSockets",
+              Napi::Function::New<OpenSharedSocketsFor>(env, "openSharedSockets"));
+  exports.Set("turnAway", Napi::Function::New<TurnAwayFor>(env, "turnAway"));
   exports.Set("probeKernel", Napi::Function::New<ProbeKernelFor>(env, "probeKernel"));
 }
 

@@ -6,7 +6,7 @@ import { SkepError } from '../model/errors.js';
 import { GOSSIP_PORT } from '../model/swarm-ports.js';
 import { openDatapath } from '../native/datapath.js';
 import { startGossip } from '../native/gossip.js';
-import { openNamespaceResolver } from '../native/namespace-resolver.js';
+import { NameKeeper } from '../network/dns/name-keeper.js';
 import { DNS_ADDRESS, DNS_PORT } from '../network/limits.js';
 import { HostWireguardDevices } from '../network/encryption/host-devices.js';
 import { NodeNetwork } from '../network/node-network.js';
@@ -79,7 +79,11 @@ export function makeNetwork(parts: NetworkParts): DeferredNetwork {
       return new NodeNetwork({
         datapath,
         netlink,
-        openNamespaceResolver,
+        names: new NameKeeper({
+          directory: paths.names,
+          clock: environment.clock,
+          logger: logger.child({ room: 'network' }),
+        }),
         startGossip,
         engine,
         attachments,

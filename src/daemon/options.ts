@@ -59,6 +59,8 @@ export function statePaths(stateDir: string): {
   readonly raft: string;
   readonly worker: string;
   readonly network: string;
+  /** Sockets of the name server. */
+  readonly names: string;
   readonly lock: string;
 } {
   const swarm = path.join(stateDir, 'swarm');
@@ -70,6 +72,7 @@ export function statePaths(stateDir: string): {
     raft: path.join(swarm, 'raft'),
     worker: path.join(swarm, 'worker'),
     network: path.join(swarm, 'network'),
+    names: path.join(swarm, 'network', 'names'),
     lock: path.join(stateDir, 'skepd.pid'),
   };
 }

@@ -14,12 +14,15 @@ let exportsOfAddon: Readonly<Record<string, unknown>> | undefined;
 
 /** Exports of the addon. @throws SkepError when it has not been built */
 export function loadAddon(): Readonly<Record<string, unknown>> {
-  exportsOfAddon ??= createRequire(import.meta.url)(locate()) as Record<string, unknown>;
+  exportsOfAddon ??= createRequire(import.meta.url)(addonFile()) as Record<string, unknown>;
   return exportsOfAddon;
 }
 
-/** The compiled sources may lie one or more levels below the package; the addon is looked for upward. */
-function locate(): string {
+/**
+ * Where the addon is. The compiled sources may lie one or more levels below the package; it is looked for
+ * upward. @throws SkepError when it has not been built
+ */
+export function addonFile(): string {
   let directory = path.dirname(fileURLToPath(import.meta.url));
   for (;;) {
     const file = path.join(directory, ADDON);

@@ -22,16 +22,23 @@ export interface NamespaceResolver {
   /** Whether the path still stands for this namespace. */
   isAt(path: string): boolean;
   /**
-   * Resolves once questions go to the engine's resolver again; the sockets taken may be closed
+   * Questions go on to whoever is next: another door in this namespace, else the engine's resolver.
+   * Those that have come may still be answered, and TCP connections from these ports go on.
+   * @throws Node-like errors
+   */
+  release(tcpClientPorts: readonly number[]): void;
+  /**
+   * Resolves once nothing of ours is left in the namespace's rules; the sockets taken may be closed
    * then. Does not keep the namespace alive any longer.
    */
   close(): Promise<void>;
 }
 
 /**
- * Opens it in the namespace that `path` stands for. From then on questions wait in the sockets.
+ * Opens it in the namespace that `path` stands for. From then on questions wait in the sockets, unless a
+ * door opened earlier, here or by another process, still takes them.
  * @throws Node-like errors: ENOENT, EINVAL when the path is no network namespace (yet) or our own,
- * EEXIST while another process has it, EOPNOTSUPP on kernels before 5.12
+ * EOPNOTSUPP on kernels before 5.12
  */
 export type OpenNamespaceResolver = (path: string) => NamespaceResolver;
 

@@ -217,3 +217,53 @@ export const WIREGUARD_OVERHEAD_BYTES = 60;
 
 /** Bytes a packet grows by in a tunnel: inner Ethernet, VXLAN, UDP and the outer IP header. */
 export const TUNNEL_OVERHEAD_BYTES = { 4: 50, 6: 70 } as const;
+
+/** Frames between skepd and the name server's process: the largest, and from when on a frame of rows is full. */
+export const NAME_FRAME_BYTES_MAX = 2 << 20;
+export const NAME_FRAME_BYTES = 1 << 16;
+
+/** Longest name and key, and names one endpoint may have of each kind: some 400 KiB at most. */
+export const NAME_LENGTH_MAX = 255;
+export const NAME_KEY_LENGTH_MAX = 1024;
+export const NAMES_PER_ROW_MAX = 256;
+
+/** Networks, endpoints on all of them together and containers the name server's process keeps. */
+export const NAME_NETWORKS_MAX = 4096;
+export const NAME_ROWS_MAX = 1_048_576;
+export const NAME_CONTAINERS_MAX = 8192;
+
+/** Addresses and networks of one container; subnets of one network. */
+export const NAMES_PER_CONTAINER_MAX = 512;
+
+/** What waits to be read by the other side; then nothing more is made until it has been. */
+export const NAME_QUEUE_BYTES_MAX = 1 << 20;
+
+/** A drain waits this long for the name server to have applied it; a stuck one holds up the first only. */
+export const NAME_APPLY_MS = 300;
+
+/** The name server's process must be there within this. Node starts in well under a second. */
+export const NAME_START_TIMEOUT_MS = 10_000;
+export const NAME_START_POLL_MS = 10;
+
+/** One that runs must say who it is within this, and hand over what it knows within that. */
+export const NAME_HELLO_TIMEOUT_MS = 1000;
+export const NAME_DUMP_TIMEOUT_MS = 5000;
+
+/** It is asked for a sign of life this often, and replaced once it gave none so many times. */
+export const NAME_WATCH_PERIOD_MS = 1000;
+export const NAME_WATCH_MISSES = 3;
+
+/** Waits before it is started again; it begins anew once one has lived as long as the longest. */
+export const NAME_RESTART_DELAYS_MS: readonly number[] = [0, 100, 1000, 5000];
+
+/** One that is told to end answers what it has been asked; then it is ended. */
+export const NAME_END_TIMEOUT_MS = 20_000;
+
+/** When the node leaves there is nobody left to answer. */
+export const NAME_LEAVE_TIMEOUT_MS = 2000;
+
+/** It looks for namespaces, its socket and its program this often. */
+export const NAME_LOOK_PERIOD_MS = 1000;
+
+/** Without its program and without a skepd it ends after this: it was uninstalled. An upgrade is quicker. */
+export const NAME_ORPHAN_MS = 60_000;

@@ -8,7 +8,6 @@ import type { Environment, Timer } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Network, NetworkAttachment } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { Datapath, LinkRow, Netlink } from '../native/datapath-types.js';
-import type { OpenNamespaceResolver } from '../native/namespace-resolver.js';
 import type { GossipEvent, GossipProfile, StartGossip } from '../native/gossip-types.js';
 import type { Logger } from '../observe/logger.js';
 import type { IdentitySource } from '../rpc/types.js';
@@ -18,13 +17,12 @@ import { ClusterGossip, type InSync } from './cluster-gossip.js';
 import { addressKey, desiredDatapath } from './desired.js';
 import { DirectReturn } from './direct/direct-return.js';
 import { directTunnels } from './direct/wanted.js';
-import { DnsForwarder, resolvConfUpstreams } from './dns/forwarder.js';
 import { Encryption } from './encryption/encryption.js';
 import { isWireguardTunnel } from './encryption/keys.js';
 import type { WireguardDevices } from './encryption/wireguard-device.js';
-import { buildNameTables, type NameTable } from './dns/names.js';
-import { NamespaceResolvers } from './dns/namespace-resolvers.js';
-import { DnsServer, reachesOutside } from './dns/server.js';
+import type { NodeNames } from './dns/name-keeper.js';
+import { type KeepEndpoint, RememberedNames } from './dns/remembered-names.js';
+import { wantedContainers, wantedNetworks } from './dns/wanted-names.js';
 import { EngineNetworks } from './engine-networks.js';
 import {
   clusterSettingsOf,
@@ -50,7 +48,7 @@ import {
 } from './limits.js';
 import { Liveness } from './liveness.js';
 import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
-import { clusterView, namesBySource, networksInUse, joinedSandboxes } from './local-view.js';
+import { clusterView, networksInUse } from './local-view.js';
 import { type NetworkInfo, networkInfoOf, subnetOf } from './network-info.js';
 import { OwnerTunnels } from './owner-tunnels.js';
 import { PinnedRows } from './pinned.js';
@@ -71,6 +69,7 @@ import { DatapathSight } from './sight.js';
 import { EndpointTables, type WithdrawnEndpoint } from './tables.js';
 import { TakenPorts } from './taken-ports.js';
 import { takeOver } from './takeover.js';
+import type { ClusterView } from './view.js';
 import { Underlay } from './underlay.js';
 import { TwinSweeper } from './twin-sweeper.js';
 import type {
@@ -107,7 +106,8 @@ export interface NodeNetworkOptions {
 export interface NodeNetworkParts {
   readonly datapath: Datapath;
   readonly netlink: Netlink;
-  readonly openNamespaceResolver: OpenNamespaceResolver;
+  /** The process that answers names in containers. */
+  readonly names: NodeNames;
   readonly startGossip: StartGossip;
   readonly engine: Dockerode;
   readonly attachments: AttachmentAllocator;
@@ -133,8 +133,6 @@ export class NodeNetwork implements NodeNetworking {
   private readonly sweeper: TwinSweeper;
   private readonly driver: NetworkDriver;
   private readonly plugin: PluginServer;
-  private readonly dns: DnsServer;
-  private readonly resolvers: NamespaceResolvers;
   private readonly hostAddresses: HostAddresses;
   private readonly underlay: Underlay;
   private readonly settling: Settling;
@@ -151,7 +149,7 @@ export class NodeNetwork implements NodeNetworking {
   private settings = clusterSettingsOf(undefined);
   private managers: readonly string[] = [];
   private assigned: ReadonlySet<string> | undefined;
-  private names: ReadonlyMap<string, readonly NameTable[]> = new Map();
+  private remembered = new RememberedNames([]);
   private readonly timers = new Map<string, Timer>();
   private running = false;
   /** The managers have removed this node. */
@@ -227,8 +225,6 @@ export class NodeNetwork implements NodeNetworking {
       ...ipam.handlers(),
     ]);
     this.plugin = new PluginServer(options.pluginSocket, handlers, logger);
-    this.dns = this.makeNameServer();
-    this.resolvers = this.makeResolvers();
   }
 
   async start(): Promise<void> {
@@ -251,7 +247,7 @@ export class NodeNetwork implements NodeNetworking {
       await takeOver({ state, datapath, netlink, networks, containers, loaded, logger });
       this.hostAddresses.refresh();
       await this.encryption.start();
-      await this.dns.start();
+      this.remembered = new RememberedNames(await this.parts.names.start());
     } catch (error) {
       await this.plugin.stop();
       throw SkepError.from(error, 'unavailable');
@@ -259,7 +255,6 @@ export class NodeNetwork implements NodeNetworking {
     this.running = true;
     for (const endpoint of this.state.endpoints.values()) this.onEndpoint(endpoint);
     this.refresh();
-    this.resolvers.start();
     this.every('echo', ECHO_PERIOD_MS, () => this.watch());
     this.every('host', HOST_ADDRESS_PERIOD_MS, () => this.keepHouse());
     this.every('encryption', HANDSHAKE_POLL_MS, () => this.encryption.tick());
@@ -276,8 +271,7 @@ export class NodeNetwork implements NodeNetworking {
     await this.selfTest.stop();
     await this.encryption.stop();
     await this.plugin.stop();
-    await this.resolvers.stop();
-    await this.dns.stop();
+    this.parts.names.stop();
     this.parts.datapath.close();
   }
 
@@ -324,8 +318,7 @@ export class NodeNetwork implements NodeNetworking {
     await this.selfTest.stop();
     for (const endpoint of [...this.state.endpoints.values()]) this.driver.detach(endpoint);
     await this.plugin.stop();
-    await this.resolvers.stop();
-    await this.dns.stop();
+    await this.parts.names.end();
     await this.encryption.leave();
     datapath.destroy();
     await this.state.clear();
@@ -465,26 +458,6 @@ export class NodeNetwork implements NodeNetworking {
     return new Underlay({ ...{ netlink, datapath, logger, ownAddresses } });
   }
 
-  /** Answers tasks, by the address they ask from. */
-  private makeNameServer(): DnsServer {
-    const { environment, logger, options } = this.parts;
-    const { random } = environment;
-    const skip = new Set([options.dnsAddress]);
-    return new DnsServer({
-      sockets: { kind: 'address', address: options.dnsAddress, port: options.dnsPort },
-      namesFor: (source) => this.names.get(source),
-      mayForward: reachesOutside,
-      forwarder: new DnsForwarder({
-        upstreams: resolvConfUpstreams(options.resolvConf, skip),
-        random,
-      }),
-      isFilling: () => this.isFilling(),
-      ttlSeconds: () => this.settings.dnsTtlSeconds,
-      random,
-      logger,
-    });
-  }
-
   /** What is tried out between two nodes goes over one socket. */
   private betweenNodes() {
     const { datapath, environment, logger } = this.parts;
@@ -533,23 +506,6 @@ export class NodeNetwork implements NodeNetworking {
     return endpoints;
   }
 
-  /** Name servers in the namespaces of containers, which see what their addresses may see. */
-  private makeResolvers(): NamespaceResolvers {
-    const { openNamespaceResolver, environment, logger } = this.parts;
-    const { state } = this;
-    return new NamespaceResolvers({
-      open: openNamespaceResolver,
-      wanted: () => joinedSandboxes(state),
-      namesIn: (sandbox) => {
-        const tables = state.endpointsIn(sandbox).map(({ address }) => this.names.get(address));
-        return tables.find((each) => each !== undefined) ?? [];
-      },
-      isFilling: () => this.isFilling(),
-      ttlSeconds: () => this.settings.dnsTtlSeconds,
-      ...{ clock: environment.clock, random: environment.random, logger },
-    });
-  }
-
   /** After a start beside what a former process left: gossip has not told everything yet. */
   private isFilling(): boolean {
     return this.pinned !== undefined && !this.settling.settled(this.gossip.join);
@@ -569,7 +525,8 @@ export class NodeNetwork implements NodeNetworking {
       if (!this.state.planned.has(place)) this.containers.follow(endpoint);
     }
     this.sweeper.touch(endpoint.networkId);
-    this.resolvers.reconcile();
+    // At once: a container that starts may ask soon.
+    if (this.running) this.parts.names.wantContainers(wantedContainers(this.state));
     this.schedule();
   }
 
@@ -613,6 +570,7 @@ export class NodeNetwork implements NodeNetworking {
   private withdrawn({ networkId, address }: WithdrawnEndpoint): void {
     const info = this.state.networks.get(networkId)?.info;
     const subnet = info && subnetOf(info, address);
+    this.remembered.forget(networkId, address);
     if (subnet !== undefined) this.pinned?.forget({ vni: subnet.vni, address });
   }
 
@@ -638,7 +596,11 @@ export class NodeNetwork implements NodeNetworking {
   }
 
   private wakeWaiters(): void {
-    for (const resolve of this.waiters.splice(0)) resolve();
+    const waiters = this.waiters.splice(0);
+    if (waiters.length === 0) return;
+    void this.parts.names.applied().then(() => {
+      for (const resolve of waiters) resolve();
+    });
   }
 
   /** Announces, names and writes what is known now. Errors of the data path are tried again. */
@@ -663,7 +625,6 @@ export class NodeNetwork implements NodeNetworking {
         hostAddresses: this.hostAddresses.all,
         encryptedTunnels: encryption.tunnels,
       });
-      this.names = namesBySource(state, buildNameTables(view.networks, view.endpoints));
       const desired = desiredDatapath(view);
       const peers = pathPeers(view, desired);
       this.selfTest.configure(desired.nodeId, peers);
@@ -672,10 +633,11 @@ export class NodeNetwork implements NodeNetworking {
       const merged = this.pinned?.merge(desired, (tunnel) => this.keeps(tunnel)) ?? desired;
       const own = new Set([...state.endpoints.values()].map(addressKey));
       const kept = this.retiredAddresses.merge(this.retired.merge(merged), own);
+      this.name(view);
       const { written, removed } = this.reconciler.apply(kept);
       if (written + removed > 0) this.parts.logger.debug({ written, removed }, 'data path changed');
       this.taken.look(merged.services);
-      this.gossip.acknowledge(this.awaited.splice(0));
+      this.acknowledge(this.awaited.splice(0));
       this.rememberTunnels();
     } catch (error) {
       this.parts.logger.error({ err: SkepError.from(error).message }, 'data path was not updated');
@@ -691,6 +653,43 @@ export class NodeNetwork implements NodeNetworking {
       const err = SkepError.from(error).message;
       this.parts.logger.error({ err }, 'tunnels of other nodes are not on disk');
     });
+  }
+
+  /** Tells the name server what is known. */
+  private name({ networks, endpoints }: ClusterView): void {
+    const { names, options } = this.parts;
+    const { remembered, state } = this;
+    const { dnsAddress: address, dnsPort: port, resolvConf } = options;
+    names.wantContainers(wantedContainers(state));
+    names.want({
+      settings: {
+        isFilling: this.isFilling(),
+        ttlSeconds: this.settings.dnsTtlSeconds,
+        ...{ address, port, resolvConf },
+      },
+      networks: wantedNetworks(networks, endpoints, { remembered, keep: this.leftoverIsKept() }),
+    });
+  }
+
+  /** Whether an endpoint that only a former process knew may still be there: as its packets may. */
+  private leftoverIsKept(): KeepEndpoint {
+    const { pinned, state } = this;
+    if (pinned === undefined) return () => false;
+    const byTunnel = new Map<string | undefined, boolean>();
+    return (networkId, address) => {
+      const info = state.networks.get(networkId)?.info;
+      const subnet = info && subnetOf(info, address);
+      const tunnel = subnet && pinned.tunnelTo({ vni: subnet.vni, address });
+      const isKept = byTunnel.get(tunnel) ?? this.keeps(tunnel);
+      byTunnel.set(tunnel, isKept);
+      return isKept;
+    };
+  }
+
+  /** Other nodes are told once nobody here is given what was withdrawn any more, names included. */
+  private acknowledge(awaited: readonly InSync[]): void {
+    if (awaited.length > 0)
+      void this.parts.names.applied().then(() => this.gossip.acknowledge(awaited));
   }
 
   /** Whether leftovers of a former process that lead to this tunnel are kept. */
@@ -734,7 +733,6 @@ export class NodeNetwork implements NodeNetworking {
     this.gossip.tick();
     try {
       if (this.hostAddresses.refresh(this.underlay.look())) this.schedule();
-      this.resolvers.reconcile();
       this.driver.releaseVanished();
     } catch (error) {
       const err = SkepError.from(error).message;

@@ -13,6 +13,7 @@ export class PinnedRows {
   private readonly nodes: Map<string, DatapathState['nodes'][number]>;
   private readonly networks: Map<number, DatapathState['networks'][number]>;
   private readonly remoteEndpoints: Map<string, DatapathState['remoteEndpoints'][number]>;
+  private readonly formerTunnels: ReadonlyMap<string, string>;
   private readonly backends: Map<string, BackendRow>;
   private readonly services: Map<string, ServiceRow>;
 
@@ -20,6 +21,9 @@ export class PinnedRows {
     this.nodes = new Map(state.nodes.map((row) => [row.nodeId, row]));
     this.networks = new Map(state.networks.map((row) => [row.vni, row]));
     this.remoteEndpoints = new Map(state.remoteEndpoints.map((row) => [addressKey(row), row]));
+    this.formerTunnels = new Map(
+      state.remoteEndpoints.map((row) => [addressKey(row), row.tunnelAddress]),
+    );
     this.backends = new Map(state.backends.map((row) => [addressKey(row), row]));
     this.services = new Map(state.services.map((row) => [serviceKeyText(row.key), row]));
   }
@@ -36,6 +40,11 @@ export class PinnedRows {
   tunnels(): ReadonlySet<string> {
     const tunnels = [...this.nodes.values(), ...this.remoteEndpoints.values()];
     return new Set(tunnels.map((row) => row.tunnelAddress));
+  }
+
+  /** Where an endpoint of another node was when the former process ended. */
+  tunnelTo(row: { readonly vni: number; readonly address: string }): string | undefined {
+    return this.formerTunnels.get(addressKey(row));
   }
 
   /** An endpoint was explicitly withdrawn: its leftovers are wrong. */

@@ -1,11 +1,11 @@
 /**
- * kill -9 of skepd on a node that serves: containers and their traffic go on, and the next start
- * takes everything over.
+ * kill -9 of skepd on a node that serves: containers, their traffic and their names go on, and the next
+ * start takes everything over.
  */
 import t from 'tap';
 import { sleep, waitFor } from '../testbed/commands.js';
 import { WEB_IMAGE } from '../testbed/layout.js';
-import { formSwarm, managerOf, runningTasks, socketOf } from '../testbed/swarm.js';
+import { containerOn, formSwarm, managerOf, runningTasks, socketOf } from '../testbed/swarm.js';
 import {
   type Host,
   askWho,
@@ -16,6 +16,7 @@ import {
   up,
 } from '../testbed/testbed.js';
 import { clientLoad } from './support/client-load.js';
+import { insideContainer, startNameLoad } from './support/name-load.js';
 
 const RATE = 200;
 /** Well above `skep.reschedule_after`; the long tests take 30 s. */
@@ -36,8 +37,9 @@ void t.test('kill -9 of skepd under load', async (t) => {
     const worker = hosts[1] as Host;
     const socket = socketOf(manager, 'skep');
     await formSwarm(hosts, 'skep');
+    await mustDocker(socket, ['network', 'create', '-d', 'overlay', 'front']);
     await mustDocker(socket, [
-      ...['service', 'create', '--name', 'web', '--replicas', '3'],
+      ...['service', 'create', '--name', 'web', '--replicas', '3', '--network', 'front'],
       ...['--publish', `published=${PORT},target=80`, WEB_IMAGE],
     ]);
     for (const host of hosts)
@@ -53,11 +55,16 @@ void t.test('kill -9 of skepd under load', async (t) => {
         const tasks = (await runningTasks(socket, 'web')).map((task) => task.id).sort();
         const targets = hosts.map((host) => `${host.address}:${PORT}`);
         const load = clientLoad(targets, RATE, ABSENCE_S + 10);
+        const inside = await insideContainer(victim, (await containerOn(victim, 'web')).id);
+        const questions = { name: 'web', rate: 20, seconds: ABSENCE_S + 60, port: 80 };
+        const names = await startNameLoad(inside, questions);
         await sleep(1000);
         await killSkepd(victim);
         await sleep(ABSENCE_S * 1000);
         await restartSkepd(victim);
         const result = await load;
+        const { failed, errors, answers } = await names.stop();
+        t.same({ failed, errors, answers: answers.length }, { failed: 0, errors: {}, answers: 1 });
         t.same(result, { sent: RATE * (ABSENCE_S + 10), failed: 0, errors: {} });
         await waitFor('the swarm to answer', 30_000, async () => {
           const states = await mustDocker(socket, ['node', 'ls', '--format', '{{.Status}}']);

@@ -1,21 +1,37 @@
 /**
- * skepd halted, blocked or killed while its node serves: no backend is taken out, no task replaced, no
- * request lost. Only when it is silent for longer than `skep.agent_grace` are its tasks replaced, once.
+ * skepd halted, blocked, killed or upgraded while its node serves: no backend is taken out, no task
+ * replaced, no request lost, no name unanswered. Only when it is silent for longer than `skep.agent_grace`
+ * are its tasks replaced, once.
  */
+import { appendFileSync, cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import t from 'tap';
 import { sleep, waitFor } from '../testbed/commands.js';
 import { blockEventLoop, signalSkepd } from '../testbed/faults.js';
-import { formSwarm, managerOf, runningTasks, socketOf, tasksOf } from '../testbed/swarm.js';
+import { CLIENT_ADDRESS, packageRoot, WEB_IMAGE } from '../testbed/layout.js';
+import {
+  containerOn,
+  formSwarm,
+  managerOf,
+  runningTasks,
+  socketOf,
+  tasksOf,
+  waitForReplicas,
+} from '../testbed/swarm.js';
 import {
   type Host,
   down,
+  inHost,
   killSkepd,
   mustDocker,
   restartSkepd,
   skep,
+  stopSkepd,
   up,
 } from '../testbed/testbed.js';
 import { clientLoad } from './support/client-load.js';
+import { insideContainer, startNameLoad, startOutsideNames } from './support/name-load.js';
 import { backendsOf } from './support/tables.js';
 import { agreement, containerIds, startWeb, WEB_PORT, webTasks } from './support/web-service.js';
 
@@ -81,7 +97,80 @@ const FAULTS: readonly Fault[] = [
       await restartSkepd(host);
     },
   },
+  {
+    name: 'restarted at once, three times',
+    seconds: 15,
+    happen: async (host) => {
+      for (let turn = 0; turn < 3; turn += 1) {
+        await stopSkepd(host);
+        await restartSkepd(host);
+      }
+    },
+  },
+  {
+    name: 'upgraded',
+    seconds: 15,
+    happen: async (host) => {
+      const before = await nameServers(host);
+      await stopSkepd(host);
+      await restartSkepd(host, {}, [], otherPackage);
+      await waitFor('another name server', READY_LIMIT_MS, async () => {
+        const after = await nameServers(host);
+        return after.length === 1 && after[0] !== before[0] ? true : undefined;
+      });
+    },
+  },
 ];
+
+/** Process ids of the name servers of a host, as its own processes see them. */
+async function nameServers(host: Host): Promise<readonly string[]> {
+  const { stdout } = await inHost(host, ['pgrep', '-f', '/dns/process/main.js']);
+  return stdout.split('\n').filter(Boolean);
+}
+
+/** This package as the next version: the same, but its name server is another build. */
+function makeOtherPackage(): string {
+  const directory = mkdtempSync(path.join(tmpdir(), 'skep-package-'));
+  cpSync(path.join(packageRoot(), 'dist'), path.join(directory, 'dist'), { recursive: true });
+  for (const name of ['node_modules', 'build', 'package.json'])
+    symlinkSync(path.join(packageRoot(), name), path.join(directory, name));
+  appendFileSync(path.join(directory, 'dist/src/network/dns/process/main.js'), '// next\n');
+  return directory;
+}
+
+const otherPackage = makeOtherPackage();
+t.teardown(() => rmSync(otherPackage, { recursive: true, force: true }));
+
+/** Every host gets a task that asks names; its own name server is the outside client. */
+async function startAsker(hosts: readonly Host[]): Promise<void> {
+  const socket = socketOf(managerOf(hosts), 'skep');
+  await mustDocker(socket, [
+    ...['service', 'create', '--detach', '--name', 'asker', '--mode', 'global'],
+    ...['--network', 'front', '--dns', CLIENT_ADDRESS, WEB_IMAGE],
+  ]);
+  await waitForReplicas(socket, 'asker', hosts.length, READY_LIMIT_MS);
+}
+
+/** Asks in the asker on a host until the result is called, which tells what failed and what was answered. */
+async function askNames(host: Host): Promise<() => Promise<readonly unknown[]>> {
+  const { id } = await containerOn(host, 'asker');
+  const inside = await insideContainer(host, id);
+  const questions = [
+    { name: 'web', rate: 50, port: 80 },
+    { name: 'tasks.web', rate: 50 },
+    { name: 'tasks.anchor.front', rate: 20 },
+    { name: 'outside.example', rate: 20 },
+  ];
+  const loads = await Promise.all(
+    questions.map(async (each) => startNameLoad(inside, { ...each, seconds: 300 })),
+  );
+  return async () => {
+    const results = await Promise.all(loads.map(async (load) => load.stop()));
+    return results.map(({ failed, errors, answers }, index) => {
+      return { name: questions[index]?.name, failed, errors, answers };
+    });
+  };
+}
 
 void t.test('an agent is silent', async (t) => {
   const hosts = await up(3);
@@ -90,6 +179,16 @@ void t.test('an agent is silent', async (t) => {
     const socket = socketOf(manager, 'skep');
     await formSwarm(hosts, 'skep');
     await startWeb(hosts);
+    await startAsker(hosts);
+    const endOutside = await startOutsideNames();
+    t.teardown(endOutside);
+    const stopEarly = await askNames(victim);
+    await sleep(3000);
+    const known = await stopEarly();
+    t.match(
+      known,
+      Array.from({ length: 4 }, () => ({ failed: 0, answers: [/^(203|10)\./] })),
+    );
     for (const { name, seconds, happen } of FAULTS) {
       await t.test(name, async (t) => {
         const before = [await containerIds(hosts), await webTasks(hosts)];
@@ -99,10 +198,12 @@ void t.test('an agent is silent', async (t) => {
           RATE,
           seconds + 5,
         );
+        const stopNames = await askNames(victim);
         await sleep(1000);
         const fault = happen(victim);
         const seen = await backendsMeanwhile([manager, other], Promise.all([fault, load]));
         t.same(await load, { sent: RATE * (seconds + 5), failed: 0, errors: {} });
+        t.same(await stopNames(), known, 'names in a container there');
         await allReady(hosts);
         t.same([...seen], [backends], 'backends on the other hosts');
         t.same([await containerIds(hosts), await webTasks(hosts)], before, 'nothing was replaced');

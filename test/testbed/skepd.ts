@@ -7,17 +7,21 @@ import { startLogged } from './commands.js';
 import { type HostLayout, packageRoot } from './layout.js';
 import { insideHost } from './namespaces.js';
 
-/** Starts skepd in the host's namespaces, with these variables and arguments added; returns at once. */
+/**
+ * Starts skepd in the host's namespaces, with these variables and arguments added, out of a package that
+ * may be another one; returns at once.
+ */
 export function startSkepd(
   host: HostLayout,
   holderPid: number,
   environment: Readonly<Record<string, string>> = {},
   extraArgs: readonly string[] = [],
+  root: string = packageRoot(),
 ): void {
   const args = [
     ...insideHost(holderPid),
     process.execPath,
-    path.join(packageRoot(), 'dist/src/cli/main.js'),
+    path.join(root, 'dist/src/cli/main.js'),
     'daemon',
     ...['--state-dir', host.skepState],
     ...['--engine-socket', host.dockerSocket],

@@ -321,12 +321,16 @@ export async function stopSkepd(host: Host): Promise<void> {
   await endSkepd(host, 'SIGTERM');
 }
 
-/** Starts a host's skepd again, with these variables and arguments added, and waits until it answers. */
+/**
+ * Starts a host's skepd again, with these variables and arguments added, out of a package that may be
+ * another one, and waits until it answers.
+ */
 export async function restartSkepd(
   host: Host,
   environment: Readonly<Record<string, string>> = {},
   args: readonly string[] = [],
+  root?: string,
 ): Promise<void> {
-  startSkepd(host, host.holderPid, environment, args);
+  startSkepd(host, host.holderPid, environment, args, root);
   await waitForSkepd(host);
 }

@@ -5,7 +5,8 @@
  *
  * Names of swarm networks are answered here, all others are asked of the engine's resolver in the
  * same namespace, which knows the engine's own networks and the container's own servers. Sockets
- * and redirection belong to this process: when it ends, the engine's resolver answers again.
+ * and redirection belong to this process (main.ts): when it ends, the next one that has a door there
+ * answers, else the engine's resolver.
  */
 import type { Clock, RandomSource, Timer } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
@@ -33,7 +34,9 @@ const COMPLAINED = Number.NEGATIVE_INFINITY;
 export interface NamespaceResolversParts {
   readonly open: OpenNamespaceResolver;
   /** Paths of the namespaces that are to have one at this moment. */
-  readonly wanted: () => ReadonlySet<string>;
+  readonly wanted: () => Iterable<string>;
+  /** Whether a path is one of them. */
+  readonly isWanted: (path: string) => boolean;
   /** Names the container in a namespace may see. */
   readonly namesIn: (path: string) => readonly NameTable[];
   /** Whether names of tasks may still be missing (see DnsServerOptions). */
@@ -45,18 +48,18 @@ export interface NamespaceResolversParts {
   readonly logger: Logger;
 }
 
-/**
- * One namespace. `open`: its questions come here. `closing`: being given back to the engine; the
- * path may be opened again only afterwards.
- */
-type Front =
-  | { readonly state: 'open'; readonly door: NamespaceResolver; readonly server: DnsServer }
-  | { readonly state: 'closing' };
+/** One namespace whose questions come here. */
+interface Front {
+  readonly door: NamespaceResolver;
+  readonly server: DnsServer;
+}
 
 /** Keeps one name server in each namespace that is to have one. */
 export class NamespaceResolvers {
   private readonly parts: NamespaceResolversParts;
   private readonly fronts = new Map<string, Front>();
+  /** Fronts that are being given back. */
+  private readonly closing = new Set<Promise<void>>();
   /** Namespaces that did not exist yet, and until when they are looked for, monotonic. */
   private readonly lookUntilMs = new Map<string, number>();
   private readonly forwards = new ForwardBudget(NAMESPACE_FORWARDS_ALL_MAX);
@@ -73,37 +76,48 @@ export class NamespaceResolvers {
     this.reconcile();
   }
 
-  /** Gives everything back to the engine. Idempotent. */
+  /** Gives everything back, and answers what has come. Idempotent. */
   async stop(): Promise<void> {
     this.running = false;
     this.timer?.cancel();
     this.timer = undefined;
     this.lookUntilMs.clear();
-    await Promise.all([...this.fronts.keys()].map(async (path) => this.close(path)));
+    for (const path of [...this.fronts.keys()]) this.close(path);
+    await Promise.all(this.closing);
   }
 
-  /**
-   * Opens what is missing and closes what is no longer wanted or no longer there. Cheap when
-   * nothing changed. Never throws. A running container's namespace is ours when this returns.
-   */
+  /** Opens what is missing and closes what is no longer wanted or no longer there. Never throws. */
   reconcile(): void {
     if (!this.running) return;
-    const wanted = this.parts.wanted();
-    for (const [path, front] of this.fronts) {
-      if (front.state === 'closing') continue;
-      // Our sockets keep a namespace alive; they must not outlive the container.
-      if (!wanted.has(path) || !front.door.isAt(path)) void this.close(path);
-    }
-    for (const path of this.lookUntilMs.keys()) {
-      if (!wanted.has(path)) this.lookUntilMs.delete(path);
-    }
-    for (const path of wanted) if (!this.fronts.has(path)) this.open(path);
+    for (const path of this.fronts.keys()) if (!this.parts.isWanted(path)) this.close(path);
+    for (const path of this.lookUntilMs.keys())
+      if (!this.parts.isWanted(path)) this.lookUntilMs.delete(path);
+    for (const path of this.parts.wanted()) this.look(path);
     this.lookAgain();
+  }
+
+  /** The same for one path, which is not wanted any more or is from now on. Never throws. */
+  reconcileOne(path: string): void {
+    if (!this.running) return;
+    if (this.parts.isWanted(path)) {
+      this.look(path);
+      this.lookAgain();
+    } else {
+      this.lookUntilMs.delete(path);
+      this.close(path);
+    }
+  }
+
+  /** A running container's namespace is ours when this returns. */
+  private look(path: string): void {
+    // Our sockets keep a namespace alive; they must not outlive the container.
+    if (this.fronts.get(path)?.door.isAt(path) === false) this.close(path);
+    if (!this.fronts.has(path)) this.open(path);
   }
 
   private open(path: string): void {
     const { logger } = this.parts;
-    if (this.fronts.size >= NAMESPACE_RESOLVERS_MAX) {
+    if (this.fronts.size + this.closing.size >= NAMESPACE_RESOLVERS_MAX) {
       logger.warn({ namespace: path }, 'too many containers: names do not resolve in this one');
       return;
     }
@@ -116,13 +130,13 @@ export class NamespaceResolvers {
     }
     this.lookUntilMs.delete(path);
     const server = this.makeServer(path, door);
-    this.fronts.set(path, { state: 'open', door, server });
+    this.fronts.set(path, { door, server });
     server.start().then(
       () => logger.debug({ namespace: path }, 'names are answered in a container'),
       (error: unknown) => {
         const err = SkepError.from(error).message;
         logger.error({ namespace: path, err }, 'no name server in a container');
-        void this.close(path);
+        this.close(path);
       },
     );
   }
@@ -131,7 +145,7 @@ export class NamespaceResolvers {
     const { random, logger, namesIn, isFilling, ttlSeconds } = this.parts;
     const engine = [{ address: ENGINE_RESOLVER_ADDRESS, port: DNS_PORT }];
     return new DnsServer({
-      sockets: { kind: 'descriptors', udp: door.takeUdp(), tcp: door.takeTcp() },
+      sockets: { udp: door.takeUdp(), tcp: door.takeTcp() },
       namesFor: () => namesIn(path),
       // The container may be on networks of the engine; whether it reaches outside is known there.
       mayForward: () => true,
@@ -151,7 +165,7 @@ export class NamespaceResolvers {
     });
   }
 
-  /** Not there yet, held by a process that is just ending, or impossible here. */
+  /** Not there yet, or impossible here. */
   private notOpened(path: string, error: unknown): void {
     const { clock, logger } = this.parts;
     const nowMs = clock.monotonicMs();
@@ -175,23 +189,34 @@ export class NamespaceResolvers {
     if (![...this.lookUntilMs.values()].some((untilMs) => nowMs < untilMs)) return;
     this.timer = clock.setTimer(NAMESPACE_LOOK_PERIOD_MS, () => {
       this.timer = undefined;
-      this.reconcile();
+      for (const [path, untilMs] of this.lookUntilMs)
+        if (clock.monotonicMs() < untilMs) this.look(path);
+      this.lookAgain();
     });
   }
 
-  private async close(path: string): Promise<void> {
+  private close(path: string): void {
     const front = this.fronts.get(path);
-    if (front === undefined || front.state === 'closing') return;
-    this.fronts.set(path, { state: 'closing' });
-    try {
-      // In this order no question meets a closed socket.
-      await front.door.close();
-      await front.server.stop();
-    } catch (error) {
+    if (front === undefined) return;
+    this.fronts.delete(path);
+    const work = this.giveBack(path, front).catch((error: unknown) => {
       const err = SkepError.from(error).message;
       this.parts.logger.warn({ namespace: path, err }, 'a name server did not close cleanly');
+    });
+    this.closing.add(work);
+    void work.finally(() => this.closing.delete(work));
+  }
+
+  /** In this order no question is lost: first nothing comes any more, then all is answered. */
+  private async giveBack(path: string, { door, server }: Front): Promise<void> {
+    try {
+      if (door.isAt(path)) {
+        door.release(server.tcpClientPorts);
+        await server.drain(ENGINE_RESOLVER_TIMEOUT_MS, () => !door.isAt(path));
+      }
+    } finally {
+      await door.close();
+      await server.stop();
     }
-    this.fronts.delete(path);
-    this.reconcile();
   }
 }

@@ -26,15 +26,16 @@ import {
 import { lookUp, lookUpPointer, type NameTable } from './names.js';
 
 const TCP_BYTES_MAX = 65_535;
+const DRAIN_POLL_MS = 20;
 
 /** Names a container may see, by the address it asks from; undefined for strangers. */
 export type NamesFor = (sourceAddress: string) => readonly NameTable[] | undefined;
 
-/** Where questions come in: an address to take, or sockets that somebody has bound already. */
-export type DnsSockets =
-  | { readonly kind: 'address'; readonly address: string; readonly port: number }
-  /** Descriptors of a UDP and a listening TCP socket; the server closes them when it stops. */
-  | { readonly kind: 'descriptors'; readonly udp: number; readonly tcp: number };
+/** Descriptors of a bound UDP and a listening TCP socket; the server closes them when it stops. */
+export interface DnsSockets {
+  readonly udp: number;
+  readonly tcp: number;
+}
 
 /** Settings of the server. */
 export interface DnsServerOptions {
@@ -67,6 +68,8 @@ export class DnsServer {
   private udp: UdpSocket | undefined;
   private tcp: Server | undefined;
   private readonly connections = new Set<Socket>();
+  /** Questions that are being answered. */
+  private pending = 0;
 
   constructor(options: DnsServerOptions) {
     this.options = options;
@@ -77,38 +80,50 @@ export class DnsServer {
     return this.udp?.address().port ?? 0;
   }
 
-  /** Takes the sockets. @throws EADDRINUSE, EADDRNOTAVAIL */
+  /** Ports clients hold TCP connections from. */
+  get tcpClientPorts(): readonly number[] {
+    return [...this.connections].flatMap(({ remotePort }) => remotePort ?? []);
+  }
+
+  /** Begins to answer; questions may have waited in the sockets. */
   async start(): Promise<void> {
     if (this.udp !== undefined) return;
     const { sockets, logger, connectionsMax } = this.options;
     const udp = createSocket({ type: 'udp4' });
+    this.udp = udp;
+    const tcp = createServer((socket) => this.serveTcp(socket));
+    this.tcp = tcp;
+    tcp.maxConnections = connectionsMax ?? DNS_TCP_CONNECTIONS_MAX;
+    udp.on('message', (message, from) => void this.serveUdp(udp, message, from));
     await new Promise<void>((resolve, reject) => {
       udp.once('error', reject);
-      if (sockets.kind === 'address') udp.bind(sockets.port, sockets.address, resolve);
-      else udp.bind({ fd: sockets.udp }, resolve);
+      udp.bind({ fd: sockets.udp }, resolve);
     });
-    const tcp = createServer((socket) => this.serveTcp(socket));
-    tcp.maxConnections = connectionsMax ?? DNS_TCP_CONNECTIONS_MAX;
-    try {
-      await new Promise<void>((resolve, reject) => {
-        tcp.once('error', reject);
-        if (sockets.kind === 'descriptors') tcp.listen({ fd: sockets.tcp }, resolve);
-        else tcp.listen(udp.address().port, sockets.address, resolve);
-      });
-    } catch (error) {
-      udp.close();
-      throw error;
-    }
+    await new Promise<void>((resolve, reject) => {
+      tcp.once('error', reject);
+      tcp.listen({ fd: sockets.tcp }, resolve);
+    });
     for (const server of [udp, tcp]) {
       server.removeAllListeners('error');
       server.on('error', (error) => logger.warn({ err: error.message }, 'name server socket'));
     }
-    udp.on('message', (message, from) => void this.serveUdp(udp, message, from));
-    this.udp = udp;
-    this.tcp = tcp;
   }
 
-  /** Lets go of the address. Idempotent. */
+  /**
+   * Answers what has come, once nothing more comes; resolves when that is done, or when `isOver` or the
+   * time says so.
+   */
+  async drain(timeoutMs: number, isOver: () => boolean = () => false): Promise<void> {
+    let idle = 0;
+    for (let waitedMs = 0; waitedMs < timeoutMs; waitedMs += DRAIN_POLL_MS) {
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
+      idle = this.pending === 0 && this.connections.size === 0 ? idle + 1 : 0;
+      // The second time what waited in the sockets has been read, too.
+      if (idle === 2 || isOver()) return;
+    }
+  }
+
+  /** Lets go of the sockets. Idempotent. */
   async stop(): Promise<void> {
     const { udp, tcp } = this;
     this.udp = undefined;
@@ -119,7 +134,9 @@ export class DnsServer {
   }
 
   private async serveUdp(udp: UdpSocket, message: Buffer, from: RemoteInfo): Promise<void> {
+    this.pending += 1;
     const answer = await this.answer(message, from.address, 'udp');
+    this.pending -= 1;
     if (answer === undefined || this.udp !== udp) return;
     // A container that left meanwhile cannot be reached; nobody waits for this answer.
     udp.send(answer, from.port, from.address, () => undefined);
@@ -196,7 +213,7 @@ export class DnsServer {
     const addresses = lookUp(tables, question.name, type === 'AAAA' ? 6 : 4);
     if (addresses === undefined) return undefined;
     // Known here, so never asked outside, whatever the type.
-    if ((type !== 'A' && type !== 'AAAA') || addresses.size === 0)
+    if ((type !== 'A' && type !== 'AAAA') || addresses.length === 0)
       return emptyAnswer(question, RESPONSE_CODES.noError);
     const shuffled = shuffle([...addresses], this.options.random).slice(0, DNS_ANSWERS_MAX);
     return addressAnswer(question, type, shuffled, this.options.ttlSeconds(), bytesMax);

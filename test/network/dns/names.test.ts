@@ -2,9 +2,15 @@
  * Which addresses a name means for whom, as tables.
  */
 import t from 'tap';
-import { buildNameTables, lookUp, lookUpPointer } from '../../../src/network/dns/names.js';
+import {
+  lookUp,
+  lookUpPointer,
+  type NameRow,
+  NetworkNames,
+} from '../../../src/network/dns/names.js';
 import type { NetworkInfo } from '../../../src/network/network-info.js';
 import type { EndpointView } from '../../../src/network/view.js';
+import { nameTables } from '../support/name-tables.js';
 
 function network(id: string, name: string, ingress = false) {
   const info: NetworkInfo = {
@@ -29,7 +35,7 @@ function endpoint(
 const web = { serviceName: 'Web', serviceId: 'w', virtualIp: '10.0.1.9', aliases: ['www'] };
 const rr = { serviceName: 'rr', serviceId: 'r' };
 
-const tables = buildNameTables(
+const tables = nameTables(
   [network('1', 'front'), network('2', 'lab.net'), network('0', 'ingress', true)],
   [
     endpoint('1', '10.0.1.5', { ...web, name: 'web.1.abc', taskAliases: ['0123456789ab', 'box'] }),
@@ -71,7 +77,7 @@ void t.test('IPv6 addresses are those of the same members', async (t) => {
     { vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1', subnet6: 'fd00:1::/64' },
   ];
   const dual = network('1', 'front');
-  const [table] = buildNameTables(
+  const [table] = nameTables(
     [{ ...dual, info: { ...dual.info, subnets } }],
     [endpoint('1', '10.0.1.5', { ...web, name: 'web.1.abc' }), endpoint('1', '10.0.1.6', web)],
   ).values();
@@ -105,4 +111,32 @@ void t.test('pointers', async (t) => {
   t.equal(lookUpPointer(front, '9.1.0.10.in-addr.arpa'), undefined, 'virtual addresses have none');
   t.equal(lookUpPointer(front, '5.2.0.10.in-addr.arpa'), undefined, 'not on this network');
   t.equal(lookUpPointer(front, 'web'), undefined);
+});
+
+void t.test('rows come and go one by one, and leave nothing behind', async (t) => {
+  const subnets = [{ subnet: '10.0.1.0/24', subnet6: 'fd00:1::/64' }];
+  const table = new NetworkNames({ id: '1', name: 'front', internal: false, subnets });
+  const row = (key: string, host: number, more: Partial<NameRow> = {}): NameRow => ({
+    ...{ key, name: `web.${key}`, serviceName: 'web', aliases: ['www'], virtualIp: '10.0.1.9' },
+    ...{ endpointIp: `10.0.1.${host}`, taskAliases: [], ...more },
+  });
+  const found = (name: string) => [...(lookUp([table], name) ?? [])].sort();
+  table.put(row('a', 5));
+  table.put(row('b', 6));
+  table.delete('a');
+  t.same(found('web'), ['10.0.1.9'], 'the other task still stands for the virtual address');
+  t.same(found('tasks.www'), ['10.0.1.6']);
+  table.put(row('b', 7, { aliases: [] }));
+  t.same(found('tasks.web'), ['10.0.1.7'], 'replaced');
+  t.equal(lookUp([table], 'www'), undefined);
+  t.equal(lookUpPointer([table], '6.1.0.10.in-addr.arpa'), undefined);
+  table.put(row('c', 7));
+  table.delete('b');
+  t.equal(lookUpPointer([table], '7.1.0.10.in-addr.arpa'), 'web.c.front', 'of the newer row');
+  table.describe({ ...table.info, name: 'back', subnets: [] });
+  t.same(lookUp([table], 'web.back', 6), [], 'no IPv6 any more');
+  table.retain(new Set());
+  t.equal(table.size, 0);
+  for (const name of ['web', 'tasks.web', 'www', 'tasks.www', 'web.c'])
+    t.equal(lookUp([table], name), undefined, name);
 });

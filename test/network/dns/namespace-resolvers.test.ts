@@ -2,21 +2,19 @@
  * Name servers in other network namespaces, over real ones: when they come and go, what is
  * answered, and that nothing stays.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+import { readlinkSync, rmSync, symlinkSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import {
   type OpenNamespaceResolver,
   openNamespaceResolver,
 } from '../../../src/native/namespace-resolver.js';
 import { NamespaceResolvers } from '../../../src/network/dns/namespace-resolvers.js';
-import { buildNameTables, type NameTable } from '../../../src/network/dns/names.js';
+import type { NameTable } from '../../../src/network/dns/names.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
-import { run, waitFor } from '../../testbed/commands.js';
+import { waitFor } from '../../testbed/commands.js';
+import { nameTables } from '../support/name-tables.js';
+import { askIn as ask, Containers, tablesIn as tables } from '../support/namespaces.js';
 
 const WAIT_MS = 5000;
 const INFO = { id: '1', name: 'front', subnets: [], internal: true, attachable: true };
@@ -29,47 +27,7 @@ function namesOf(count: number): readonly NameTable[] {
     ...{ ingressPorts: [], aliases: [], taskAliases: [], disabled: false },
   }));
   const view = { info: { ...INFO, ingress: false, encrypted: false }, nodeAddresses: [] };
-  return [...buildNameTables([view], endpoints).values()];
-}
-
-/** Processes in network namespaces of their own, each reached by a path of our choice. */
-class Containers {
-  readonly directory = mkdtempSync(path.join(tmpdir(), 'skep-namespaces-'));
-
-  constructor(private readonly t: Test) {
-    t.teardown(() => rmSync(this.directory, { recursive: true, force: true }));
-  }
-
-  pathOf(name: string): string {
-    return path.join(this.directory, name);
-  }
-
-  /** The namespace of a fresh container appears at the path. */
-  async start(name: string): Promise<string> {
-    const script = 'ip link set lo up && echo ready && exec sleep 1000';
-    const child = spawn('unshare', ['--net', 'sh', '-c', script], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    this.t.teardown(() => child.kill('SIGKILL'));
-    await once(child.stdout, 'data');
-    symlinkSync(`/proc/${child.pid}/ns/net`, this.pathOf(name));
-    return this.pathOf(name);
-  }
-}
-
-/** Number of addresses of `rr`, or the code of the failure, as a client in the namespace sees it. */
-async function ask(namespace: string, name = 'rr'): Promise<number | string> {
-  const script = `
-    const r = new (require('node:dns').promises.Resolver)({ timeout: 500, tries: 1 });
-    r.setServers(['127.0.0.11']);
-    r.resolve4('${name}').then((a) => console.log(a.length), (e) => console.log(e.code));`;
-  const command = [`--net=${namespace}`, process.execPath, '-e', script];
-  const { stdout } = await run('nsenter', command);
-  return /^\d+$/.test(stdout.trim()) ? Number(stdout) : stdout.trim();
-}
-
-async function tables(namespace: string): Promise<string> {
-  return (await run('nsenter', [`--net=${namespace}`, 'nft', 'list', 'tables'])).stdout;
+  return [...nameTables([view], endpoints).values()];
 }
 
 interface Setup {
@@ -81,7 +39,8 @@ function start(t: Test, { names, open }: Setup): NamespaceResolvers {
   const { clock, random } = systemEnvironment;
   const resolvers = new NamespaceResolvers({
     open: open ?? openNamespaceResolver,
-    wanted: () => new Set(names.keys()),
+    wanted: () => names.keys(),
+    isWanted: (namespace) => names.has(namespace),
     namesIn: (namespace) => names.get(namespace) ?? [],
     isFilling: () => false,
     ttlSeconds: () => 5,

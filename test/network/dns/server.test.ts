@@ -18,10 +18,12 @@ import {
   framed,
   parseResolvConf,
 } from '../../../src/network/dns/forwarder.js';
-import { buildNameTables, type NameTable } from '../../../src/network/dns/names.js';
+import { openSharedSockets } from '../../../src/native/shared-sockets.js';
+import type { NameTable } from '../../../src/network/dns/names.js';
 import { DnsServer, reachesOutside } from '../../../src/network/dns/server.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
+import { nameTables } from '../support/name-tables.js';
 
 const { random } = systemEnvironment;
 
@@ -34,7 +36,7 @@ function namesOf(count: number, internal = false): readonly NameTable[] {
     ...{ serviceName: 'rr', serviceId: 'r', virtualIp: '', endpointIp: `10.0.1.${index + 2}` },
     ...{ ingressPorts: [], aliases: [], taskAliases: [], disabled: false },
   }));
-  return [...buildNameTables([{ info, nodeAddresses: [] }], endpoints).values()];
+  return [...nameTables([{ info, nodeAddresses: [] }], endpoints).values()];
 }
 
 /** Tries until the port that was free for UDP is free for TCP too. */
@@ -99,7 +101,7 @@ async function setUp(t: Test, setup: Setup = {}) {
   const upstream = await onFreePort(() => startUpstream(setup.reply ?? honest));
   const upstreams = Array.from({ length: setup.upstreams ?? 1 }, () => upstream.upstream);
   const server = new DnsServer({
-    sockets: { kind: 'address', address: '127.0.0.1', port: 0 },
+    sockets: await onFreePort(async () => openSharedSockets('127.0.0.1', 0)),
     mayForward: reachesOutside,
     namesFor: () => ('names' in setup ? setup.names : namesOf(3)),
     forwarder: new DnsForwarder({ upstreams: async () => upstreams, random, timeoutMs: 300 }),
@@ -112,7 +114,7 @@ async function setUp(t: Test, setup: Setup = {}) {
     await server.stop();
     await upstream.close();
   });
-  await onFreePort(() => server.start());
+  await server.start();
   return { server, asked: upstream.asked };
 }
 

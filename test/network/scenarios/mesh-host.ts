@@ -6,9 +6,9 @@ import path from 'node:path';
 import Docker from 'dockerode';
 import { openDatapath } from '../../../src/native/datapath.js';
 import { startGossip } from '../../../src/native/gossip.js';
-import { openNamespaceResolver } from '../../../src/native/namespace-resolver.js';
 import { openNetlink } from '../../../src/native/netlink.js';
 import { HostWireguardDevices } from '../../../src/network/encryption/host-devices.js';
+import { NameKeeper } from '../../../src/network/dns/name-keeper.js';
 import { NodeNetwork } from '../../../src/network/node-network.js';
 import { createLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
@@ -35,7 +35,7 @@ const FRONT = overlay('front', 1);
 /** Tasks from slot 3 on are on this one only: no default route. */
 const BACK = overlay('back', 2, { internal: true });
 const engine = new Docker({ socketPath: path.join(directory, 'docker.sock') });
-const level = process.env['SKEP_TEST_LOG'] === '1' ? 'debug' : 'warn';
+const logger = createLogger({ level: process.env['SKEP_TEST_LOG'] === '1' ? 'debug' : 'warn' });
 const datapath = await openDatapath({
   pinDirectory: path.join(bpfDirectory, 'skep'),
   underlayInterfaces: ['eth0'],
@@ -48,7 +48,10 @@ const netlink = openNetlink();
 const network = new NodeNetwork({
   datapath,
   netlink,
-  openNamespaceResolver,
+  names: new NameKeeper({
+    directory: path.join(directory, 'network', 'names'),
+    ...{ clock: systemEnvironment.clock, logger },
+  }),
   identity: fixedIdentity(await cluster.identity('host')),
   wireguard: new HostWireguardDevices(netlink),
   startGossip,
@@ -70,7 +73,7 @@ const network = new NodeNetwork({
     resolvConf: '/dev/null',
   },
   environment: systemEnvironment,
-  logger: createLogger({ level }),
+  logger,
 });
 
 /** Addresses of task `slot`: .10x on front, .1x on ingress. */
