@@ -26,7 +26,7 @@ static __always_inline int handle_too_long(struct __sk_buff *skb)
   struct scratch *scratch = get_scratch();
   if (!config || !scratch)
     return DROP(SKEP_NOT_CONFIGURED);
-  if (make_too_long(skb, &scratch->packet, config->frame_bytes_max - ETH_BYTES) < 0)
+  if (make_too_long(skb, &scratch->packet, config->mesh_frame_bytes_max - ETH_BYTES) < 0)
     return DROP(SKEP_TOO_LONG);
   count(skb, SKEP_TOO_LONG_ANSWERED);
   return to_uplink(skb, scratch->entry.target);

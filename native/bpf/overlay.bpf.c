@@ -35,10 +35,10 @@ static __always_inline int handle_overlay(struct __sk_buff *skb)
   if (!config || !scratch)
     return DROP(SKEP_NOT_CONFIGURED);
   struct packet *packet = &scratch->packet;
+  if (is_encrypted(skb, config, vni))
+    return DROP(SKEP_CLEAR_RECEIVED);
   if (vni == SKEP_MESH_VNI)
     return from_mesh(skb, config, tunnel, packet);
-  if (is_encrypted(config, vni))
-    return DROP(SKEP_CLEAR_RECEIVED);
   bad = read_addresses(skb, packet);
   if (bad)
     return bad;

@@ -454,7 +454,8 @@ void DatapathObject::PutNodes(Info info) {
     js::ForEach(info[0], [&](const Napi::Value& value) {
       const Napi::Object row = value.As<Napi::Object>();
       Open(info.Env()).tables().PutNode(
-          {js::Address(row, "nodeId"), js::AnyAddress(row, "tunnelAddress")});
+          {js::Address(row, "nodeId"), js::AnyAddress(row, "tunnelAddress"),
+           js::OptionalAddress(row, "wireguardTunnel")});
     });
   });
 }
@@ -569,6 +570,9 @@ Napi::Value DatapathObject::Dump(Info info) {
                 Napi::Object object = Napi::Object::New(env);
                 object.Set("nodeId", js::FromAddress(env, row.node_id));
                 object.Set("tunnelAddress", js::FromAddress(env, row.tunnel));
+                if (row.wireguard != 0) {
+                  object.Set("wireguardTunnel", js::FromAddress(env, row.wireguard));
+                }
                 return object;
               }));
     state.Set("networks", js::FromRows(env, WholeNetworks(tables), [env](const NetworkRow& row) {

@@ -159,6 +159,16 @@ void DatapathObject::StartTrace(Info info) {
   TraceFilter filter;
   filter.address = Mapped(info.Env(), js::Text(from, "address"));
   filter.port = htons(static_cast<uint16_t>(js::Unsigned(from, "port", kPortMax)));
+  if (js::Has(from, "otherPorts")) {
+    size_t index = 0;
+    js::ForEach(from.Get("otherPorts"), [&](const Napi::Value& value) {
+      if (!value.IsNumber() || index >= filter.other_ports.size()) {
+        throw js::Bad(info.Env(), "otherPorts", "at most two ports");
+      }
+      const uint32_t port = value.As<Napi::Number>().Uint32Value();
+      filter.other_ports[index++] = htons(static_cast<uint16_t>(port));
+    });
+  }
   filter.protocol = static_cast<uint8_t>(js::Unsigned(from, "protocol", kProtocolMax));
   filter.duration_ns =
       js::Unsigned(from, "durationMs", kDurationMsMax) * kNanosecondsPerMillisecond;

@@ -10,6 +10,7 @@
 #include "datapath/datapath_object.h"
 #include "datapath/engine.h"
 #include "datapath/js_values.h"
+#include "datapath/self_test.h"
 #include "netlink/system_error.h"
 
 namespace skep::datapath {
@@ -28,13 +29,18 @@ void Engine::SetWireguard(const std::vector<WireguardPeer>& peers) {
   for (const netlink::Link& link : WireguardDevices()) {
     // The program before the rows that make peers send here.
     Devices::Quiet(link.name);
+    // Aggregated tunnel packets keep their marks when the header is taken off by hand, and a network
+    // card that segments tunnels would cut them wrongly: replies of the mesh may leave by one.
+    if (tables_->Config().mesh_encrypted != 0) KeepPacketsApart(link.name);
     attachments_->AttachIngress(kWireguardRole, link.index, programs_->Fd("from_wireguard"));
     devices[link.name] = static_cast<uint32_t>(link.index);
   }
   std::map<uint32_t, skep_wireguard_peer> rows;
   for (const WireguardPeer& peer : peers) {
     const auto device = devices.find(peer.device);
-    if (device != devices.end()) rows[ntohl(peer.tunnel)] = {device->second, peer.source};
+    if (device != devices.end()) {
+      rows[ntohl(peer.tunnel)] = {device->second, peer.source, ntohl(peer.underlay)};
+    }
   }
   tables_->SetWireguardPeers(rows);
   attachments_->Attached(kWireguardRole);  // drops the pins of devices that are gone
@@ -62,7 +68,7 @@ void DatapathObject::SetWireguard(Info info) {
   js::ForEach(info[0], [&peers](const Napi::Value& value) {
     const Napi::Object row = value.As<Napi::Object>();
     peers.push_back({js::Address(row, "tunnelAddress"), js::Text(row, "interfaceName"),
-                     js::Address(row, "source")});
+                     js::Address(row, "source"), js::Address(row, "underlayAddress")});
   });
   Guarded(info.Env(), [&] { Open(info.Env()).SetWireguard(peers); });
 }

@@ -132,6 +132,7 @@ void Engine::Configure(const EngineOptions& options) {
       underlay.size() == 1 && !options.force_tunnel_device && !software_checksums_;
   config.uplink_ifindex = single ? static_cast<uint32_t>(underlay.front().index) : 0;
   config.frame_bytes_max = devices_->container_mtu() + kEthernetBytes;
+  config.mesh_frame_bytes_max = MeshFrameBytes(config);
   std::memcpy(config.host_mac, devices_->host().mac.data(), sizeof config.host_mac);
   tables_->SetConfig(config);
   if (config.node_id_be != 0) SetNodeId(config.node_id_be);

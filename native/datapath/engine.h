@@ -66,6 +66,7 @@ class Engine {
     uint32_t tunnel;     // network byte order
     std::string device;  // own device that leads there
     uint32_t source;     // own tunnel address on it, network byte order
+    uint32_t underlay;   // the peer's address on the underlay, network byte order
   };
   void SetWireguard(const std::vector<WireguardPeer>& peers);
 

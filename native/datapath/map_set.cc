@@ -24,11 +24,11 @@ constexpr bpf::MapSpec kMaps[] = {
 #undef SKEP_MAP
 
 // The kernel hashes whole keys: a byte of hidden padding would make lookups miss.
-static_assert(sizeof(skep_config) == 96);
-static_assert(sizeof(skep_node) == 4);
+static_assert(sizeof(skep_config) == 104);
+static_assert(sizeof(skep_node) == 8);
 static_assert(sizeof(skep_subnets) == 24);
 static_assert(sizeof(skep_network) == 40);
-static_assert(sizeof(skep_wireguard_peer) == 8);
+static_assert(sizeof(skep_wireguard_peer) == 12);
 static_assert(sizeof(skep_subnet_key) == 20);
 static_assert(sizeof(skep_link) == 60);
 static_assert(sizeof(skep_endpoint_key) == 8);

@@ -99,4 +99,6 @@ bool LeavesChecksums(const std::string& device) { return Ethtool(device, ETHTOOL
 
 void CompleteChecksums(const std::string& device) { Ethtool(device, ETHTOOL_STXCSUM, 0); }
 
+void KeepPacketsApart(const std::string& device) { Ethtool(device, ETHTOOL_SGRO, 0); }
+
 }  // namespace skep::datapath

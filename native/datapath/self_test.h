@@ -29,4 +29,7 @@ bool LeavesChecksums(const std::string& device);
 /// @throws SystemError ENODEV
 void CompleteChecksums(const std::string& device);
 
+/// The kernel joins no packets that arrive on this device.
+void KeepPacketsApart(const std::string& device);
+
 }  // namespace skep::datapath

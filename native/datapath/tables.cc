@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "datapath/encryption.h"
 #include "netlink/system_error.h"
 
 namespace skep::datapath {
@@ -137,6 +138,11 @@ skep_config Tables::Config() const {
   return config;
 }
 
+uint32_t MeshFrameBytes(const skep_config& config) {
+  const uint32_t wireguard = config.mesh_encrypted != 0 ? kWireguardOverheadBytes : 0;
+  return config.frame_bytes_max - wireguard;
+}
+
 void Tables::SetConfig(const skep_config& config) { maps_.sw_config().Put(0, config); }
 
 void Tables::SetNodeId(uint32_t node_id) {
@@ -161,9 +167,14 @@ void Tables::UpdateIngressNetwork() {
   for (const auto& [key, row] : services_) {
     if (vni == 0 && key.published() && !row.backends.empty()) vni = row.backends.front().first;
   }
-  if (vni != 0 && (vni != config.ingress_vni || FromMap(config.fronts6) != fronts6)) {
+  const auto ingress = FindNetwork(vni);
+  const uint32_t encrypted = ingress && ingress->encrypted ? 1 : 0;
+  if (vni != 0 && (vni != config.ingress_vni || FromMap(config.fronts6) != fronts6 ||
+                   encrypted != config.mesh_encrypted)) {
     config.ingress_vni = vni;
     config.fronts6 = ToMap(fronts6);
+    config.mesh_encrypted = encrypted;
+    config.mesh_frame_bytes_max = MeshFrameBytes(config);
     SetConfig(config);
   }
   for (const auto& [tunnel, node] : maps_.sw_node().Rows()) PutPeer(config, node.node_id_be, tunnel);
@@ -197,7 +208,7 @@ void Tables::PutNode(const NodeRow& row) {
       tunnels_.Remove(tunnel);
     }
   }
-  maps_.sw_node().Put(number, {row.node_id});
+  maps_.sw_node().Put(number, {row.node_id, ntohl(row.wireguard)});
   PutPeer(Config(), row.node_id, number);
 }
 
@@ -560,7 +571,7 @@ bool Tables::NeedsLoads() const {
 std::vector<NodeRow> Tables::Nodes() const {
   std::vector<NodeRow> rows;
   for (const auto& [tunnel, node] : maps_.sw_node().Rows()) {
-    rows.push_back({node.node_id_be, TunnelOf(tunnel)});
+    rows.push_back({node.node_id_be, TunnelOf(tunnel), htonl(node.wireguard)});
   }
   return rows;
 }

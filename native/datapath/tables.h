@@ -24,7 +24,11 @@ namespace skep::datapath {
 struct NodeRow {
   uint32_t node_id;
   IpAddress tunnel;
+  uint32_t wireguard = 0;  // tunnel address for an encrypted ingress network, 0: none known
 };
+
+/// Longest frame that fits the tunnels of the mesh, by the rest of the settings.
+uint32_t MeshFrameBytes(const skep_config& config);
 
 struct NetworkRow {
   uint32_t vni;

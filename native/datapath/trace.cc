@@ -23,6 +23,7 @@ void Trace::Start(const TraceFilter& filter) {
   read_ = row.rows;
   std::memcpy(row.address_be, filter.address.data(), sizeof row.address_be);
   row.port_be = filter.port;
+  std::memcpy(row.other_port_be, filter.other_ports.data(), sizeof row.other_port_be);
   row.protocol = filter.protocol;
   row.until_ns = MonotonicNs() + filter.duration_ns;
   maps_.sw_trace_filter().Put(0, row);

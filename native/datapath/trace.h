@@ -13,6 +13,7 @@ namespace skep::datapath {
 struct TraceFilter {
   std::array<uint8_t, 16> address{};
   uint16_t port = 0;     // network byte order; 0: any
+  std::array<uint16_t, 2> other_ports{};  // do as well; 0: none
   uint8_t protocol = 0;  // 0: any
   uint64_t duration_ns = 0;
 };

@@ -44,6 +44,8 @@ interface Service {
   readonly Address?: string;
   readonly Protocol?: string;
   readonly Port?: number;
+  /** Published from there on, where there are several. */
+  readonly Ports?: number;
   readonly TargetPort?: number;
   readonly Backends: readonly string[];
   /** Published no more: only connections of before use it. */
@@ -176,7 +178,9 @@ function returnOf({ Return }: Service): string {
 }
 
 function listensOn(row: Service): string {
-  const port = `${row.Port ?? 0}/${row.Protocol ?? ''}`;
+  const first = row.Port ?? 0;
+  const numbers = row.Ports === undefined ? first : `${first}-${first + row.Ports - 1}`;
+  const port = `${numbers}/${row.Protocol ?? ''}`;
   switch (row.Kind) {
     case 'vip':
       return `${row.Address ?? ''} (network ${row.Network ?? 0})`;

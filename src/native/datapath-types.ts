@@ -44,6 +44,11 @@ export interface NodeRow {
   readonly nodeId: string;
   /** Outer address of its tunnel. */
   readonly tunnelAddress: string;
+  /**
+   * Tunnel address through WireGuard that packets between members of the ingress network are sent to
+   * while that network is encrypted. Absent: no key is known, and they are dropped.
+   */
+  readonly wireguardTunnel?: string;
 }
 
 /** An overlay network known on this node. */
@@ -78,6 +83,8 @@ export interface WireguardPeerRow {
   readonly interfaceName: string;
   /** Own tunnel address on that device. */
   readonly source: string;
+  /** The peer's tunnel address on the underlay: what members of an encrypted ingress network are known by. */
+  readonly underlayAddress: string;
 }
 
 /** A container somewhere else, reachable over the tunnel. Local ones come from {@link LinkRow}. */
@@ -204,6 +211,8 @@ export interface TraceFilter {
   readonly address: string;
   /** Source or destination port; 0: any. */
   readonly port: number;
+  /** At most two that do as well: what containers call a published port, which their replies carry. */
+  readonly otherPorts?: readonly number[];
   /** IP protocol number; 0: any. */
   readonly protocol: number;
   /** The programs stop tracing by themselves after this, also if nobody tells them to. */

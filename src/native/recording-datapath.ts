@@ -235,7 +235,8 @@ export class RecordingDatapath implements Datapath {
   }
 
   startTrace(filter: TraceFilter): void {
-    this.calls.push(`startTrace ${filter.address}`);
+    const ports = [filter.port, ...(filter.otherPorts ?? [])].join(',');
+    this.calls.push(`startTrace ${filter.address} ${ports}`);
   }
 
   readTrace(): { readonly rows: readonly TraceRow[]; readonly lost: number } {

@@ -74,7 +74,7 @@ export function desiredDatapath(view: ClusterView): DesiredDatapath {
 interface PlacedPeer {
   readonly peer: PeerView;
   readonly vni: number;
-  /** The one its network uses: the announced one, or on an encrypted network WireGuard's. */
+  /** The one its network's rows have: the announced one, or on an encrypted network WireGuard's. */
   readonly tunnel: string;
 }
 
@@ -90,6 +90,14 @@ interface PeerIndex {
 /** Tunnel of an owner on an encrypted network; while its key is not known one that leads nowhere. */
 function encryptedTunnel(view: ClusterView, owner: string): string {
   return view.encryptedTunnels.get(owner) ?? NO_KEY_TUNNEL;
+}
+
+/**
+ * True for networks whose rows lead straight into WireGuard. Members of the ingress network are known
+ * by their underlay address whatever carries it: the rows of nodes say how these are reached.
+ */
+function hasWireguardRows({ info }: NetworkView): boolean {
+  return info.encrypted && !info.ingress;
 }
 
 /** Peers inside their network's subnet, not ours, one an address. */
@@ -108,7 +116,9 @@ function validPeers(view: ClusterView, networks: ReadonlyMap<string, NetworkView
     if (peer.tunnelAddress === view.tunnelAddress || peer.address === subnet.gateway) continue;
     if (network.nodeAddresses.includes(peer.address)) continue;
     if (local.has(`${peer.networkId} ${peer.address}`)) continue;
-    const tunnel = network.info.encrypted ? encryptedTunnel(view, peer.owner) : peer.tunnelAddress;
+    const tunnel = hasWireguardRows(network)
+      ? encryptedTunnel(view, peer.owner)
+      : peer.tunnelAddress;
     const placed = { peer, vni: subnet.vni, tunnel };
     const key = addressKey({ vni: subnet.vni, address: peer.address });
     const rival = byAddress.get(key);
@@ -153,7 +163,14 @@ function nodeRows(
   const taken = new Set<string>();
   for (const { peer } of ranked) {
     if (byTunnel.has(peer.tunnelAddress) || taken.has(peer.address)) continue;
-    byTunnel.set(peer.tunnelAddress, { nodeId: peer.address, tunnelAddress: peer.tunnelAddress });
+    const wireguardTunnel = ingress?.info.encrypted
+      ? view.encryptedTunnels.get(peer.owner)
+      : undefined;
+    const row = { nodeId: peer.address, tunnelAddress: peer.tunnelAddress };
+    byTunnel.set(
+      peer.tunnelAddress,
+      wireguardTunnel === undefined ? row : { ...row, wireguardTunnel },
+    );
     taken.add(peer.address);
   }
   return [...byTunnel.values()];
@@ -274,7 +291,8 @@ class ServiceBuilder {
     const address = endpoint.endpointIp;
     const state = endpoint.disabled ? 'draining' : 'active';
     const { policy = 'maglev' } = endpoint;
-    const direct = endpoint.returnPath === 'direct';
+    // What goes encrypted between nodes must not come back in clear past the node asked.
+    const direct = endpoint.returnPath === 'direct' && !network.info.encrypted;
     const target = { vni, address, active: !endpoint.disabled, policy, direct };
     const key = addressKey(target);
     if (endpoint.owner === undefined) {
@@ -283,7 +301,7 @@ class ServiceBuilder {
     }
     const known = this.backends.get(key);
     if (known !== undefined && known.tunnelAddress === undefined) return undefined;
-    const tunnelAddress = network.info.encrypted
+    const tunnelAddress = hasWireguardRows(network)
       ? encryptedTunnel(this.view, endpoint.owner)
       : this.tunnelOf(endpoint, vni);
     if (tunnelAddress === undefined) return undefined;

@@ -65,6 +65,9 @@ export const REPAIR_PERIOD_MS = 5000;
 /** A running trace is read this often; the ring in the kernel holds far more than one period's rows. */
 export const TRACE_PERIOD_MS = 100;
 
+/** Container ports a trace of a published port follows beside it. */
+export const TRACE_OTHER_PORTS_MAX = 2;
+
 /** Data-path echoes to watched nodes go out this often. */
 export const ECHO_PERIOD_MS = 100;
 

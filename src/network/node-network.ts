@@ -18,6 +18,7 @@ import { addressKey, desiredDatapath } from './desired.js';
 import { DirectReturn } from './direct/direct-return.js';
 import { directTunnels } from './direct/wanted.js';
 import { Encryption } from './encryption/encryption.js';
+import { IngressKeys, requireEncryption } from './encryption/ingress-keys.js';
 import { isWireguardTunnel } from './encryption/keys.js';
 import type { WireguardDevices } from './encryption/wireguard-device.js';
 import type { NodeNames } from './dns/name-keeper.js';
@@ -138,6 +139,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly settling: Settling;
   private readonly fence: Fence;
   private readonly encryption: Encryption;
+  private readonly ingressKeys: IngressKeys;
   private readonly repairer: Repairer;
   private readonly selfTest: PathSelfTest;
   private readonly directReturn: DirectReturn;
@@ -205,6 +207,7 @@ export class NodeNetwork implements NodeNetworking {
     this.twins = new EngineNetworks(engine, state, clock, logger);
     const onChange = () => this.schedule();
     this.encryption = this.makeEncryption();
+    this.ingressKeys = new IngressKeys(this.encryption, logger);
     const { twins: networks } = this;
     this.containers = new AttachedContainers({
       ...{ engine, networks, state, clock, random, logger, onChange },
@@ -290,6 +293,7 @@ export class NodeNetwork implements NodeNetworking {
       this.gossip.configure(node.id, config.keys, config.managerAddresses);
       this.settling.begin();
       this.refresh();
+      this.ingressKeys.keep(networksInUse(this.state));
     });
   }
 
@@ -330,7 +334,7 @@ export class NodeNetwork implements NodeNetworking {
   ): Promise<ContainerNetworking> {
     return this.guarded(async () => {
       const overlays = overlayAttachments(attachments);
-      for (const { info } of overlays) await this.requireEncryption(info);
+      for (const { info } of overlays) await requireEncryption(this.encryption, info);
       const nowMs = this.parts.environment.clock.nowMs();
       for (const { info } of overlays) this.learn(info);
       for (const plan of planAddresses(overlays, taskId, nowMs)) {
@@ -440,7 +444,7 @@ export class NodeNetwork implements NodeNetworking {
       if (!info.attachable) {
         throw new SkepError('permission_denied', `network ${info.name} not manually attachable`);
       }
-      await this.requireEncryption(info);
+      await requireEncryption(this.encryption, info);
       this.learn(info);
       this.sweeper.touch(info.id);
       return this.twins.ensure(info);
@@ -478,17 +482,6 @@ export class NodeNetwork implements NodeNetworking {
       devices: wireguard,
       onChange: () => this.schedule(),
     });
-  }
-
-  /** An encrypted network is joined only where its packets can be encrypted. @throws SkepError */
-  private async requireEncryption(info: NetworkInfo): Promise<void> {
-    if (!info.encrypted) return;
-    try {
-      await this.encryption.require();
-    } catch (error) {
-      const { code, message } = SkepError.from(error);
-      throw new SkepError(code, `network ${info.name} is encrypted, but ${message}`);
-    }
   }
 
   /** Networks of the engine's own among the attachments (`--network host`). */
@@ -731,6 +724,7 @@ export class NodeNetwork implements NodeNetworking {
 
   private keepHouse(): void {
     this.gossip.tick();
+    this.ingressKeys.keep(networksInUse(this.state));
     try {
       if (this.hostAddresses.refresh(this.underlay.look())) this.schedule();
       this.driver.releaseVanished();

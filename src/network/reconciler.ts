@@ -121,7 +121,7 @@ function tablesOf(rows: Rows): Tables {
     nodes: table(
       rows.nodes,
       (row) => row.nodeId,
-      (row) => row.tunnelAddress,
+      (row) => `${row.tunnelAddress} ${row.wireguardTunnel ?? ''}`,
     ),
     networks: table(
       rows.networks,

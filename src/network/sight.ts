@@ -12,7 +12,7 @@ import type {
   TraceFilter,
   TraceRow,
 } from '../native/datapath-types.js';
-import { TRACE_PERIOD_MS } from './limits.js';
+import { TRACE_OTHER_PORTS_MAX, TRACE_PERIOD_MS } from './limits.js';
 import type { DirectReturn } from './direct/direct-return.js';
 import type { DirectReport } from './direct/types.js';
 import type { PathSelfTest } from './paths/self-test.js';
@@ -96,12 +96,24 @@ export class DatapathSight implements NetworkSight {
       throw new SkepError('already_exists', 'another trace is running on this node');
     this.tracing = true;
     try {
-      this.datapath.startTrace(filter);
+      this.datapath.startTrace(this.withTargets(filter));
     } catch (error) {
       this.tracing = false;
       throw error;
     }
     return this.batches(signal);
+  }
+
+  /** A container answers from its own port, not from the published one. */
+  private withTargets(filter: TraceFilter): TraceFilter {
+    const targets = new Set<number>();
+    for (const { key, ports = 1, targetPort } of this.datapath.dump().services) {
+      if (filter.port === 0 || key.kind === 'vip' || targetPort === undefined) continue;
+      const offset = filter.port - key.port;
+      if (offset >= 0 && offset < ports) targets.add(targetPort + offset);
+    }
+    targets.delete(filter.port);
+    return { ...filter, otherPorts: [...targets].slice(0, TRACE_OTHER_PORTS_MAX) };
   }
 
   private async *batches(signal: AbortSignal): AsyncIterable<readonly TraceRow[]> {

@@ -216,6 +216,7 @@ void t.test('what the data path does', async (t) => {
           nodeId: '10.0.0.3',
           tunnelAddress: '192.0.2.2',
           answers: true,
+          encrypted: false,
           state: { kind: 'good', packetBytes: 1450 },
           text: 'packets pass',
           roundTripMs: 0.5,

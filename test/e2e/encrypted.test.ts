@@ -1,10 +1,10 @@
 /**
  * `docker network create --opt encrypted`: services and containers of two nodes talk over it, nothing
- * of that is on the wire in clear, and a stock engine gets no task of it.
+ * of that is on the wire in clear, and a stock engine gets no task of it; the same with `--ingress`.
  */
 import t from 'tap';
 import { watched } from '../native/datapath/capture.js';
-import { waitFor } from '../testbed/commands.js';
+import { run, waitFor } from '../testbed/commands.js';
 import { CLIENT_NAMESPACE, WEB_IMAGE } from '../testbed/layout.js';
 import {
   containerOn,
@@ -16,6 +16,7 @@ import {
   waitForReplicas,
 } from '../testbed/swarm.js';
 import {
+  askWho,
   docker,
   down,
   type Host,
@@ -23,6 +24,7 @@ import {
   killSkepd,
   mustDocker,
   restartSkepd,
+  skep,
   up,
 } from '../testbed/testbed.js';
 
@@ -104,10 +106,39 @@ void t.test('an encrypted network', async (t) => {
       t.same(await runningTasks(socket, 'stock'), []);
     });
 
-    await t.test('the ingress network cannot be one', async (t) => {
+    await t.test('an encrypted routing mesh', async (t) => {
+      /** A service on h2, asked from h1, so that all of it goes between these two. */
+      const publish = async (port: number) => {
+        await mustDocker(socket, [
+          ...['service', 'create', '--detach', '--name', 'web', '--constraint'],
+          ...['node.hostname==h2', '--publish', `published=${port},target=80`, WEB_IMAGE],
+        ]);
+        await waitForReplicas(socket, 'web', 1, 60_000);
+        return await watched(WIRE, MARKER, async () => {
+          await waitFor(`port ${port} of h1`, 30_000, async () => {
+            const url = `http://127.0.0.1:${port}/cgi-bin/who`;
+            const asked = ['curl', '-sf', '--max-time', '3', '-A', MARKER, url];
+            return (await inHost(first, asked)).code === 0 ? true : undefined;
+          });
+        });
+      };
+      t.ok((await publish(8000)).hits > 0, 'the watch sees it in clear');
+      await mustDocker(socket, ['service', 'rm', 'web']);
+      const remove = ['-X', 'DELETE', 'http://localhost/networks/ingress'];
       const options = ['--ingress', '--opt', 'encrypted', '-d', 'overlay', 'mesh'];
-      const refused = await docker(socket, ['network', 'create', ...options]);
-      t.match(refused.stderr, 'ingress network cannot be encrypted');
+      await waitFor('the other ingress network', 30_000, async () => {
+        await run('curl', ['-s', '--unix-socket', socket, ...remove]);
+        const made = await docker(socket, ['network', 'create', ...options]);
+        return made.code === 0 ? true : undefined;
+      });
+      t.equal((await publish(8001)).hits, 0);
+      await waitFor('an answer to the outside', 30_000, async () => {
+        return await askWho(first.address, 8001);
+      });
+      const counters = (await skep(first, ['net', 'counters'])).stdout;
+      t.match(counters, /encrypted-sent +[1-9]/);
+      t.match(counters, /mesh-sent +[1-9]/);
+      await mustDocker(socket, ['service', 'rm', 'web']);
     });
 
     await t.test('leaving ends it on the node', async (t) => {

@@ -363,6 +363,32 @@ void t.test('on encrypted networks addresses lead through WireGuard, or nowhere'
   t.same(keyed.nodes, without.nodes, 'members are known by their underlay');
 });
 
+void t.test('an encrypted ingress network', async (t) => {
+  const ingress: NetworkView = { ...INGRESS, info: info('ingress', 0, true, true) };
+  const view = {
+    networks: [ingress, FRONT],
+    peers: [
+      peer('ingress', '10.0.0.3', { key: nodeKey('n2', 'ingress') }),
+      peer('ingress', '10.0.0.5'),
+    ],
+    endpoints: [
+      endpoint('ingress', '10.0.0.5', {
+        ingressPorts: [{ protocol: 'tcp', publishedPort: 8000, targetPort: 80 }],
+        returnPath: 'direct',
+      }),
+    ],
+  };
+  const without = desired(view);
+  t.same(without.nodes, [{ nodeId: '10.0.0.3', tunnelAddress: PEER }], 'no key, no way');
+  const keyed = desired({ ...view, encryptedTunnels: new Map([['n2', '240.1.2.3']]) });
+  t.same(keyed.nodes, [{ nodeId: '10.0.0.3', tunnelAddress: PEER, wireguardTunnel: '240.1.2.3' }]);
+  t.equal(keyed.backends[0]?.tunnelAddress, PEER, 'its members are known by their underlay');
+  t.equal(keyed.remoteEndpoints[0]?.tunnelAddress, PEER);
+  t.equal(keyed.services[0]?.direct, undefined, 'replies must not go past the tunnel');
+  const plain = desired({ ...view, networks: [INGRESS, FRONT] });
+  t.equal(plain.services[0]?.direct, true);
+});
+
 void t.test('an IPv6 subnet goes with its IPv4 one', async (t) => {
   const subnets = INGRESS.info.subnets.map((subnet) => ({ ...subnet, subnet6: 'fd00::/64' }));
   const dual: NetworkView = { ...INGRESS, info: { ...INGRESS.info, subnets } };

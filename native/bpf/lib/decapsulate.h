@@ -74,12 +74,13 @@ static __always_inline int from_tunnel_directly(struct __sk_buff *skb, struct sk
    * taken off by hand, and a network card that segments tunnels would cut them wrongly. Nor can a
    * packet with such marks be made into a refusal. */
   if (vni == SKEP_MESH_VNI && (headers.outer.ethernet[1] == SKEP_MAC_RETURN ||
-                               headers.outer.ethernet[1] == SKEP_MAC_REFUSAL))
+                               headers.outer.ethernet[1] == SKEP_MAC_REFUSAL ||
+                               config->mesh_encrypted))
     return NEXT;
-  if (is_encrypted(config, vni))
-    return DROP(SKEP_CLEAR_RECEIVED);
   struct skep_endpoint *endpoint = NULL;
   if (vni != SKEP_MESH_VNI) {
+    if (is_encrypted(skb, config, vni))
+      return DROP(SKEP_CLEAR_RECEIVED);
     struct skep_endpoint_key key = { vni, read_member(skb, &headers, vni, is_v6) };
     endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
     if (!endpoint || endpoint->kind != SKEP_ENDPOINT_LOCAL)

@@ -17,14 +17,6 @@ static __always_inline int is_direct_proven(__u32 tunnel, __u32 way)
   return ways && (*ways & way);
 }
 
-/* 1 if `bits` is 0, else 0, without a branch: each one here would make the verifier walk through all
- * that follows once more. */
-static __always_inline __u64 is_zero(__u64 bits)
-{
-  asm volatile("" : "+r"(bits)); /* else the compiler makes a branch of it */
-  return ((bits & 0xffffffff) - 1) >> 63;
-}
-
 /* Entry node: 1 if the service wishes direct return and the client is one that can be answered from
  * elsewhere: outside, and under the address that is tried. */
 static __always_inline __u64 wishes_direct(struct skep_config *config, struct packet *packet,
@@ -114,7 +106,8 @@ static __always_inline void note_wish(struct __sk_buff *skb, struct skep_config 
 static __always_inline int return_directly(struct __sk_buff *skb, struct skep_config *config,
                                            __u8 direct, __u32 tunnel)
 {
-  if (direct != SKEP_DIRECT_WISHED || !config->uplink_ifindex ||
+  /* What came encrypted goes back encrypted, whatever the entry node says. */
+  if (direct != SKEP_DIRECT_WISHED || !config->uplink_ifindex || config->mesh_encrypted ||
       !is_direct_proven(tunnel, SKEP_DIRECT_BACKEND))
     return 0;
   count(skb, SKEP_DIRECT_RETURNED);

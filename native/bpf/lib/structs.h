@@ -39,10 +39,13 @@ struct skep_config {
   /* Fronts of IPv6: these three words, and an IPv4 front as the last one. All zero while the ingress
    * network has no IPv6 subnet. */
   struct skep_address fronts6;
+  __u32 mesh_encrypted; /* 1: the ingress network is, and so everything on the mesh VNI but echoes */
+  __u32 mesh_frame_bytes_max; /* longest frame that fits the tunnels of the mesh */
 };
 
 struct skep_node {
   __u32 node_id_be;
+  __u32 wireguard; /* the tunnel address it is sent to while the ingress network is encrypted, or 0 */
 };
 
 /* How the two addresses of a network's member belong together: the IPv6 address is the IPv6 subnet
@@ -67,6 +70,7 @@ struct skep_network {
 struct skep_wireguard_peer {
   __u32 ifindex;   /* own WireGuard device */
   __u32 source_be; /* own tunnel address, the one the peer expects from that device */
+  __u32 underlay;  /* what the peer is known by elsewhere: its tunnel address on the underlay */
 };
 
 struct skep_subnet_key {
@@ -316,7 +320,8 @@ struct skep_trace_filter {
   __u32 address_be[4];
   __u16 port_be;  /* 0: any */
   __u8 protocol;  /* 0: any */
-  __u8 pad[5];
+  __u8 pad;
+  __u16 other_port_be[2]; /* do as well: what the containers call that port. 0: none */
 };
 
 /* What one program did with one traced packet. */

@@ -30,9 +30,9 @@ static __always_inline int is_too_long(struct __sk_buff *skb, struct skep_config
                                        struct packet *packet, __u32 tunnel)
 {
   /* Nearly all packets are short. */
-  if (skb->len <= config->frame_bytes_max)
+  if (skb->len <= config->mesh_frame_bytes_max)
     return 0;
   if (!packet->is_v6 && !is_underlay6(tunnel) && !(packet->fragment & IP_DONT_FRAGMENT))
     return 0;
-  return frame_length(skb, packet) > config->frame_bytes_max;
+  return frame_length(skb, packet) > config->mesh_frame_bytes_max;
 }

@@ -34,13 +34,15 @@ static __always_inline struct skep_trace_row *trace_row(void)
   return bpf_map_lookup_elem(&sw_trace_now, &zero);
 }
 
-/* The packet's scratch words. In assembly, because the compiler would keep a pointer into the
- * context, which the verifier refuses ("dereference of modified ctx ptr"). */
-#define SCRATCH_AT(word) (offsetof(struct __sk_buff, cb) + 4 * (word))
-#define READ_SCRATCH(skb, word, value)                                \
+/* A field of the context. In assembly, because the compiler would keep a pointer into it, which the
+ * verifier refuses ("dereference of modified ctx ptr"). */
+#define READ_CONTEXT(skb, offset, value)                              \
   asm volatile("%[to] = *(u32 *)(%[context] + %[at])"                 \
                : [to] "=r"(value)                                     \
-               : [context] "r"(skb), [at] "i"(SCRATCH_AT(word)))
+               : [context] "r"(skb), [at] "i"(offset))
+/* The packet's scratch words. */
+#define SCRATCH_AT(word) (offsetof(struct __sk_buff, cb) + 4 * (word))
+#define READ_SCRATCH(skb, word, value) READ_CONTEXT(skb, SCRATCH_AT(word), value)
 #define WRITE_SCRATCH(skb, word, value)                               \
   asm volatile("*(u32 *)(%[context] + %[at]) = %[from]"               \
                :                                                      \
@@ -114,6 +116,11 @@ static __always_inline int trace_read(struct __sk_buff *skb, __u32 at, struct sk
   return 1;
 }
 
+static __always_inline int trace_has_port(struct skep_trace_row *row, __u16 port_be)
+{
+  return port_be && (port_be == row->source_port_be || port_be == row->destination_port_be);
+}
+
 static __always_inline int trace_matches(struct skep_trace_filter *filter,
                                          struct skep_trace_row *row)
 {
@@ -122,8 +129,9 @@ static __always_inline int trace_matches(struct skep_trace_filter *filter,
     return 0;
   if (filter->protocol && filter->protocol != row->protocol)
     return 0;
-  return !filter->port_be || filter->port_be == row->source_port_be ||
-         filter->port_be == row->destination_port_be;
+  return !filter->port_be || trace_has_port(row, filter->port_be) ||
+         trace_has_port(row, filter->other_port_be[0]) ||
+         trace_has_port(row, filter->other_port_be[1]);
 }
 
 /* At the start of a program: gathers what the packet is, if the filter wants it. A tunnel packet on

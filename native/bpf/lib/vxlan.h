@@ -100,10 +100,10 @@ static __always_inline int to_tunnel(struct __sk_buff *skb, struct skep_config *
                                      __u32 tunnel)
 {
   if (is_underlay6(tunnel))
-    return is_encrypted(config, vni) ? DROP(SKEP_CLEAR_SEND) : go_on_over_ipv6(skb, vni, tunnel);
+    return is_encrypted(skb, config, vni) ? DROP(SKEP_CLEAR_SEND) : go_on_over_ipv6(skb, vni, tunnel);
   __u32 length = skb->len;
   struct skep_wireguard_peer *peer = NULL;
-  int bad = choose_way(config, vni, tunnel, &peer);
+  int bad = choose_way(skb, config, vni, &tunnel, &peer);
   if (bad)
     return bad;
   if (!peer &&

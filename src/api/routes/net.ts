@@ -162,7 +162,7 @@ function returnFields(
 }
 
 function serviceFields(row: ServiceRow, returns: JsonOut): JsonOut {
-  const { key, targetPort, backends, allow, retired } = row;
+  const { key, targetPort, ports = 1, backends, allow, retired } = row;
   const addresses = backends.map(({ address }) => address);
   if (key.kind === 'vip')
     return { Kind: 'vip', Network: key.vni, Address: key.address, Backends: addresses };
@@ -171,6 +171,7 @@ function serviceFields(row: ServiceRow, returns: JsonOut): JsonOut {
     ...(key.address === undefined ? {} : { Address: key.address }),
     Protocol: key.protocol,
     Port: key.port,
+    ...(ports > 1 ? { Ports: ports } : {}),
     TargetPort: targetPort ?? key.port,
     Backends: addresses,
     ...(allow === undefined ? {} : { Clients: [...allow] }),

@@ -19,7 +19,7 @@ import {
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { newId } from '../../model/ids.js';
 import { formatAddress, parseAddressRanges, RESERVED_LABEL } from '../../model/fixed-addresses.js';
-import { ENCRYPTED_DRIVER_OPTION } from '../../model/labels.js';
+import { DATA_PATH_FAMILY_LABEL, ENCRYPTED_DRIVER_OPTION } from '../../model/labels.js';
 import {
   containsAddress,
   firstAddress,
@@ -55,6 +55,7 @@ export class NetworkControl {
       spec: clone(NetworkSpecSchema, spec),
     });
     await this.store.update((write) => {
+      checkEncryptedIngress(write, spec);
       const present = spec.ingress ? findIngress(write) : undefined;
       if (present !== undefined) {
         const text = `ingress network (${present.id}) is already present`;
@@ -104,7 +105,6 @@ export function checkNetworkSpec(spec: NetworkSpec): void {
   }
   checkSkepLabels('network', spec.annotations);
   checkDriver(spec.driverConfig, ['overlay']);
-  refuseEncryptedIngress(spec);
   checkDriver(spec.ipam?.driver, ['default', '']);
   const configs = spec.ipam?.configs ?? [];
   for (const config of configs) checkIpam(config);
@@ -173,11 +173,13 @@ function isForNetworks(subnet6: string): boolean {
   return prefix !== undefined && !SPECIAL_PREFIXES.some((special) => overlaps(prefix, special));
 }
 
-/** Packets of the routing mesh are not encrypted, so the network they belong to must not claim to be. */
-function refuseEncryptedIngress(spec: NetworkSpec): void {
+/** Every node is on the ingress network: where WireGuard cannot be used by any, nothing would work. */
+function checkEncryptedIngress(read: ReadTransaction, spec: NetworkSpec): void {
   const isEncrypted = spec.driverConfig?.options[ENCRYPTED_DRIVER_OPTION] !== undefined;
   if (!spec.ingress || !isEncrypted) return;
-  throw new SkepError('unimplemented', 'ingress network cannot be encrypted');
+  const [cluster] = read.find('cluster', { by: 'all' });
+  if (cluster?.spec?.annotations?.labels[DATA_PATH_FAMILY_LABEL] !== 'ipv6') return;
+  throw precondition('an encrypted ingress network needs data path addresses of IPv4');
 }
 
 /** SwarmKit asks its plugins for drivers it does not know; there are none to be found here. */

@@ -195,6 +195,11 @@ export class Encryption {
     return networkIds.map((networkId) => ({ networkId, table: KEY_TABLE, key, value: record }));
   }
 
+  /** True once this node has a key, or is about to have one. */
+  get isInUse(): boolean {
+    return this.own.generations.length > 0;
+  }
+
   /** Tunnel addresses to send to, by node id; nodes without one cannot be reached yet. */
   get tunnels(): ReadonlyMap<string, string> {
     return this.ways.tunnels;

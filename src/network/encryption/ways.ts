@@ -38,7 +38,7 @@ export function chooseWays(
   const tunnels = new Map<string, string>();
   const newest = own.at(-1);
   if (newest === undefined) return NO_WAYS;
-  for (const { nodeId, tunnel, generations } of peers) {
+  for (const { nodeId, tunnel, underlayAddress, generations } of peers) {
     let best: string | undefined;
     for (const { number, publicKey } of generations) {
       const working = own.filter(({ established }) => established.has(publicKey)).at(-1);
@@ -48,6 +48,7 @@ export function chooseWays(
         tunnelAddress: address,
         interfaceName: deviceName(way.number),
         source: tunnelAddress(ownTunnel, way.number),
+        underlayAddress,
       });
       if (working !== undefined || best === undefined) best = address;
     }

@@ -11,7 +11,9 @@ export function pathPeers(
   view: Pick<ClusterView, 'networks' | 'peers'>,
   desired: Pick<DesiredDatapath, 'nodes'>,
 ): readonly PathPeer[] {
-  const ingress = view.networks.find(({ info }) => info.ingress)?.info.id;
+  const network = view.networks.find(({ info }) => info.ingress)?.info;
+  const ingress = network?.id;
+  const encrypted = network?.encrypted ?? false;
   const own = new Map<string, string>();
   for (const { networkId, key, owner, address, tunnelAddress } of view.peers) {
     if (networkId !== ingress || key !== nodeKey(owner, networkId)) continue;
@@ -19,6 +21,6 @@ export function pathPeers(
   }
   return desired.nodes.map(({ nodeId, tunnelAddress }): PathPeer => {
     const owner = own.get(`${nodeId} ${tunnelAddress}`);
-    return { owner: owner ?? '', nodeId, tunnelAddress, answers: owner !== undefined };
+    return { owner: owner ?? '', nodeId, tunnelAddress, answers: owner !== undefined, encrypted };
   });
 }

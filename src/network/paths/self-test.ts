@@ -9,6 +9,7 @@
  */
 import type { Clock, RandomSource } from '../../model/environment.js';
 import type { Logger } from '../../observe/logger.js';
+import { WIREGUARD_OVERHEAD_BYTES } from '../limits.js';
 import { explain } from './explain.js';
 import { type Finding, judge, type ProbeResult, type ProbeWay, sizesBetween } from './judge.js';
 import {
@@ -188,7 +189,7 @@ export class PathSelfTest {
       return false;
     }
     const { datapath } = this.parts;
-    const full = datapath.containerMtu;
+    const full = this.fullBytes(peer);
     const { finding } = watch;
     const between = finding.kind === 'size' ? sizesBetween(finding.passes, finding.fails) : [];
     const known = finding.kind === 'size' ? [finding.passes, finding.fails] : [];
@@ -206,6 +207,11 @@ export class PathSelfTest {
     }
     watch.nextMs = nowMs + ANSWER_MS;
     return true;
+  }
+
+  /** Length of the longest packet that must pass. */
+  private fullBytes({ encrypted }: PathPeer): number {
+    return this.parts.datapath.containerMtu - (encrypted ? WIREGUARD_OVERHEAD_BYTES : 0);
   }
 
   private probe(watch: Watch, way: ProbeWay, packetBytes: number, copies: number): void {
@@ -227,7 +233,7 @@ export class PathSelfTest {
     watch.finding = finding;
     watch.strikes = finding.kind === before.kind ? watch.strikes + 1 : 1;
     if (finding.kind === 'good') {
-      this.become(watch, { kind: 'good', packetBytes: this.parts.datapath.containerMtu });
+      this.become(watch, { kind: 'good', packetBytes: this.fullBytes(watch.peer) });
       watch.nextMs = nowMs + GOOD_PAUSE_MS;
       return;
     }
@@ -240,7 +246,7 @@ export class PathSelfTest {
 
   private stateOf(watch: Watch, finding: Finding, nowMs: number): PathState {
     const { datapath } = this.parts;
-    const full = datapath.containerMtu;
+    const full = this.fullBytes(watch.peer);
     switch (finding.kind) {
       case 'good':
         return { kind: 'good', packetBytes: full };

@@ -12,6 +12,8 @@ export interface PathPeer {
   readonly tunnelAddress: string;
   /** A skepd says that the address is its own; stock engines answer no probes. */
   readonly answers: boolean;
+  /** The ingress network is encrypted: what is tested is the path through WireGuard. */
+  readonly encrypted: boolean;
 }
 
 /** What is known about a path. */

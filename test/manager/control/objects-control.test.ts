@@ -48,10 +48,6 @@ void t.test('networks are refused with SwarmKit texts', async (t) => {
     ],
     [{ ingress: true, attachable: true }, 'invalid_argument: ingress network cannot be attachable'],
     [
-      { ingress: true, driverConfig: { name: 'overlay', options: { encrypted: '' } } },
-      'unimplemented: ingress network cannot be encrypted',
-    ],
-    [
       { driverConfig: { name: 'macvlan' } },
       'invalid_argument: error during lookup of plugin macvlan',
     ],
@@ -110,6 +106,33 @@ void t.test('networks are refused with SwarmKit texts', async (t) => {
     await refusalOf(() => control.createNetwork(networkSpec('n'))),
     'unknown: name conflicts with an existing object',
   );
+});
+
+void t.test('an encrypted ingress network needs a data path that WireGuard can use', async (t) => {
+  const { control, store } = await testControl();
+  const driverConfig = { name: 'overlay', options: { encrypted: '' } };
+  const spec = networkSpec('mesh', { ingress: true, driverConfig });
+  const setFamily = async (family: string) => {
+    await store.update((write) => {
+      const [cluster] = write.find('cluster', { by: 'all' });
+      const labels = { 'skep.data_path.family': family };
+      const annotations = create(AnnotationsSchema, { name: 'default', labels });
+      const changed = create(
+        ClusterSchema,
+        cluster === undefined ? { id: 'cluster' } : clone(ClusterSchema, cluster),
+      );
+      changed.spec = create(ClusterSpecSchema, { annotations });
+      if (cluster === undefined) write.create('cluster', changed);
+      else write.update('cluster', changed);
+    });
+  };
+  await setFamily('ipv6');
+  t.equal(
+    await refusalOf(() => control.createNetwork(spec)),
+    'failed_precondition: an encrypted ingress network needs data path addresses of IPv4',
+  );
+  await setFamily('ipv4');
+  await control.createNetwork(spec);
 });
 
 void t.test('a network in use cannot be removed', async (t) => {

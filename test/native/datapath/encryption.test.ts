@@ -23,6 +23,10 @@ t.setTimeout(500_000);
 
 const SECRET = 4200;
 const PLAIN = 4201;
+const INGRESS = 4202;
+const MESH = 1;
+/** A backend's id on the mesh: 10.0.0.11. */
+const MESH_BACKEND = '0a00000b';
 const MARKER = 'SKEP-MARKER-5f1d';
 const PORT = 80;
 const MTU = 1390;
@@ -168,10 +172,11 @@ async function transferRate(from: Actor, host: string): Promise<number> {
   return (2 * bytes) / 1000 / (performance.now() - start);
 }
 
-/** A VXLAN packet of the encrypted network with the text in it, for `address`. */
-function clearPacket(address: string, text: string): Buffer {
+/** A VXLAN packet of the encrypted network with the text in it, for `address`; or one of the mesh. */
+function clearPacket(address: string, text: string, vni = SECRET): Buffer {
   const inner = Buffer.alloc(14 + 20 + 8 + text.length);
-  Buffer.from(macOf(address).replaceAll(':', ''), 'hex').copy(inner, 0);
+  const mac = vni === MESH ? `0273${MESH_BACKEND}` : macOf(address).replaceAll(':', '');
+  Buffer.from(mac, 'hex').copy(inner, 0);
   inner.writeUInt16BE(0x0800, 12);
   inner.writeUInt8(0x45, 14);
   inner.writeUInt16BE(inner.length - 14, 16);
@@ -182,8 +187,19 @@ function clearPacket(address: string, text: string): Buffer {
   inner.write(text, 42);
   const header = Buffer.alloc(8);
   header.writeUInt8(8, 0);
-  header.writeUInt32BE(SECRET << 8, 4);
+  header.writeUInt32BE(vni << 8, 4);
   return Buffer.concat([header, inner]);
+}
+
+/** Sends a tunnel packet from a to b: without a checksum as tunnels do, which the programs take off themselves; and with one. */
+function sendClear(packet: Buffer): void {
+  for (const checksum of [0, 1]) {
+    const send =
+      'import socket,sys;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);' +
+      's.setsockopt(socket.SOL_SOCKET,11,int(sys.argv[1]));' +
+      's.sendto(bytes.fromhex(sys.argv[2]),("192.168.77.12",4789))';
+    a.node.run('python3', '-c', send, String(1 - checksum), packet.toString('hex'));
+  }
 }
 
 async function setUp(): Promise<void> {
@@ -256,14 +272,7 @@ await t.test('an encrypted network', async (t) => {
   await t.test('clear packets of the network are refused', async (t) => {
     const before = await b.node.counters();
     const secret = clearPacket('10.0.9.12', 'clear');
-    for (const checksum of [0, 1]) {
-      // Without a checksum as tunnels send, which the programs take off themselves; and with one.
-      const send =
-        'import socket,sys;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);' +
-        's.setsockopt(socket.SOL_SOCKET,11,int(sys.argv[1]));' +
-        's.sendto(bytes.fromhex(sys.argv[2]),("192.168.77.12",4789))';
-      a.node.run('python3', '-c', send, String(1 - checksum), secret.toString('hex'));
-    }
+    sendClear(secret);
     await sleep(100);
     const after = await b.node.counters();
     t.equal((after['drop-clear-received'] ?? 0) - (before['drop-clear-received'] ?? 0), 2);
@@ -328,6 +337,62 @@ await t.test('an encrypted network', async (t) => {
     t.ok(end.answered > start.answered + 100);
     t.ok(connections > ROTATIONS, `${connections} new connections, none failed`);
     t.equal(seen.hits, 0);
+  });
+
+  await t.test('an encrypted ingress network', async (t) => {
+    const actors: Actor[] = [];
+    for (const [index, { node }] of [a, b].entries()) {
+      const nodeAddress = NODES[index as 0 | 1].nodeId;
+      const own = `10.0.0.${11 + index}`;
+      const far = `10.0.0.${12 - index}`;
+      await node.datapath('setNodeId', nodeAddress);
+      const network = { vni: INGRESS, subnet: '10.0.0.0/24', gateway: '10.0.0.1' };
+      await node.datapath('putNetworks', [
+        { ...network, nodeAddress, internal: false, encrypted: true },
+      ]);
+      await node.datapath('putRemoteEndpoints', [
+        { vni: INGRESS, address: far, mac: macOf(far), ...NODES[index === 0 ? 1 : 0] },
+      ]);
+      const web = await world.container(node, MARKER, [{ vni: INGRESS, address: own }], MTU);
+      await web.serve(PORT);
+      actors.push(web);
+    }
+    const [web] = actors;
+    if (web === undefined) throw new Error('no container');
+    const target = { host: '10.0.0.12', port: PORT };
+    const seen = await watched(async () => {
+      const before = await a.node.counters();
+      await t.rejects(web.askTcp({ ...target, timeoutMs: 300 }), 'no way is known');
+      const after = await a.node.counters();
+      const missed =
+        (after['drop-no-encryption-key'] ?? 0) - (before['drop-no-encryption-key'] ?? 0);
+      t.ok(missed > 0, 'and the packets are counted');
+      for (const side of [a, b]) {
+        const tunnels = (await encryption(side, 'tunnels')) as Record<string, string>;
+        const [other] = NAMES.filter((name) => name !== side.options.nodeId);
+        const [node] = NODES.filter(
+          ({ tunnelAddress }) => tunnelAddress !== side.options.underlayAddress,
+        );
+        const wireguardTunnel = tunnels[other ?? ''];
+        await side.node.datapath('putNodes', [{ ...node, wireguardTunnel }]);
+      }
+      t.match(await web.askTcp(target), { name: MARKER, address: '10.0.0.11' });
+    });
+    t.equal(seen.hits, 0);
+    const { nodes } = await a.node.dump();
+    t.ok(
+      nodes.some(({ wireguardTunnel }) => wireguardTunnel !== undefined),
+      'what is read back',
+    );
+    const before = await b.node.counters();
+    sendClear(clearPacket('10.0.0.12', 'clear', MESH));
+    sendClear(clearPacket('10.0.0.12', 'clear', INGRESS));
+    await a.node.datapath('sendEchoes', [NODES[1].tunnelAddress]);
+    await sleep(200);
+    const after = await b.node.counters();
+    const more = (name: string) => (after[name] ?? 0) - (before[name] ?? 0);
+    t.equal(more('drop-clear-received'), 4, 'clear packets are refused, of the mesh too');
+    t.equal(more('echo-answered'), 1, 'but for the echoes, which carry nothing');
   });
 
   await t.test('what it carries', { skip: TRANSFER_BYTES === 0 }, async (t) => {

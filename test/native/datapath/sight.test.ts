@@ -62,6 +62,7 @@ await t.test('a trace shows the way of one client and of nobody else', async (t)
       port: PUBLISHED_PORT,
       protocol: 6,
       durationMs: 60_000,
+      otherPorts: [TARGET_PORT],
     };
     for (const node of [a, b]) {
       t.same(await traced(node), [], 'nothing is noted before');
@@ -95,6 +96,14 @@ await t.test('a trace shows the way of one client and of nobody else', async (t)
       destination: a.address,
       steps: ['forward-container'],
     });
+
+    t.ok(
+      onB.some(({ sourcePort, program, steps }) => {
+        const isReply = sourcePort === TARGET_PORT && program === 'from_container';
+        return isReply && steps.includes('mesh-returned');
+      }),
+      'answers where the container sends them, from its own port',
+    );
 
     for (const node of [a, b]) await node.datapath('stopTrace');
     await traced(a); // The end of the connection, which came after the last look.

@@ -22,9 +22,27 @@ import { PATH_TICK_MS } from '../../../src/network/paths/limits.js';
 import { createLogger } from '../../../src/observe/logger.js';
 import { SeededRandom, SimulatedClock } from '../../support/simulated-environment.js';
 
-const ONE = { owner: 'one', nodeId: '10.0.0.2', tunnelAddress: '192.0.2.1', answers: true };
-const TWO = { owner: 'two', nodeId: '10.0.0.3', tunnelAddress: '192.0.2.2', answers: true };
-const STOCK = { owner: '', nodeId: '10.0.0.4', tunnelAddress: '192.0.2.3', answers: false };
+const ONE = {
+  owner: 'one',
+  nodeId: '10.0.0.2',
+  tunnelAddress: '192.0.2.1',
+  answers: true,
+  encrypted: false,
+};
+const TWO = {
+  owner: 'two',
+  nodeId: '10.0.0.3',
+  tunnelAddress: '192.0.2.2',
+  answers: true,
+  encrypted: false,
+};
+const STOCK = {
+  owner: '',
+  nodeId: '10.0.0.4',
+  tunnelAddress: '192.0.2.3',
+  answers: false,
+  encrypted: false,
+};
 const BOTH = new Set([TWO.tunnelAddress, STOCK.tunnelAddress]);
 
 /** What lies between the nodes. */

@@ -66,11 +66,13 @@ void t.test(
         tunnelAddress: tunnelAddress(9, 4n),
         interfaceName: 'sw-wg0',
         source: tunnelAddress(1, 6n),
+        underlayAddress: '192.0.2.9',
       },
       {
         tunnelAddress: tunnelAddress(9, 5n),
         interfaceName: 'sw-wg1',
         source: tunnelAddress(1, 7n),
+        underlayAddress: '192.0.2.9',
       },
     ]);
     t.same(
