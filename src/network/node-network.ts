@@ -50,7 +50,7 @@ import {
 import { Liveness } from './liveness.js';
 import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
 import { clusterView, networksInUse } from './local-view.js';
-import { type NetworkInfo, networkInfoOf, subnetOf } from './network-info.js';
+import { networkInfoOf, subnetOf } from './network-info.js';
 import { OwnerTunnels } from './owner-tunnels.js';
 import { PinnedRows } from './pinned.js';
 import { PATH_TICK_MS } from './paths/limits.js';
