@@ -25,14 +25,13 @@ const REPLICAS = 30;
 const CREATING_MAX = 16;
 const REST_MS = 15_000;
 /**
- * Period of heartbeats while the fleet grows: a thousand agents share a processor with each other and
- * the manager, and would be late for their usual ones. At rest they have those.
+ * Period of heartbeats while the fleet grows and single services are measured: ten thousand agents share the
+ * processors with each other and the manager, and their heartbeats would hide what a service costs. At rest
+ * they have the usual one.
  */
-const GROWING_PERIOD_S = 20;
-const USUAL_PERIOD_S = 5;
-/** The same while single services are measured: thousands of heartbeats would hide what these cost. */
 const QUIET_PERIOD_S = 60;
-/** Between two of them; their tasks tell their states meanwhile. */
+const USUAL_PERIOD_S = 5;
+/** Between two services that are measured; their tasks tell their states meanwhile. */
 const EXTRA_PAUSE_MS = 200;
 const EXTRA_SERVICES = 60;
 const EXTRA_REPLICAS = 10;
@@ -209,14 +208,10 @@ async function restingShare(swarm: Swarm): Promise<number> {
   return (used * 1000) / (nowMs() - beganMs);
 }
 
-/** Another period of heartbeats; each node hears of it with its next one. */
-async function changeHeartbeat(swarm: Swarm, fromS: number, toS: number): Promise<void> {
-  await swarm.manager.setHeartbeat(toS);
-  await sleep(1100 * fromS + 3000);
-}
-
 async function rest(swarm: Swarm): Promise<void> {
-  await changeHeartbeat(swarm, GROWING_PERIOD_S, USUAL_PERIOD_S);
+  await swarm.manager.setHeartbeat(USUAL_PERIOD_S);
+  // Each node hears of it with its next one.
+  await sleep(1100 * QUIET_PERIOD_S + 3000);
   const percent = (100 * (await restingShare(swarm))).toFixed(1);
   report('at rest', `${percent} % of a core, ${swarm.usage().memoryMib.toFixed(0)} MiB`);
 }
@@ -262,7 +257,6 @@ async function fillTo(swarm: Swarm, { tasks }: Size, replicas: number): Promise<
 
 /** What one more service costs: from its creation until its nodes know all its tasks, and in CPU. */
 async function oneMore(swarm: Swarm): Promise<void> {
-  await changeHeartbeat(swarm, USUAL_PERIOD_S, QUIET_PERIOD_S);
   const latencies: number[] = [];
   const shareBefore = await restingShare(swarm);
   const before = swarm.usage();
@@ -293,11 +287,11 @@ async function run(manager: FleetManager): Promise<void> {
     const swarm = new Swarm(manager, fleet);
     for (const [index, size] of sizes.entries()) {
       console.log(`\n${size.nodes} nodes, ${size.tasks} tasks`);
-      await manager.setHeartbeat(GROWING_PERIOD_S);
+      await manager.setHeartbeat(QUIET_PERIOD_S);
       await growTo(swarm, size);
       await fillTo(swarm, size, index === 0 ? 1 : REPLICAS);
-      await rest(swarm);
       await oneMore(swarm);
+      await rest(swarm);
       report('the agents', `${fleet.memoryMib.toFixed(0)} MiB`);
     }
   } finally {

@@ -30,10 +30,8 @@ import { systemEnvironment as env } from '../../src/observe/system-environment.j
 import { ClientSession } from '../../src/rpc/client-session.js';
 import { newCertificateRequest } from '../../src/rpc/identity/keys.js';
 import { ROOT_CA_NAME } from '../../src/rpc/identity/root-ca.js';
-import { grpcTransport } from '../../src/rpc/manager-connection.js';
-import { ManagerConnector } from '../../src/rpc/manager-connector.js';
-import { Remotes } from '../../src/rpc/remotes.js';
-import type { ManagerConnection } from '../../src/rpc/types.js';
+import { connectManager, grpcTransport } from '../../src/rpc/manager-connection.js';
+import type { IdentitySource, ManagerConnection } from '../../src/rpc/types.js';
 
 /** Brings the agents of the process to so many. */
 export interface FleetCommand {
@@ -59,7 +57,9 @@ const JOINING_MAX = 12;
 const JOIN_ATTEMPTS = 10;
 /** Nodes that ask for their certificates on one connection, which lives for a minute at most. */
 const JOINING_TOGETHER = 50;
-const CALL_TIMEOUT_MS = 20_000;
+const CALL_TIMEOUT_MS = 30_000;
+/** They share two processors with the manager: one that stands still for seconds is no dead one. */
+const PING_MS = 30_000;
 const GIB = 1024n ** 3n;
 
 const [addr = '', token = '', name = ''] = process.argv.slice(2);
@@ -97,13 +97,17 @@ class IdleNode {
   });
 
   constructor(
-    private readonly connector: ManagerConnector,
+    private readonly identity: IdentitySource,
     private readonly description: NodeDescription,
   ) {}
 
   async run(): Promise<never> {
     for (;;) {
-      const connection = await this.connector.connect().catch(() => undefined);
+      const connection = await connectManager({
+        peer: { nodeId: '', addr },
+        ...{ identity: this.identity, env },
+        ...{ pingIntervalMs: PING_MS, pingTimeoutMs: PING_MS },
+      }).catch(() => undefined);
       try {
         if (connection !== undefined) await this.session(connection);
       } catch (error) {
@@ -248,10 +252,8 @@ async function askForCertificates(count: number): Promise<readonly string[]> {
 
 async function startAgent(number: number, certificatePem: string): Promise<void> {
   const identity = { rootCaPem, certificatePem, privateKeyPem: request.privateKeyPem };
-  const remotes = new Remotes(env.random, [{ nodeId: '', addr }]);
   const source = { current: () => identity, subscribe: () => () => undefined };
-  const connector = new ManagerConnector({ remotes, identity: source, env });
-  const node = new IdleNode(connector, describe(number));
+  const node = new IdleNode(source, describe(number));
   void node.run();
   await node.registered;
 }
