@@ -24,6 +24,7 @@ const DEFAULT_SIZES = ['3:1000', '1000:30000', '10000:100000'];
 const REPLICAS = 30;
 const CREATING_MAX = 16;
 const REST_MS = 15_000;
+const SETTLING_MS = 20_000;
 /**
  * Period of heartbeats while the fleet grows and single services are measured: ten thousand agents share the
  * processors with each other and the manager, and their heartbeats would hide what a service costs. At rest
@@ -257,6 +258,8 @@ async function fillTo(swarm: Swarm, { tasks }: Size, replicas: number): Promise<
 
 /** What one more service costs: from its creation until its nodes know all its tasks, and in CPU. */
 async function oneMore(swarm: Swarm): Promise<void> {
+  // Garbage and a snapshot of what came before are not part of it.
+  await sleep(SETTLING_MS);
   const latencies: number[] = [];
   const shareBefore = await restingShare(swarm);
   const before = swarm.usage();
