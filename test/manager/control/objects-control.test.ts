@@ -274,7 +274,7 @@ void t.test('the cluster: keys stay inside, rules for its spec, tokens rotate', 
     [
       { annotations: { name: 'default', labels: { 'skep.agentgrace': '5s' } } },
       'invalid_argument: unknown label skep.agentgrace: keys starting with skep. are reserved ' +
-        '(skep.agent_grace, skep.fence_after, skep.reschedule_after, skep.drain, skep.dns_ttl, skep.data_path.family)',
+        '(skep.agent_grace, skep.fence_after, skep.reschedule_after, skep.drain, skep.dns_ttl, skep.data_path.family, skep.container.allow)',
     ],
     [
       { annotations: { name: 'default', labels: { 'skep.data_path.family': 'ipv6' } } },
