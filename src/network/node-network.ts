@@ -22,7 +22,7 @@ import { IngressKeys, requireEncryption } from './encryption/ingress-keys.js';
 import { isWireguardTunnel } from './encryption/keys.js';
 import type { WireguardDevices } from './encryption/wireguard-device.js';
 import type { NodeNames } from './dns/name-keeper.js';
-import { type KeepEndpoint, RememberedNames } from './dns/remembered-names.js';
+import { leftoversKept, RememberedNames } from './dns/remembered-names.js';
 import { wantedContainers, wantedNetworks } from './dns/wanted-names.js';
 import { EngineNetworks } from './engine-networks.js';
 import {
@@ -651,32 +651,16 @@ export class NodeNetwork implements NodeNetworking {
   /** Tells the name server what is known. */
   private name({ networks, endpoints }: ClusterView): void {
     const { names, options } = this.parts;
-    const { remembered, state } = this;
+    const { remembered, state, pinned } = this;
     const { dnsAddress: address, dnsPort: port, resolvConf } = options;
+    const isFilling = this.isFilling();
+    const { dnsTtlSeconds: ttlSeconds } = this.settings;
+    const keep = leftoversKept(state, pinned, (tunnel) => this.keeps(tunnel));
     names.wantContainers(wantedContainers(state));
     names.want({
-      settings: {
-        isFilling: this.isFilling(),
-        ttlSeconds: this.settings.dnsTtlSeconds,
-        ...{ address, port, resolvConf },
-      },
-      networks: wantedNetworks(networks, endpoints, { remembered, keep: this.leftoverIsKept() }),
+      settings: { isFilling, ttlSeconds, address, port, resolvConf },
+      networks: wantedNetworks(networks, endpoints, { remembered, keep }),
     });
-  }
-
-  /** Whether an endpoint that only a former process knew may still be there: as its packets may. */
-  private leftoverIsKept(): KeepEndpoint {
-    const { pinned, state } = this;
-    if (pinned === undefined) return () => false;
-    const byTunnel = new Map<string | undefined, boolean>();
-    return (networkId, address) => {
-      const info = state.networks.get(networkId)?.info;
-      const subnet = info && subnetOf(info, address);
-      const tunnel = subnet && pinned.tunnelTo({ vni: subnet.vni, address });
-      const isKept = byTunnel.get(tunnel) ?? this.keeps(tunnel);
-      byTunnel.set(tunnel, isKept);
-      return isKept;
-    };
   }
 
   /** Other nodes are told once nobody here is given what was withdrawn any more, names included. */

@@ -5,6 +5,7 @@
  * One follows another without a gap: the new one gets all names and opens its own doors while the former
  * still answers; only then the former lets go.
  */
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Clock, Timer } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
@@ -103,7 +104,8 @@ export class NameKeeper implements NodeNames {
   private watch: Timer | undefined;
 
   constructor(parts: NameKeeperParts) {
-    this.parts = parts;
+    // Its process has another working directory.
+    this.parts = { ...parts, directory: path.resolve(parts.directory) };
   }
 
   async start(): Promise<readonly DumpedNetwork[]> {

@@ -3,9 +3,20 @@
  * over, replacing, sudden death, standing still, hostile connections, and that nothing stays.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { createSocket } from 'node:dgram';
+import { Resolver } from 'node:dns/promises';
 import { connect } from 'node:net';
 import path from 'node:path';
+import { decode, encode } from 'dns-packet';
 import t, { type Test } from 'tap';
 import { encodeFrame } from '../../../src/network/dns/frames.js';
 import { NameKeeper } from '../../../src/network/dns/name-keeper.js';
@@ -19,6 +30,7 @@ import { waitFor } from '../../testbed/commands.js';
 import { askIn, Containers, tablesIn } from '../support/namespaces.js';
 
 const WAIT_MS = 10_000;
+const UPSTREAM = '127.0.0.77';
 const { clock } = systemEnvironment;
 const SETTINGS = {
   ...{ isFilling: false, ttlSeconds: 5, address: '127.0.0.1', port: 0 },
@@ -31,7 +43,7 @@ function front(count: number): ReadonlyMap<string, WantedNetwork> {
     ...{ key: `other ${index}`, name: `rr.${index}.x`, serviceName: 'rr', aliases: [] },
     ...{ virtualIp: '', endpointIp: `10.0.1.${index + 2}`, taskAliases: [] },
   }));
-  const network = { id: '1', name: 'front', internal: true, subnets: [] };
+  const network = { id: '1', name: 'front', internal: false, subnets: [] };
   return new Map([['1', { network, rows: new Map(rows.map((row) => [row.key, row])) }]]);
 }
 
@@ -158,6 +170,71 @@ void t.test('another build replaces it, and no question is lost', async (t) => {
   t.same({ failed, errors }, { failed: 0, errors: {} });
   t.ok(asked > 100, `${asked} questions`);
 });
+
+void t.test(
+  'the name server of the host is handed over, too, with questions on their way',
+  async (t) => {
+    const node = new Node(t);
+    const upstream = createSocket('udp4');
+    t.teardown(() => upstream.close());
+    upstream.on('message', (message, from) => {
+      const { id, questions = [] } = decode(message);
+      const answers = [{ type: 'A', name: 'outside.example', data: '203.0.113.7' } as const];
+      const answer = encode({ type: 'response', id: id ?? 0, flags: 0x180, questions, answers });
+      // Slow enough for some to be on their way at any moment.
+      setTimeout(() => upstream.send(answer, from.port, from.address), 50);
+    });
+    await new Promise<void>((resolve) => upstream.bind(53, UPSTREAM, resolve));
+    const resolvConf = node.containers.pathOf('resolv.conf');
+    writeFileSync(resolvConf, `nameserver ${UPSTREAM}\n`);
+    const settings = { ...SETTINGS, port: await freePort(), resolvConf };
+    const networks = front(3);
+    const asker: NamedContainer = {
+      ...{ id: 'asker', sandbox: undefined, addresses: ['127.0.0.1'], networks: ['1'] },
+    };
+    const skepd = async (build: string) => {
+      const { keeper } = await node.skepd(build);
+      keeper.wantContainers(new Map([['asker', asker]]));
+      keeper.want({ settings, networks });
+      await keeper.applied();
+      return keeper;
+    };
+    let keeper = await skepd('before');
+    const failures: string[] = [];
+    let asked = 0;
+    const over = new AbortController();
+    const ask = async (name: string) => {
+      while (!over.signal.aborted) {
+        const resolver = new Resolver({ timeout: 5000, tries: 1 });
+        resolver.setServers([`127.0.0.1:${settings.port}`]);
+        asked += 1;
+        await resolver.resolve4(name).catch((error: Error) => failures.push(error.message));
+      }
+    };
+    const askers = [...Array.from({ length: 10 }, () => 'outside.example'), 'rr'].map(ask);
+    for (const build of ['first', 'second']) {
+      const { pid } = node;
+      keeper.stop();
+      keeper = await skepd(build);
+      await node.other(pid);
+      await gone(pid);
+    }
+    over.abort();
+    await Promise.all(askers);
+    t.same(failures, []);
+    t.ok(asked > 50, `${asked} questions`);
+    await keeper.end();
+  },
+);
+
+/** A port nobody has on loopback. */
+async function freePort(): Promise<number> {
+  const socket = createSocket('udp4');
+  await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve));
+  const { port } = socket.address();
+  await new Promise<void>((resolve) => socket.close(() => resolve()));
+  return port;
+}
 
 void t.test('killed at any moment it is started again', async (t) => {
   const node = new Node(t);
