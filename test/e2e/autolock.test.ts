@@ -281,11 +281,14 @@ void t.test('locked managers', async (t) => {
       const left = async (): Promise<readonly string[]> => [
         ...(await lines(['ps', '-aq'])),
         ...(await lines(['network', 'ls', '-q', '--filter', 'name=hidden'])),
-        ...(await inHost(host, ['ls', '/sys/class/net'])).stdout
-          .split('\n')
-          .filter((name) => name.startsWith('sw-')),
+        ...((await inHost(host, ['ip', '-br', 'link'])).stdout.match(/^sw-\w+/gm) ?? []),
       ];
-      t.ok((await left()).length > 2, 'container, network and links are there while it is locked');
+      const before = (await left()).join(' ');
+      t.match(
+        before,
+        /^\w{12} \w{12} .*sw-h0/,
+        'container, network, links are there while it is locked',
+      );
       const refused = await runCli(CLI, skep.socket, ['swarm', 'leave']);
       t.equal(refused.code, 1);
       await mustDocker(skep.socket, ['swarm', 'leave', '--force']);
