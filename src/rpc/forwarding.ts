@@ -1,7 +1,7 @@
 /**
  * Calls that only the leader can answer and that reach another manager: passed on as they are, with
  * the caller's identity in headers (names of SwarmKit's ca/forward.go). The leader believes these
- * headers of managers only. Each connection of a caller gets a connection of its own to the leader,
+ * headers of managers only, and refuses calls with them from others. Each connection of a caller gets a connection of its own to the leader,
  * which ends with it.
  */
 import type { OutgoingHttpHeaders } from 'node:http';
@@ -42,16 +42,18 @@ export interface Caller {
   readonly isForwarded: boolean;
 }
 
-/** The caller by its connection or, on connections of managers, by the headers of forwarding. */
+/**
+ * The caller by its connection or by the headers of forwarding. Undefined if these come from a node that is
+ * no manager: one that has just been demoted goes on passing calls for a moment, and they are not its own.
+ */
 export function callerOf(
   peer: PeerIdentity,
   headers: IncomingHttpHeaders,
   leadership: Leadership,
-): Caller {
+): Caller | undefined {
   const address = headers[ADDRESS_HEADER];
-  if (typeof address !== 'string' || !leadership.isManager(peer)) {
-    return { peer, isForwarded: false };
-  }
+  if (address === undefined) return { peer, isForwarded: false };
+  if (typeof address !== 'string' || !leadership.isManager(peer)) return undefined;
   const text = (name: string): string => {
     const value = headers[name];
     return typeof value === 'string' ? value : '';

@@ -79,8 +79,9 @@ export function createRequestListener(options: {
     if (method === undefined || !isPlainCall(headers) || shutdown.aborted) return false;
     const leadership = leading?.leadership;
     if (leadership?.isLeadersCall(path) === true && leadership.leader() !== 'here') return false;
+    const caller = leadership === undefined ? peer : callerOf(peer, headers, leadership)?.peer;
+    if (caller === undefined) return false;
     guard(stream);
-    const caller = leadership === undefined ? peer : callerOf(peer, headers, leadership).peer;
     answerUnary(method, stream, caller, logger);
     return true;
   };
@@ -125,6 +126,11 @@ function passOn(call: LeadersCall, waitedMs = 0): void {
   const { leadership, forwarder, clock, path, peer, request, answer } = call;
   const { stream, headers } = request;
   const caller = callerOf(peer, headers, leadership);
+  if (caller === undefined) {
+    // Not for good: whoever is behind it finds a manager.
+    refuseCall(stream, Code.Unavailable, 'the call was passed on by a node that is no manager');
+    return;
+  }
   const leader = leadership.isLeadersCall(path) ? leadership.leader() : 'here';
   if (leader === 'here') {
     answer(caller.peer);

@@ -416,3 +416,45 @@ void t.test(
     }
   },
 );
+
+void t.test(
+  'calls passed on by a node that is no manager are refused, not taken for its own',
+  async (t) => {
+    const demoted = 'node00000000000000000000d';
+    const cluster = await startTestCluster({
+      server: {
+        leadership: {
+          leader: () => 'here',
+          isLeadersCall: () => true,
+          isManager: ({ nodeId }) => nodeId !== demoted,
+        },
+      },
+    });
+    t.teardown(() => cluster.stop());
+    const body = frame(Buffer.from('0a0178', 'hex'));
+    const passedOn = {
+      ':path': HEARTBEAT_PATH,
+      remote_addr: '192.0.2.1',
+      forwarded_cert_cn: 'node00000000000000000000w',
+      forwarded_cert_ou: 'swarm-worker',
+      forwarded_cert_org: cluster.founding.clusterId,
+    };
+    // Its certificate is still a manager's: certificates outlive a demotion.
+    const former = await open(t, cluster, await cluster.identity(demoted, 'manager'));
+    const refused = {
+      status: String(Code.Unavailable),
+      message: 'the call was passed on by a node that is no manager',
+    };
+    t.same(await call(former, passedOn, body), refused);
+    t.same(await call(former, { ...passedOn, 'grpc-timeout': '9S' }, body), refused);
+    const own = await call(former, { ':path': HEARTBEAT_PATH }, body);
+    t.equal(own.message, 'node not registered', 'its own calls are');
+
+    const manager = await open(
+      t,
+      cluster,
+      await cluster.identity('node00000000000000000000m', 'manager'),
+    );
+    t.equal((await call(manager, passedOn, body)).message, 'node not registered');
+  },
+);
