@@ -191,6 +191,17 @@ void MapSet::Commit() const {
   }
 }
 
+uint32_t MapSet::RepairPins() const {
+  uint32_t repaired = 0;
+  for (const auto& [name, fd] : fds_) {
+    const std::string path = directory_ + "/" + name;
+    if (::access(path.c_str(), F_OK) == 0 || errno != ENOENT) continue;
+    bpf::Pin(fd.get(), path);
+    repaired++;
+  }
+  return repaired;
+}
+
 int MapSet::Fd(const std::string& name) const {
   const auto found = fds_.find(name);
   if (found == fds_.end()) throw SystemError(ENOENT, "map", name);

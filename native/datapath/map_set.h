@@ -102,6 +102,10 @@ class MapSet {
   /// that has neither pin nor descriptor, also while programs use it.
   void Commit() const;
 
+  /// Puts back pins that somebody removed, since a next process finds its maps by them.
+  /// @returns how many @throws SystemError
+  uint32_t RepairPins() const;
+
   /// Maps whose former rows could not be taken over.
   const std::vector<std::string>& renewed() const { return renewed_; }
 

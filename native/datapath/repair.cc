@@ -9,13 +9,14 @@ namespace skep::datapath {
 
 uint32_t Engine::Repair() {
   RecountLoads(*maps_, tables_->NeedsLoads());
+  const uint32_t pins = maps_->RepairPins();
   if (!devices_->Intact()) {
     Configure(options_);
     AttachAll();
-    return 1;
+    return pins + 1;
   }
   const uint32_t ports = ReservedPorts(*maps_).Apply(published_ports_) ? 1 : 0;
-  return devices_->Tune() + ports + RepairHostLeg() + RepairPrograms();
+  return pins + devices_->Tune() + ports + RepairHostLeg() + RepairPrograms();
 }
 
 uint32_t Engine::RepairHostLeg() {

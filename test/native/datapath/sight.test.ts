@@ -155,6 +155,8 @@ for (const forceClsact of [false, true]) {
           ['ip', 'link', 'set', 'sw-h0', 'down'],
           ['ip', 'link', 'del', 'sw-h0'],
           ['ip', 'link', 'del', 'sw-vx0'],
+          // A next process finds its tables by them.
+          ['rm', `${a.directory}/skep/maps/sw_service`, `${a.directory}/skep/maps/sw_connection`],
           ...(forceClsact ? [['tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact']] : []),
         ];
         for (const damage of damages) {
