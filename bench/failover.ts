@@ -95,9 +95,13 @@ async function underLoad(
   }
 }
 
-/** Seconds from `fromMs` until the last request began that failed or was late; 0 if none did. */
-function lastLateSeconds(tally: ConnectionTally, fromMs: number): number {
-  const late = tally.lateFromMs.filter((ms) => ms >= fromMs);
+/** Seconds from `fromMs` until the last request before `untilMs` began that failed or was late; 0 if none did. */
+function lastLateSeconds(
+  tally: ConnectionTally,
+  fromMs: number,
+  untilMs = Number.POSITIVE_INFINITY,
+): number {
+  const late = tally.lateFromMs.filter((ms) => ms >= fromMs && ms < untilMs);
   return late.length === 0 ? 0 : (Math.max(...late) - fromMs) / 1000;
 }
 
@@ -181,25 +185,28 @@ async function blink(hosts: readonly Host[], socket: string): Promise<void> {
   const tasksBefore = (await tasksOf(socket, 'echo')).map(({ id }) => id).sort();
   const lates: number[] = [];
   const returns: number[] = [];
+  let lateAfterHeal = 0;
   for (let blip = 0; blip < blips; blip++) {
     let cutMs = 0;
+    let healMs = 0;
     const tally = await underLoad([h1, h2], async () => {
       await sleep(500);
       cutMs = Date.now();
       await setUplink(h3, 'down');
       await sleep(BLIP_MS - (Date.now() - cutMs));
-      const healMs = Date.now();
+      healMs = Date.now();
       await setUplink(h3, 'up');
       await waitForTraffic(h3);
       returns.push((Date.now() - healMs) / 1000);
       await sleep(2000);
     });
-    lates.push(lastLateSeconds(tally, cutMs));
+    lates.push(lastLateSeconds(tally, cutMs, healMs));
+    lateAfterHeal += tally.lateFromMs.filter((ms) => ms >= healMs).length;
   }
   const tasksAfter = (await tasksOf(socket, 'echo')).map(({ id }) => id).sort();
   console.log(
-    `  last late request began ${Math.max(...lates).toFixed(2)} s after the cut at most; ` +
-      `traffic was back ${median(returns).toFixed(2)} s after the heal, ` +
+    `  last late request began ${Math.max(...lates).toFixed(2)} s after the cut at most, ` +
+      `${lateAfterHeal} after a heal; traffic was back ${median(returns).toFixed(2)} s after the heal, ` +
       `${Math.max(...returns).toFixed(2)} s at most; ` +
       `tasks: ${tasksBefore.join() === tasksAfter.join() ? 'the same' : 'REPLACED'}`,
   );
