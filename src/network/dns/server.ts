@@ -158,7 +158,7 @@ export class DnsServer {
         received = received.subarray(length + 2);
         const answer = await this.answer(message, source, 'tcp');
         if (answer === undefined) socket.destroy();
-        else socket.write(framed(answer));
+        else if (!socket.write(framed(answer))) await taken(socket);
       }
     };
     socket.on('data', (chunk: Buffer) => {
@@ -241,6 +241,18 @@ export class DnsServer {
         return emptyAnswer(question, RESPONSE_CODES.serverFailure);
     }
   }
+}
+
+/** Resolves once a slow reader has taken what waits for it, or has gone: answers do not pile up here. */
+async function taken(socket: Socket): Promise<void> {
+  if (socket.destroyed) return;
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      socket.off('drain', done).off('close', done);
+      resolve();
+    };
+    socket.on('drain', done).on('close', done);
+  });
 }
 
 /** The response code is in the low bits of the fourth byte (RFC 1035, section 4.1.1). */

@@ -23,6 +23,7 @@ import type { NameTable } from '../../../src/network/dns/names.js';
 import { DnsServer, reachesOutside } from '../../../src/network/dns/server.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
+import { waitFor } from '../../testbed/commands.js';
 import { nameTables } from '../support/name-tables.js';
 
 const { random } = systemEnvironment;
@@ -329,4 +330,33 @@ void t.test('reads resolv.conf', async (t) => {
   const text =
     '# x\nnameserver 192.0.2.1\n nameserver\tfe80::1%eth0 \nnameserver nonsense\nsearch a b\n';
   t.same(parseResolvConf(text), ['192.0.2.1', 'fe80::1%eth0']);
+});
+
+void t.test('who asks over TCP and reads no answer gets no more of them', async (t) => {
+  const QUESTIONS = 20_000;
+  let looked = 0;
+  const tables = namesOf(200);
+  const { server } = await setUp(t, {
+    get names() {
+      looked += 1;
+      return tables;
+    },
+  });
+  const client = connect(server.port, '127.0.0.1');
+  t.teardown(() => client.destroy());
+  await new Promise<void>((resolve) => client.once('connect', resolve));
+  client.pause();
+  const asked = framed(question('tasks.rr', 'A'));
+  client.write(Buffer.concat(Array.from({ length: QUESTIONS }, () => asked)));
+  // Until a look finds nothing new.
+  for (let before = -1; looked !== before; ) {
+    before = looked;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  t.ok(looked > 0 && looked < QUESTIONS / 2, `${looked} of ${QUESTIONS} questions looked up`);
+
+  client.resume();
+  await waitFor('all to be answered once it reads', 20_000, async () =>
+    Promise.resolve(looked === QUESTIONS ? true : undefined),
+  );
 });
