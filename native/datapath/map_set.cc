@@ -2,6 +2,7 @@
 #include "datapath/map_set.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -193,6 +194,7 @@ void MapSet::Commit() const {
 
 uint32_t MapSet::RepairPins() const {
   uint32_t repaired = 0;
+  if (::mkdir(directory_.c_str(), 0700) == 0) repaired++;
   for (const auto& [name, fd] : fds_) {
     const std::string path = directory_ + "/" + name;
     if (::access(path.c_str(), F_OK) == 0 || errno != ENOENT) continue;

@@ -78,7 +78,7 @@ export class SwarmNode implements SwarmMembership {
         try {
           return presentState(context, recorded, true);
         } catch {
-          return recorded; // Say no route for now: nobody can tell the address.
+          return recorded; // Without a route, say, the address cannot be told: looked at again next time.
         }
       },
       onMoved: () => this.followAddresses(),

@@ -1,7 +1,6 @@
 /**
  * A connection of skepd to a process of the name server: found by its socket, known by its first words.
  */
-import { spawn } from 'node:child_process';
 import {
   closeSync,
   constants,
@@ -14,6 +13,7 @@ import {
 import { connect, type Socket } from 'node:net';
 import path from 'node:path';
 import { SkepError } from '../../model/errors.js';
+import { startDetached } from '../detached-process.js';
 import {
   NAME_DUMP_TIMEOUT_MS,
   NAME_HELLO_TIMEOUT_MS,
@@ -87,7 +87,7 @@ export class NameConnection {
     return !this.socket.destroyed;
   }
 
-  /** No more is to be written for now. */
+  /** Whether what was written last still waits to be sent: writing more would pile up. */
   get isFull(): boolean {
     return this.socket.writableLength > NAME_QUEUE_BYTES_MAX;
   }
@@ -181,21 +181,10 @@ export async function startNameServer(
   command: readonly [string, ...string[]],
 ): Promise<NameConnection> {
   const [program, ...args] = command;
-  // Without our pipes: it must not end with us, and nobody would bound what it writes.
-  const env = { PATH: process.env['PATH'] ?? '' };
-  const options = { detached: true, stdio: 'ignore', cwd: '/', env } as const;
-  const child = spawn(program, [...args, directory], options);
-  let ended: string | undefined;
-  child.on('error', (error) => {
-    ended = error.message;
-  });
-  child.on('exit', (code, signal) => {
-    ended = `it ended with ${signal ?? `status ${code ?? 0}`}`;
-  });
-  child.unref();
+  const child = startDetached(program, [...args, directory]);
   const { pid } = child;
   for (let waitedMs = 0; waitedMs < NAME_START_TIMEOUT_MS; waitedMs += NAME_START_POLL_MS) {
-    if (ended !== undefined || pid === undefined) break;
+    if (child.ended() !== undefined || pid === undefined) break;
     if (socketsIn(directory).includes(pid)) {
       try {
         return await NameConnection.connectTo(directory, pid);
@@ -205,8 +194,9 @@ export async function startNameServer(
     }
     await new Promise((resolve) => setTimeout(resolve, NAME_START_POLL_MS));
   }
-  if (ended === undefined) child.kill('SIGKILL');
-  throw new SkepError('unavailable', `the name server did not start: ${ended ?? 'no answer'}`);
+  const why = child.ended() ?? 'no answer';
+  child.kill();
+  throw new SkepError('unavailable', `the name server did not start: ${why}`);
 }
 
 interface Greeted {

@@ -3,12 +3,12 @@
  * outlives a killed skepd, so that traffic goes on encrypted, and the next skepd takes it over
  * through its configuration socket. It ends with its device.
  */
-import { spawn } from 'node:child_process';
 import { accessSync, constants, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { SkepError } from '../../model/errors.js';
 import type { Netlink } from '../../native/datapath-types.js';
+import { startDetached } from '../detached-process.js';
 import {
   WIREGUARD_ANSWER_BYTES_MAX,
   WIREGUARD_CALL_TIMEOUT_MS,
@@ -79,25 +79,14 @@ async function start(
     const text = `${TUN_DEVICE} cannot be opened: load the module tun`;
     throw new SkepError('failed_precondition', text, { cause });
   }
-  // Silent, and without our pipes: it must not end with us, and nobody would bound what it writes.
-  const env = { PATH: process.env['PATH'] ?? '', LOG_LEVEL: 'silent' };
-  const options = { detached: true, stdio: 'ignore', cwd: '/', env } as const;
-  const child = spawn(program, ['-f', device.name], options);
-  let ended: string | undefined;
-  child.on('error', (error) => {
-    ended = error.message;
-  });
-  child.on('exit', (code, signal) => {
-    ended = `it ended with ${signal ?? `status ${code ?? 0}`}`;
-  });
-  child.unref();
+  const child = startDetached(program, ['-f', device.name], { LOG_LEVEL: 'silent' });
   for (let waitedMs = 0; waitedMs < WIREGUARD_START_TIMEOUT_MS; waitedMs += START_POLL_MS) {
-    if (ended !== undefined) break;
+    if (child.ended() !== undefined) break;
     if (netlink.linkKind(device.name) !== undefined && (await device.answers())) return;
     await new Promise((resolve) => setTimeout(resolve, START_POLL_MS));
   }
-  const why = ended ?? 'it does not answer';
-  if (ended === undefined) child.kill('SIGKILL');
+  const why = child.ended() ?? 'it does not answer';
+  child.kill();
   throw new SkepError('unavailable', `${PROGRAM} could not make ${device.name}: ${why}`);
 }
 

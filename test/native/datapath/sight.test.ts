@@ -157,6 +157,7 @@ for (const forceClsact of [false, true]) {
           ['ip', 'link', 'del', 'sw-vx0'],
           // A next process finds its tables by them.
           ['rm', `${a.directory}/skep/maps/sw_service`, `${a.directory}/skep/maps/sw_connection`],
+          ['rm', '-r', `${a.directory}/skep/maps`],
           ...(forceClsact ? [['tc', 'qdisc', 'del', 'dev', 'eth0', 'clsact']] : []),
         ];
         for (const damage of damages) {

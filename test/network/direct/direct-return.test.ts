@@ -21,28 +21,8 @@ import { directTunnels } from '../../../src/network/direct/wanted.js';
 import { PATH_TICK_MS } from '../../../src/network/paths/limits.js';
 import { createLogger } from '../../../src/observe/logger.js';
 import { SeededRandom, SimulatedClock } from '../../support/simulated-environment.js';
+import { ONE, STOCK, TWO } from '../support/path-peers.js';
 
-const ONE = {
-  owner: 'one',
-  nodeId: '10.0.0.2',
-  tunnelAddress: '192.0.2.1',
-  answers: true,
-  encrypted: false,
-};
-const TWO = {
-  owner: 'two',
-  nodeId: '10.0.0.3',
-  tunnelAddress: '192.0.2.2',
-  answers: true,
-  encrypted: false,
-};
-const STOCK = {
-  owner: '',
-  nodeId: '10.0.0.4',
-  tunnelAddress: '192.0.2.3',
-  answers: false,
-  encrypted: false,
-};
 const BOTH = new Set([TWO.tunnelAddress, STOCK.tunnelAddress]);
 
 /** What lies between the nodes. */

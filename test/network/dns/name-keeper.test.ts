@@ -254,13 +254,19 @@ void t.test('killed at any moment it is started again', async (t) => {
   await keeper.end();
 });
 
-void t.test('one that stands still holds nobody up, and is replaced', async (t) => {
+/** A node with one container, which knows `rr` by three addresses. */
+async function serving(t: Test) {
   const node = new Node(t);
   const one = await node.containers.start('one');
   const { keeper } = await node.skepd();
   keeper.wantContainers(containersAt(one));
   keeper.want({ settings: SETTINGS, networks: front(3) });
   await keeper.applied();
+  return { node, one, keeper };
+}
+
+void t.test('one that stands still holds nobody up, and is replaced', async (t) => {
+  const { node, one, keeper } = await serving(t);
   const { pid } = node;
   process.kill(pid, 'SIGSTOP');
   keeper.want({ settings: SETTINGS, networks: front(2) });
@@ -311,12 +317,7 @@ async function hostile(directory: string, pid: number, bytes: Buffer): Promise<b
 }
 
 void t.test('hostile bytes end their connection and nothing else', async (t) => {
-  const node = new Node(t);
-  const one = await node.containers.start('one');
-  const { keeper } = await node.skepd();
-  keeper.wantContainers(containersAt(one));
-  keeper.want({ settings: SETTINGS, networks: front(3) });
-  await keeper.applied();
+  const { node, one, keeper } = await serving(t);
   const { pid } = node;
   keeper.stop();
   const frames: readonly (readonly [string, Buffer])[] = [

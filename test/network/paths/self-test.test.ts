@@ -21,28 +21,7 @@ import {
 import { PathSelfTest } from '../../../src/network/paths/self-test.js';
 import { createLogger } from '../../../src/observe/logger.js';
 import { SeededRandom, SimulatedClock } from '../../support/simulated-environment.js';
-
-const ONE = {
-  owner: 'one',
-  nodeId: '10.0.0.2',
-  tunnelAddress: '192.0.2.1',
-  answers: true,
-  encrypted: false,
-};
-const TWO = {
-  owner: 'two',
-  nodeId: '10.0.0.3',
-  tunnelAddress: '192.0.2.2',
-  answers: true,
-  encrypted: false,
-};
-const STOCK = {
-  owner: '',
-  nodeId: '10.0.0.4',
-  tunnelAddress: '192.0.2.3',
-  answers: false,
-  encrypted: false,
-};
+import { ONE, STOCK, TWO } from '../support/path-peers.js';
 
 /** A packet on its way; the path may change it, or lose it by giving nothing. */
 type PathBetween = (
