@@ -24,7 +24,7 @@ import {
   type TaskStatus,
   TaskStatusSchema,
 } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
-import { AGENT_VERSION_LABEL } from '../../src/model/labels.js';
+import { AGENT_VERSION_LABEL } from '../../src/model/labels/keys.js';
 import { createLogger } from '../../src/observe/logger.js';
 import { systemEnvironment as env } from '../../src/observe/system-environment.js';
 import { ClientSession } from '../../src/rpc/client-session.js';

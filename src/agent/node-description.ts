@@ -11,7 +11,7 @@ import {
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { AGENT_PLUGIN } from '../model/agent-kind.js';
 import { discreteResource, namedResource } from '../model/generic-resources.js';
-import { AGENT_VERSION_LABEL } from '../model/labels.js';
+import { AGENT_VERSION_LABEL } from '../model/labels/keys.js';
 import { DRIVER_NAME } from '../network/limits.js';
 
 const NANO_CPUS = 1_000_000_000n;

@@ -4,7 +4,7 @@
  */
 import { isIP, isIPv4 } from 'node:net';
 import { SkepError } from '../model/errors.js';
-import type { DataPathFamily } from '../model/labels.js';
+import type { DataPathFamily } from '../model/labels/keys.js';
 import { encryptionPorts, GOSSIP_PORT, TUNNEL_PORT_DEFAULT } from '../model/swarm-ports.js';
 import { tunnelAddressOf } from '../network/addresses.js';
 import { PATH_PORT } from '../network/paths/limits.js';

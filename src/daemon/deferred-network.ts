@@ -4,7 +4,7 @@
  */
 import type { Network, NetworkAttachment } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { SkepError } from '../model/errors.js';
-import type { DataPathFamily } from '../model/labels.js';
+import type { DataPathFamily } from '../model/labels/keys.js';
 import type { Logger } from '../observe/logger.js';
 import { dataPathFamilyOf } from '../network/from-swarmkit.js';
 import type {

@@ -3,7 +3,7 @@
  */
 import type { InitRequest, JoinRequest } from '../api/types.js';
 import { SkepError } from '../model/errors.js';
-import type { DataPathFamily } from '../model/labels.js';
+import type { DataPathFamily } from '../model/labels/keys.js';
 import {
   resolveAddressPools,
   resolveAdvertiseAddress,

@@ -16,7 +16,7 @@ import {
   ManagerStatusSchema,
   RaftMemberStatus_Reachability,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
-import { DATA_PATH_FAMILY_LABEL } from '../model/labels.js';
+import { DATA_PATH_FAMILY_LABEL } from '../model/labels/keys.js';
 import { newClusterSpec } from '../model/new-cluster-spec.js';
 import { dataPathFamily } from './data-path.js';
 

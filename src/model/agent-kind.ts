@@ -4,7 +4,7 @@
  * has. The label alone proves nothing, since any engine can be started with labels.
  */
 import type { Node } from './gen/docker/swarmkit/v1/objects_pb.js';
-import { AGENT_VERSION_LABEL } from './labels.js';
+import { AGENT_VERSION_LABEL } from './labels/keys.js';
 
 /** The plugin in the description of a node of ours. Engines only have Authorization, Log, Network, Volume. */
 export const AGENT_PLUGIN = { type: 'Agent', name: 'skepd' } as const;

@@ -1,5 +1,5 @@
 /** How a service is scaled by the CPU its tasks use: the `skep.autoscale.*` labels, read. */
-import { choiceLabel, durationLabelMs, numberLabel } from './labels.js';
+import { choiceLabel, durationLabelMs, numberLabel } from './labels/read.js';
 import {
   AUTOSCALE_COOLDOWN_LABEL,
   AUTOSCALE_CPU_LABEL,

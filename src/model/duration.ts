@@ -2,7 +2,8 @@
  * Durations as Go writes them: `60s`, `1m30s`, `250ms`.
  */
 
-const HOUR_MS = 3_600_000;
+/** One hour, in ms. */
+export const HOUR_MS = 3_600_000;
 
 const UNIT_MS: Readonly<Record<string, number>> = {
   ns: 1e-6,

@@ -1,7 +1,8 @@
 /**
  * Prints docs/labels.md from the table of labels, with the rules that do not fit a row.
  */
-import { LABELS, type LabelValue } from './labels.js';
+import { type LabelValue } from './labels/definition.js';
+import { LABELS } from './labels/table.js';
 
 function valueText(value: LabelValue): string {
   switch (value.type) {

@@ -1,7 +1,8 @@
 /**
  * Ports on which the nodes of a swarm talk to each other, and which nothing else may take.
  */
-import { ENCRYPTION_PORT_LABEL, numberLabel } from './labels.js';
+import { ENCRYPTION_PORT_LABEL } from './labels/keys.js';
+import { numberLabel } from './labels/read.js';
 
 /** TCP port of managers when none is given. */
 export const MANAGER_PORT_DEFAULT = 2377;

@@ -5,7 +5,6 @@ import { SkepError } from '../model/errors.js';
 import type { NetworkAttachment, Node } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { PortConfig_PublishMode } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import {
-  durationLabelMs,
   DATA_PATH_FAMILY_LABEL,
   REMOVED_NODES_LABEL,
   type DataPathFamily,
@@ -13,8 +12,8 @@ import {
   ENCRYPTION_PORT_LABEL,
   FENCE_AFTER_LABEL,
   ENCRYPTION_ROTATION_LABEL,
-  numberLabel,
-} from '../model/labels.js';
+} from '../model/labels/keys.js';
+import { durationLabelMs, numberLabel } from '../model/labels/read.js';
 import { bareAddress, parseAddressWithPrefix } from './addresses.js';
 import type { KeySettings } from './encryption/own-keys.js';
 import type { LocalNode, LocalPort, LocalTask, PlannedAddress } from './local-state.js';

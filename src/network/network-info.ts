@@ -5,7 +5,7 @@
 import { deriveIpv6, hasRoom, ingressSubnet6 } from '../model/derived-addresses.js';
 import { SkepError } from '../model/errors.js';
 import type { Network } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import { ENCRYPTED_DRIVER_OPTION } from '../model/labels.js';
+import { ENCRYPTED_DRIVER_OPTION } from '../model/labels/keys.js';
 import { parseIpPrefix } from '../model/ip-prefix.js';
 import { isIpv4, parseAddressWithPrefix, parseCidr, subnetContains } from './addresses.js';
 

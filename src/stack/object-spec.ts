@@ -3,7 +3,7 @@
  * configs: both are immutable, so new content becomes a new object, `NAME.2` behind `NAME` with a label
  * that says so, which services refer to under the old file name.
  */
-import { VERSION_OF_LABEL } from '../model/labels.js';
+import { VERSION_OF_LABEL } from '../model/labels/keys.js';
 import type { Network } from './file-schema.js';
 import { OBJECT_NAME_LENGTH_MAX } from './limits.js';
 import type { Namespace } from './namespace.js';

@@ -11,7 +11,7 @@ import {
   reservedKinds,
   withContainerSettings,
 } from '../../src/model/container-settings.js';
-import { checkLabels } from '../../src/model/labels.js';
+import { checkLabels } from '../../src/model/labels/check.js';
 
 const device = (host: string, inside: string, permissions: string) => ({
   PathOnHost: host,

@@ -11,7 +11,7 @@ import {
   parseAddressRanges,
   reservedOf,
 } from '../../src/model/fixed-addresses.js';
-import { checkLabels } from '../../src/model/labels.js';
+import { checkLabels } from '../../src/model/labels/check.js';
 import { makeNetwork } from '../manager/simulation/objects.js';
 
 void t.test('the nth of a list is in the order of the list', async (t) => {

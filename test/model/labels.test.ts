@@ -4,15 +4,14 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { parseDurationMs } from '../../src/model/duration.js';
+import { checkLabels } from '../../src/model/labels/check.js';
 import {
   AGENT_GRACE_LABEL,
-  checkLabels,
-  durationLabelMs,
   ENCRYPTION_PORT_LABEL,
-  LABELS,
-  numberLabel,
   RESCHEDULE_AFTER_LABEL,
-} from '../../src/model/labels.js';
+} from '../../src/model/labels/keys.js';
+import { durationLabelMs, numberLabel } from '../../src/model/labels/read.js';
+import { LABELS } from '../../src/model/labels/table.js';
 import { labelsPage } from '../../src/model/labels-page.js';
 import { packageRoot } from '../testbed/layout.js';
 import { LB_RETURN_LABEL, returnPath } from '../../src/model/return-path.js';

@@ -1,6 +1,6 @@
 /** The skep.publish labels: what they may say, and how rules of several services compare. */
 import t from 'tap';
-import { checkLabels } from '../../src/model/labels.js';
+import { checkLabels } from '../../src/model/labels/check.js';
 import {
   commonNetworks,
   LOOPBACK_SCOPE,

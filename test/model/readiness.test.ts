@@ -1,6 +1,6 @@
 /** The `skep.readiness` labels: what they mean, and what is refused. */
 import t from 'tap';
-import { checkLabels } from '../../src/model/labels.js';
+import { checkLabels } from '../../src/model/labels/check.js';
 import {
   namesReadiness,
   parseHttpTarget,

@@ -1,6 +1,6 @@
 /** The order of services, versions of secrets and configs, differences, and when a service is there. */
 import t from 'tap';
-import { VERSION_OF_LABEL } from '../../src/model/labels.js';
+import { VERSION_OF_LABEL } from '../../src/model/labels/keys.js';
 import { completionOf, progressOf } from '../../src/stack/convergence.js';
 import { dependencyOrder } from '../../src/stack/dependency-order.js';
 import { differences, textDifferences } from '../../src/stack/diff.js';

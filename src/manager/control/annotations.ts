@@ -4,7 +4,8 @@
  */
 import { SkepError } from '../../model/errors.js';
 import type { Annotations } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { checkLabels, type LabelObject } from '../../model/labels.js';
+import { checkLabels } from '../../model/labels/check.js';
+import { type LabelObject } from '../../model/labels/definition.js';
 
 const DNS_NAME = /^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$/;
 const DNS_NAME_MAX = 63;

@@ -20,7 +20,7 @@ import {
   RootCASchema,
   VersionSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { DATA_PATH_FAMILY_LABEL } from '../../model/labels.js';
+import { DATA_PATH_FAMILY_LABEL } from '../../model/labels/keys.js';
 import type { ReadTransaction, Store } from '../../store/types.js';
 import { checkSkepLabels, invalid } from './annotations.js';
 import { rotateJoinTokens } from '../ca/cluster-root.js';

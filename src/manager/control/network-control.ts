@@ -19,7 +19,7 @@ import {
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { newId } from '../../model/ids.js';
 import { formatAddress, parseAddressRanges, RESERVED_LABEL } from '../../model/fixed-addresses.js';
-import { DATA_PATH_FAMILY_LABEL, ENCRYPTED_DRIVER_OPTION } from '../../model/labels.js';
+import { DATA_PATH_FAMILY_LABEL, ENCRYPTED_DRIVER_OPTION } from '../../model/labels/keys.js';
 import {
   containsAddress,
   firstAddress,

@@ -15,7 +15,7 @@ import {
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { reservedKinds } from '../../model/container-settings.js';
 import { resourceKind } from '../../model/generic-resources.js';
-import { CRON_LABEL } from '../../model/labels.js';
+import { CRON_LABEL } from '../../model/labels/keys.js';
 import { namesReadiness, readiness } from '../../model/readiness.js';
 import { ALLOW_BYTES_MAX, networksBytes, publishRules } from '../../model/publish-rules.js';
 import type { ReadTransaction } from '../../store/types.js';

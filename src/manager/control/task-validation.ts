@@ -19,7 +19,7 @@ import {
   type RestartPolicy,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { expandTask } from '../../model/template/expansion.js';
-import { checkLabels } from '../../model/labels.js';
+import { checkLabels } from '../../model/labels/check.js';
 import { invalid } from './annotations.js';
 import { isImageReference } from './image-reference.js';
 import { CPU_MIN_NANO, HEALTH_DURATION_MIN_MS, MEMORY_MIN_BYTES } from './limits.js';

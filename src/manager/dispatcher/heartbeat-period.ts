@@ -3,7 +3,8 @@ import { durationMs } from '../../model/defaults.js';
 import type { RandomSource } from '../../model/environment.js';
 import type { Cluster, Node } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { runsSkepd } from '../../model/agent-kind.js';
-import { durationLabelMs, RESCHEDULE_AFTER_LABEL } from '../../model/labels.js';
+import { RESCHEDULE_AFTER_LABEL } from '../../model/labels/keys.js';
+import { durationLabelMs } from '../../model/labels/read.js';
 import {
   AGENT_HEARTBEAT_PERIOD_MS_MIN,
   AGENT_HEARTBEATS_PER_SECOND_MAX,

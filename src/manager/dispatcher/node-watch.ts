@@ -6,7 +6,8 @@
 import { runsSkepd } from '../../model/agent-kind.js';
 import type { Environment, Timer } from '../../model/environment.js';
 import { NodeStatus_State } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { AGENT_GRACE_LABEL, durationLabelMs, RESCHEDULE_AFTER_LABEL } from '../../model/labels.js';
+import { AGENT_GRACE_LABEL, RESCHEDULE_AFTER_LABEL } from '../../model/labels/keys.js';
+import { durationLabelMs } from '../../model/labels/read.js';
 import { isOnNode } from '../../model/task-state.js';
 import type { Logger } from '../../observe/logger.js';
 import type { Store } from '../../store/types.js';

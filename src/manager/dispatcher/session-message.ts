@@ -23,7 +23,7 @@ import {
   DNS_TTL_LABEL,
   FENCE_AFTER_LABEL,
   REMOVED_NODES_LABEL,
-} from '../../model/labels.js';
+} from '../../model/labels/keys.js';
 import { REMOVED_NODES_TOLD_MAX } from './constants.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { OBSERVATION_WEIGHT } from '../../rpc/limits.js';

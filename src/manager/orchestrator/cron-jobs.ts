@@ -10,7 +10,7 @@ import type { Timer } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import type { Service } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { JobStatusSchema } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { CRON_LABEL } from '../../model/labels.js';
+import { CRON_LABEL } from '../../model/labels/keys.js';
 import { isOver, isWanted } from '../../model/task-state.js';
 import type { ReadTransaction, StoreEvent, WriteTransaction } from '../../store/types.js';
 import { CRON_LATE_MS, CRON_SLEEP_MS_MAX } from './limits.js';

@@ -7,7 +7,8 @@ import type { Environment, Timer } from '../../model/environment.js';
 import type { Node, Service } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import { NodeStatus_State } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { durationLabelMs, RESCHEDULE_AFTER_LABEL } from '../../model/labels.js';
+import { RESCHEDULE_AFTER_LABEL } from '../../model/labels/keys.js';
+import { durationLabelMs } from '../../model/labels/read.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { findCluster } from './task.js';
 

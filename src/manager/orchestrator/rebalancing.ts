@@ -4,7 +4,8 @@
  */
 import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { choiceLabel, REBALANCE_LABEL } from '../../model/labels.js';
+import { REBALANCE_LABEL } from '../../model/labels/keys.js';
+import { choiceLabel } from '../../model/labels/read.js';
 import { isInvalidNode, isWanted, observedState, serviceMode } from '../../model/task-state.js';
 import type { ReadTransaction } from '../../store/types.js';
 import type { BetterPlace } from '../scheduler/better-place.js';

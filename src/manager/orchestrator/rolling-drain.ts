@@ -6,7 +6,8 @@
 import type { Node, Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import { NodeStatus_State, TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { choiceLabel, DRAIN_LABEL } from '../../model/labels.js';
+import { DRAIN_LABEL } from '../../model/labels/keys.js';
+import { choiceLabel } from '../../model/labels/read.js';
 import { isWanted, observedState, serviceMode } from '../../model/task-state.js';
 import type { ReadTransaction, StoreEvent } from '../../store/types.js';
 import type { MoveSource } from '../updater/move-run.js';

@@ -4,7 +4,8 @@
  */
 import type { Service, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
-import { DEPENDS_ON_LABEL, serviceNames } from '../../model/labels.js';
+import { serviceNames } from '../../model/labels/check.js';
+import { DEPENDS_ON_LABEL } from '../../model/labels/keys.js';
 import { isWanted, observedState } from '../../model/task-state.js';
 import type { ReadTransaction } from '../../store/types.js';
 

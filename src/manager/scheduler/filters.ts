@@ -4,7 +4,7 @@
  */
 import { nodeMeetsExpressions } from '../../model/constraint.js';
 import { runsSkepd } from '../../model/agent-kind.js';
-import { ENCRYPTED_DRIVER_OPTION } from '../../model/labels.js';
+import { ENCRYPTED_DRIVER_OPTION } from '../../model/labels/keys.js';
 import type { Network, Node, Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { NodeSpec_Availability } from '../../model/gen/docker/swarmkit/v1/specs_pb.js';
 import {

@@ -1,7 +1,7 @@
 /** Services of the Control API: every refusal with its exact text, updates, rollbacks. */
 import { clone, create, type MessageInitShape } from '@bufbuild/protobuf';
 import t from 'tap';
-import { LABELS } from '../../../src/model/labels.js';
+import { LABELS } from '../../../src/model/labels/table.js';
 import { namedResource } from '../../../src/model/generic-resources.js';
 import {
   EndpointSchema,

@@ -5,7 +5,7 @@ import type { ScaleRecord } from '../../../src/manager/orchestrator/scale-record
 import { autoscaleSettings } from '../../../src/model/autoscale.js';
 import { NodeSpec_Availability as Availability } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import { TaskState } from '../../../src/model/gen/docker/swarmkit/v1/types_pb.js';
-import { checkLabels } from '../../../src/model/labels.js';
+import { checkLabels } from '../../../src/model/labels/check.js';
 import { isWanted } from '../../../src/model/task-state.js';
 import { makeNode, makeService } from '../simulation/objects.js';
 import { onScaleRecords } from '../simulation/load.js';

@@ -5,7 +5,7 @@ import { explain, admits, admitsStatically } from '../../../src/manager/schedule
 import { NodeInfo } from '../../../src/manager/scheduler/node-info.js';
 import { TaskSchema } from '../../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import { AGENT_PLUGIN } from '../../../src/model/agent-kind.js';
-import { AGENT_VERSION_LABEL } from '../../../src/model/labels.js';
+import { AGENT_VERSION_LABEL } from '../../../src/model/labels/keys.js';
 import { makeNode } from '../simulation/objects.js';
 
 function onNetwork(options: Record<string, string>) {

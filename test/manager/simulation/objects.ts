@@ -17,7 +17,7 @@ import type {
   ServiceSpecSchema,
 } from '../../../src/model/gen/docker/swarmkit/v1/specs_pb.js';
 import { AGENT_PLUGIN } from '../../../src/model/agent-kind.js';
-import { AGENT_VERSION_LABEL } from '../../../src/model/labels.js';
+import { AGENT_VERSION_LABEL } from '../../../src/model/labels/keys.js';
 import {
   EngineDescriptionSchema,
   NodeStatus_State,
