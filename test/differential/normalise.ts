@@ -76,6 +76,15 @@ export class Normaliser {
         (_, head: string, names: string) => {
           return head + names.split(', ').sort().join(', ');
         },
+      )
+      // The CLI sends several `--subnet` in no fixed order.
+      .replaceAll(
+        /("Config":\[)(\{"Subnet":[^\]]*)\]/g,
+        (_, head: string, pools: string) =>
+          `${head}${pools
+            .split(/(?<=\}),(?=\{)/)
+            .sort()
+            .join(',')}]`,
       );
     text = inOrder(printable(text));
     // Widths of columns depend on ids and on how long ago something was.
