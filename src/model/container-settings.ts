@@ -289,6 +289,12 @@ export function parseAllowedSettings(value: string): ReadonlySet<string> | undef
   return new Set(names);
 }
 
+/** Whether the cluster with these labels allows the setting of this name. */
+export function allowsSetting(cluster: Labels | undefined, name: string): boolean {
+  const allowed = parseAllowedSettings(cluster?.[CONTAINER_ALLOW_LABEL] ?? '');
+  return allowed !== undefined && (allowed.has(ALLOW_ALL) || allowed.has(name));
+}
+
 /**
  * The label of a setting that these labels ask for and the cluster's do not allow; undefined if there is
  * none. What was there `before`, with the same value, does not count.
@@ -299,12 +305,10 @@ export function forbiddenSetting(
   before: readonly [service: Labels | undefined, container: Labels | undefined] = [{}, {}],
 ): string | undefined {
   const given = givenSettings(...now);
-  const names = Object.keys(given);
-  if (names.length === 0) return undefined;
-  const allowed = parseAllowedSettings(cluster?.[CONTAINER_ALLOW_LABEL] ?? '') ?? new Set();
-  if (allowed.has(ALLOW_ALL)) return undefined;
   const had = givenSettings(...before);
-  const name = names.find((one) => !allowed.has(one) && had[one] !== given[one]);
+  const name = Object.keys(given).find(
+    (one) => had[one] !== given[one] && !allowsSetting(cluster, one),
+  );
   return name === undefined ? undefined : `${PREFIX}${name}`;
 }
 

@@ -1,4 +1,5 @@
 /** The `deploy` section of services. */
+import { deviceRequest } from './container-settings.js';
 import {
   count,
   type Decode,
@@ -46,8 +47,9 @@ export const deploy = record({
         cpus: nanoCpus,
         memory: size,
         generic_resources: list(record({ discrete_resource_spec: discrete })),
+        devices: list(deviceRequest),
       },
-      { devices: 'devices cannot be reserved in a swarm; generic_resources can', pids: 'ignored' },
+      { pids: 'ignored' },
     ),
   }),
   placement: record({

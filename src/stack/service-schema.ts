@@ -18,6 +18,7 @@ import {
   record,
   text,
 } from './decode.js';
+import { containerSettings } from './container-settings.js';
 import { deploy, healthcheck, logging, serviceNetwork } from './deploy-schema.js';
 import type { Place } from './place.js';
 import { ports } from './ports.js';
@@ -25,11 +26,9 @@ import { serviceVolume, tmpfsMount } from './service-volumes.js';
 import { command, duration, nanoCpus, size } from './units.js';
 
 const UNSUPPORTED =
-  'blkio_config build cgroup cgroup_parent cgroupns_mode cpu_count cpu_percent cpu_period cpu_quota ' +
-  'cpu_rt_period cpu_rt_runtime cpu_shares cpuset device_cgroup_rules devices domainname ' +
-  'external_links gpus ipc links mac_address mem_swappiness memswap_limit network_mode ' +
-  'oom_kill_disable oom_score_adj pid privileged runtime security_opt shm_size storage_opt ' +
-  'use_api_socket userns_mode uts';
+  'blkio_config build cgroupns_mode cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period ' +
+  'cpu_rt_runtime cpu_shares domainname external_links links mac_address mem_swappiness ' +
+  'memswap_limit network_mode oom_kill_disable storage_opt use_api_socket';
 
 /** Keys that come to nothing, and what is said about each. */
 const IGNORED: Ignored = {
@@ -201,6 +200,7 @@ export const service = record(
     mem_reservation: size,
     pids_limit: count,
     credential_spec: record({ config: text, file: text, registry: text }),
+    ...containerSettings,
     deploy,
     depends_on: dependsOn,
     extends: extendsService,

@@ -3,13 +3,20 @@
  * leaves out: tmpfs, address of a port, groups, the older keys for resources.
  */
 import { SkepError } from '../model/errors.js';
+import { containerLabels } from './container-settings.js';
 import type { UpdateConfig } from './deploy-schema.js';
 import type { Network, Volume } from './file-schema.js';
 import { mountOf } from './mounts.js';
 import type { Namespace } from './namespace.js';
 import type { Port } from './ports.js';
 import type { FileReference, Service } from './service-schema.js';
-import { type FileTarget, IMAGE_LABEL, type ServiceMode, type ServiceSpec } from './swarm-spec.js';
+import {
+  type FileTarget,
+  IMAGE_LABEL,
+  type Labels,
+  type ServiceMode,
+  type ServiceSpec,
+} from './swarm-spec.js';
 
 /** A secret or config that a service refers to. */
 export interface Referenced {
@@ -25,6 +32,8 @@ export interface ServiceContext {
   /** By keys of the file. */
   readonly secrets: ReadonlyMap<string, Referenced>;
   readonly configs: ReadonlyMap<string, Referenced>;
+  /** Labels of the cluster object: what containers may have beyond the spec. */
+  readonly clusterLabels: Labels;
 }
 
 /** @throws SkepError invalid_argument, not_found */
@@ -32,7 +41,11 @@ export function serviceSpec(key: string, service: Service, context: ServiceConte
   const { namespace } = context;
   const { deploy = {}, image = '' } = service;
   if (image === '') refuse('no image specified; images are not built here');
-  const labels = { ...addressLabels(service.ports ?? []), ...deploy.labels };
+  const labels = {
+    ...addressLabels(service.ports ?? []),
+    ...containerLabels(service, context.clusterLabels).labels,
+    ...deploy.labels,
+  };
   return {
     Name: namespace.scope(key),
     Labels: { ...namespace.label(labels), [IMAGE_LABEL]: image },

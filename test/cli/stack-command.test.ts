@@ -60,9 +60,9 @@ void t.test('exit codes and messages', async (t) => {
   t.equal(away.code, 1);
   t.match(away.stderr, /skep: .*none\.sock/);
   const strict = ['stack', 'deploy', '--strict', '-c', '-', 'x'];
-  const warned = await runSkep(none, strict, 'services: {a: {image: i, privileged: true}}');
+  const warned = await runSkep(none, strict, 'services: {a: {image: i, build: .}}');
   t.equal(warned.code, 1);
-  t.equal(warned.stderr, 'services.a.privileged: unsupported option, ignored\n');
+  t.equal(warned.stderr, 'services.a.build: unsupported option, ignored\n');
   const nameless = await runSkep(none, ['stack', 'deploy', '-c', '-'], 'services: {a: {image: i}}');
   t.match(nameless.stderr, /the stack needs a name/);
   const bad = await runSkep(none, ['stack', 'deploy', '-c', file, 'a b']);

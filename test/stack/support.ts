@@ -5,7 +5,7 @@ import { Namespace } from '../../src/stack/namespace.js';
 import { Place } from '../../src/stack/place.js';
 import { makeProject, type Project } from '../../src/stack/project.js';
 import { serviceSpec } from '../../src/stack/service-spec.js';
-import type { ServiceSpec } from '../../src/stack/swarm-spec.js';
+import type { Labels, ServiceSpec } from '../../src/stack/swarm-spec.js';
 
 /** Files by path below `/p`. */
 export type Files = Readonly<Record<string, string>>;
@@ -53,8 +53,13 @@ export async function projectOf(
   });
 }
 
-/** What the swarm is asked for: service `a` of a file with these keys. */
-export async function specWith(keys: string, rest = '', image = 'image: i'): Promise<ServiceSpec> {
+/** What the swarm, with these labels of its cluster, is asked for: service `a` of a file with these keys. */
+export async function specWith(
+  keys: string,
+  rest = '',
+  image = 'image: i',
+  clusterLabels: Labels = {},
+): Promise<ServiceSpec> {
   const yaml = `services:\n  a:\n    ${image}\n    ${keys.replaceAll('\n', '\n    ')}\n${rest}`;
   const project = await projectOf({ 'compose.yml': yaml });
   const none = new Map();
@@ -64,5 +69,6 @@ export async function specWith(keys: string, rest = '', image = 'image: i'): Pro
     volumes: project.volumes,
     secrets: none,
     configs: none,
+    clusterLabels,
   });
 }

@@ -74,15 +74,12 @@ async function deploy(name: string | undefined, flags: DeployFlags): Promise<voi
   const warn = (line: string) => console.error(line);
   const input = await readInput(flags, name);
   const namespace = stackName(name, input.file);
-  for (const warning of input.warnings) warn(warning);
-  if (flags.strict && input.warnings.length > 0) {
-    process.exitCode = 1;
-    return;
-  }
+  if (!isFine(input.warnings, flags.strict)) return;
   const project = await input.makeProject();
   const api = new SwarmApi(flags.host);
   await api.checkManager();
   const plan = await makePlan(project, namespace, api);
+  if (!isFine(plan.warnings, flags.strict)) return;
   if (flags.diff) {
     for (const line of describePlan(plan, flags.prune)) console.log(line);
     return;
@@ -91,6 +88,14 @@ async function deploy(name: string | undefined, flags: DeployFlags): Promise<voi
   const options = { ...flags, timeoutMs: flags.timeout };
   await new Deployment(plan, api, options, { tell, warn }).run();
   if (!flags.prune) for (const line of leftoverLines(plan, false)) warn(line.trim());
+}
+
+/** Prints warnings; with `--strict` any of them ends the command. */
+function isFine(warnings: readonly string[], strict: boolean): boolean {
+  for (const warning of warnings) console.error(warning);
+  if (!strict || warnings.length === 0) return true;
+  process.exitCode = 1;
+  return false;
 }
 
 function configCommand(): Command {

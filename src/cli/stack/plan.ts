@@ -7,6 +7,7 @@ import { parseJsonString } from '../../api/http/go-json.js';
 import { GoStruct } from '../../api/http/go-struct.js';
 import { plainFields } from '../../import/json-view.js';
 import { SkepError } from '../../model/errors.js';
+import { containerLabels } from '../../stack/container-settings.js';
 import { dependencyOrder } from '../../stack/dependency-order.js';
 import { differences } from '../../stack/diff.js';
 import type { Namespace } from '../../stack/namespace.js';
@@ -22,6 +23,7 @@ import type { Project } from '../../stack/project.js';
 import { type Referenced, serviceSpec } from '../../stack/service-spec.js';
 import {
   IMAGE_LABEL,
+  type Labels,
   type NetworkSpec,
   type ObjectSpec,
   type ServiceSpec,
@@ -38,6 +40,7 @@ export interface SwarmState {
   readonly services: readonly SwarmService[];
   readonly networks: readonly SwarmNetwork[];
   readonly objects: Readonly<Record<ObjectKind, readonly SwarmObject[]>>;
+  readonly clusterLabels: Labels;
 }
 
 /** One secret or config of the file. */
@@ -84,6 +87,8 @@ export interface Plan {
   /** Each behind those that it depends on. */
   readonly services: readonly ServicePlan[];
   readonly leftovers: Leftovers;
+  /** What the files ask for and this swarm does not do. */
+  readonly warnings: readonly string[];
 }
 
 const KINDS = ['secret', 'config'] as const;
@@ -119,17 +124,23 @@ export async function makePlan(
     services,
     newNetworks: networks.own.filter(({ Name }) => !existing.has(Name)),
     leftovers: leftoversOf(partial, services, networks.own),
+    warnings: [...project.services].flatMap(([key, service]) =>
+      containerLabels(service, state.clusterLabels).warnings.map(
+        (warning) => `services.${key}.${warning}`,
+      ),
+    ),
   };
 }
 
 async function readState(namespace: Namespace, api: SwarmApi): Promise<SwarmState> {
-  const [services, networks, secret, config] = await Promise.all([
+  const [services, networks, secret, config, clusterLabels] = await Promise.all([
     api.services(namespace.name),
     api.networks(),
     api.objects('secret'),
     api.objects('config'),
+    api.clusterLabels(),
   ]);
-  return { services, networks, objects: { secret, config } };
+  return { services, networks, objects: { secret, config }, clusterLabels };
 }
 
 function usedKeys(project: Project, kind: ObjectKind): ReadonlySet<string> {
@@ -224,6 +235,7 @@ export function specOf(key: string, plan: Known, ids: ReadonlyMap<string, string
       volumes: project.volumes,
       secrets: referenced('secret'),
       configs: referenced('config'),
+      clusterLabels: plan.state.clusterLabels,
     });
   } catch (error) {
     const { code, message } = SkepError.from(error);

@@ -6,6 +6,7 @@ import Docker from 'dockerode';
 import type { RegistryAuth } from '../../agent/registry-credentials.js';
 import { type ErrorCode, SkepError } from '../../model/errors.js';
 import {
+  type Labels,
   NAMESPACE_LABEL,
   type NetworkSpec,
   type ObjectSpec,
@@ -61,6 +62,14 @@ export class SwarmApi {
         'this node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to ' +
           'connect this node to swarm and try again',
       );
+  }
+
+  /** Labels of the cluster object. */
+  async clusterLabels(): Promise<Labels> {
+    const { Spec } = (await this.#call({ method: 'GET', path: '/swarm' })) as {
+      readonly Spec?: { readonly Labels?: Labels | null };
+    };
+    return Spec?.Labels ?? {};
   }
 
   /** Services of a stack, with counts of tasks. */
