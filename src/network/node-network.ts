@@ -4,7 +4,7 @@
  */
 import path from 'node:path';
 import type Dockerode from 'dockerode';
-import type { Environment, Timer } from '../model/environment.js';
+import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Network, NetworkAttachment } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import type { Datapath, LinkRow, Netlink } from '../native/datapath-types.js';
@@ -18,23 +18,14 @@ import { addressKey, desiredDatapath } from './desired.js';
 import { DirectReturn } from './direct/direct-return.js';
 import { directTunnels } from './direct/wanted.js';
 import { Encryption } from './encryption/encryption.js';
-import { IngressKeys, requireEncryption } from './encryption/ingress-keys.js';
+import { IngressKeys } from './encryption/ingress-keys.js';
 import { isWireguardTunnel } from './encryption/keys.js';
 import type { WireguardDevices } from './encryption/wireguard-device.js';
 import type { NodeNames } from './dns/name-keeper.js';
 import { leftoversKept, RememberedNames } from './dns/remembered-names.js';
 import { wantedContainers, wantedNetworks } from './dns/wanted-names.js';
 import { EngineNetworks } from './engine-networks.js';
-import {
-  clusterSettingsOf,
-  keySettingsOf,
-  localNodeOf,
-  localPortsOf,
-  localTaskOf,
-  overlayAttachments,
-  planAddresses,
-  virtualIpsOf,
-} from './from-swarmkit.js';
+import { clusterSettingsOf, keySettingsOf, localNodeOf } from './from-swarmkit.js';
 import { type Contacts, Fence } from './fence.js';
 import { HostAddresses } from './host-addresses.js';
 import {
@@ -42,7 +33,6 @@ import {
   HANDSHAKE_POLL_MS,
   HOST_ADDRESS_PERIOD_MS,
   LEAVE_TIMEOUT_MS,
-  RECONCILE_DELAY_MS,
   RECONCILE_RETRY_MS,
   REPAIR_PERIOD_MS,
   TUNNEL_OVERHEAD_BYTES,
@@ -50,7 +40,7 @@ import {
 import { Liveness } from './liveness.js';
 import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
 import { clusterView, networksInUse } from './local-view.js';
-import { networkInfoOf, subnetOf } from './network-info.js';
+import { subnetOf } from './network-info.js';
 import { OwnerTunnels } from './owner-tunnels.js';
 import { PinnedRows } from './pinned.js';
 import { PATH_TICK_MS } from './paths/limits.js';
@@ -60,8 +50,10 @@ import { UdpPathTransport } from './paths/udp-transport.js';
 import { IpamDriver } from './plugin/ipam-driver.js';
 import { NetworkDriver } from './plugin/network-driver.js';
 import { PluginServer } from './plugin/server.js';
+import { PeriodicWork } from './periodic-work.js';
 import { heldPorts } from './port-holders.js';
 import { Reconciler } from './reconciler.js';
+import { RefreshSchedule } from './refresh-schedule.js';
 import { Repairer } from './repairer.js';
 import { RetiredAddresses } from './retired-addresses.js';
 import { RetiredPorts } from './retired-ports.js';
@@ -69,6 +61,7 @@ import { Settling } from './settling.js';
 import { DatapathSight } from './sight.js';
 import { EndpointTables, type WithdrawnEndpoint } from './tables.js';
 import { TakenPorts } from './taken-ports.js';
+import { TaskNetworks } from './task-networks.js';
 import { takeOver } from './takeover.js';
 import type { ClusterView } from './view.js';
 import { Underlay } from './underlay.js';
@@ -152,17 +145,17 @@ export class NodeNetwork implements NodeNetworking {
   private managers: readonly string[] = [];
   private assigned: ReadonlySet<string> | undefined;
   private remembered = new RememberedNames([]);
-  private readonly timers = new Map<string, Timer>();
+  private readonly periodic: PeriodicWork;
+  private readonly refreshes: RefreshSchedule;
+  private readonly taskNetworks: TaskNetworks;
   private running = false;
   /** The managers have removed this node. */
   private isExpelled = false;
-  private readonly waiters: (() => void)[] = [];
   /** What other nodes wait for; acknowledged when the tables are in force. */
   private readonly awaited: InSync[] = [];
-  private refreshTookMs = 0;
 
   constructor(parts: NodeNetworkParts) {
-    const { datapath, netlink, engine, options, environment, logger, attachments } = parts;
+    const { datapath, netlink, engine, options, environment, logger } = parts;
     const { clock, random } = environment;
     this.parts = parts;
     const state = new LocalState(path.join(options.stateDirectory, 'network.json'));
@@ -202,32 +195,32 @@ export class NodeNetwork implements NodeNetworking {
       clock,
       logger,
       onEvents: (events) => this.onGossip(events),
-      onReady: () => this.schedule(),
+      onReady: () => this.refreshes.soon(),
     });
+    const refresh = () => this.refresh();
+    const applied = () => parts.names.applied();
+    this.refreshes = new RefreshSchedule({ clock, refresh, applied });
+    this.periodic = new PeriodicWork(clock, logger);
     this.twins = new EngineNetworks(engine, state, clock, logger);
-    const onChange = () => this.schedule();
+    const onChange = () => this.refreshes.soon();
     this.encryption = this.makeEncryption();
     this.ingressKeys = new IngressKeys(this.encryption, logger);
     const { twins: networks } = this;
     this.containers = new AttachedContainers({
       ...{ engine, networks, state, clock, random, logger, onChange },
     });
-    const containers = this.containers;
     this.sweeper = new TwinSweeper({ networks, state, clock, logger, onChange });
+    const { sweeper, encryption, gossip, refreshes } = this;
+    this.taskNetworks = new TaskNetworks({
+      ...{ state, twins: networks, sweeper, encryption, gossip, refreshes, clock, logger },
+      dnsAddress: options.dnsAddress,
+    });
     this.driver = new NetworkDriver({
       ...{ state, datapath, netlink, logger, dnsAddress: options.dnsAddress },
       tunnelOverheadBytes: TUNNEL_OVERHEAD_BYTES[options.tunnelAddress.includes(':') ? 6 : 4],
       onChange: (endpoint) => this.onEndpoint(endpoint),
     });
-    const containerWaitingFor = containers.containerWaitingFor.bind(containers);
-    const ipam = new IpamDriver({ state, attachments, containerWaitingFor, logger });
-    const activate = () => ({ Implements: ['NetworkDriver', 'IpamDriver'] });
-    const handlers = new Map([
-      ['/Plugin.Activate', activate] as const,
-      ...this.driver.handlers(),
-      ...ipam.handlers(),
-    ]);
-    this.plugin = new PluginServer(options.pluginSocket, handlers, logger);
+    this.plugin = this.makePlugin();
   }
 
   async start(): Promise<void> {
@@ -256,16 +249,17 @@ export class NodeNetwork implements NodeNetworking {
       throw SkepError.from(error, 'unavailable');
     }
     this.running = true;
+    this.refreshes.start();
     for (const endpoint of this.state.endpoints.values()) this.onEndpoint(endpoint);
-    this.refresh();
-    this.every('echo', ECHO_PERIOD_MS, () => this.watch());
-    this.every('host', HOST_ADDRESS_PERIOD_MS, () => this.keepHouse());
-    this.every('encryption', HANDSHAKE_POLL_MS, () => this.encryption.tick());
-    this.every('paths', PATH_TICK_MS, () => {
+    this.refreshes.now();
+    this.periodic.every('echo', ECHO_PERIOD_MS, () => this.watch());
+    this.periodic.every('host', HOST_ADDRESS_PERIOD_MS, () => this.keepHouse());
+    this.periodic.every('encryption', HANDSHAKE_POLL_MS, () => this.encryption.tick());
+    this.periodic.every('paths', PATH_TICK_MS, () => {
       this.selfTest.tick();
       this.directReturn.tick();
     });
-    this.every('repair', REPAIR_PERIOD_MS, () => this.repair());
+    this.periodic.every('repair', REPAIR_PERIOD_MS, () => this.repair());
   }
 
   async stop(): Promise<void> {
@@ -285,14 +279,14 @@ export class NodeNetwork implements NodeNetworking {
       this.settings = clusterSettingsOf(config.node);
       for (const id of this.settings.removedNodes) this.disown(id);
       const before = JSON.stringify([this.state.node, networks]);
-      for (const info of networks) this.learn(info);
+      for (const info of networks) this.taskNetworks.learn(info);
       this.state.node = node;
       if (JSON.stringify([node, networks]) !== before) await this.state.save();
       await this.encryption.configure(node.id, keySettingsOf(config.node));
       this.managers = config.managerAddresses;
       this.gossip.configure(node.id, config.keys, config.managerAddresses);
       this.settling.begin();
-      this.refresh();
+      this.refreshes.now();
       this.ingressKeys.keep(networksInUse(this.state));
     });
   }
@@ -330,125 +324,33 @@ export class NodeNetwork implements NodeNetworking {
 
   prepareTask(
     attachments: readonly NetworkAttachment[],
-    taskId = '',
+    taskId?: string,
   ): Promise<ContainerNetworking> {
-    return this.guarded(async () => {
-      const overlays = overlayAttachments(attachments);
-      for (const { info } of overlays) await requireEncryption(this.encryption, info);
-      const nowMs = this.parts.environment.clock.nowMs();
-      for (const { info } of overlays) this.learn(info);
-      for (const plan of planAddresses(overlays, taskId, nowMs)) {
-        this.state.planned.set(placeKey(plan.networkId, plan.address), plan);
-      }
-      await this.state.save();
-      // The network is followed, and its entries arrive, while the container is being made.
-      this.schedule();
-      const endpoints: ContainerNetworking['endpoints'][number][] = [];
-      for (const { info, address } of overlays) {
-        const engineNetworkId = await this.twins.ensure(info);
-        endpoints.push({ engineNetworkName: info.name, engineNetworkId, address });
-      }
-      const dnsServers = overlays.length === 0 ? [] : [this.parts.options.dnsAddress];
-      return { endpoints: [...endpoints, ...(await this.predefined(attachments))], dnsServers };
-    });
+    return this.guarded(() => this.taskNetworks.prepareTask(attachments, taskId));
   }
 
   activate(endpoint: TaskEndpoint): Promise<void> {
-    return this.guarded(async () => {
-      for (const { info } of overlayAttachments(endpoint.attachments)) this.learn(info);
-      const task = localTaskOf(endpoint);
-      const known = this.state.tasks.get(task.taskId);
-      const kept =
-        known?.unready !== undefined && known.containerId === task.containerId
-          ? { unready: known.unready }
-          : {};
-      this.state.tasks.set(task.taskId, { ...task, ...kept });
-      await this.state.save();
-      await this.refreshed();
-    });
+    return this.guarded(() => this.taskNetworks.activate(endpoint));
   }
 
   setReadiness(taskId: string, unready: string | undefined): Promise<void> {
-    return this.guarded(async () => {
-      const known = this.state.tasks.get(taskId);
-      if (known === undefined || known.unready === unready) return;
-      const { unready: _before, ...task } = known;
-      this.state.tasks.set(taskId, unready === undefined ? task : { ...task, unready });
-      await this.state.save();
-      await this.refreshed();
-    });
+    return this.guarded(() => this.taskNetworks.setReadiness(taskId, unready));
   }
 
   drain(taskId: string): Promise<void> {
-    return this.guarded(async () => {
-      const task = this.state.tasks.get(taskId);
-      if (task === undefined) return;
-      this.state.tasks.set(taskId, { ...task, draining: true });
-      // Many tasks may stop at once: one comparison for all, which does not wait for the disk. A process that
-      // is killed in between is told of the stop again by the manager.
-      await Promise.all([this.state.save(), this.refreshed()]);
-      const missing = await this.gossip.spread(task.attachments.map(({ networkId }) => networkId));
-      if (missing > 0)
-        this.parts.logger.warn({ taskId, missing }, 'not all nodes confirmed a drain');
-    });
+    return this.guarded(() => this.taskNetworks.drain(taskId));
   }
 
   deactivate(taskId: string): Promise<void> {
-    return this.guarded(async () => {
-      const { state } = this;
-      const touched = new Set<string>();
-      for (const { networkId, address } of state.tasks.get(taskId)?.attachments ?? []) {
-        state.planned.delete(placeKey(networkId, address));
-        touched.add(networkId);
-      }
-      for (const [place, plan] of state.planned) {
-        if (plan.taskId !== taskId || taskId === '') continue;
-        state.planned.delete(place);
-        touched.add(plan.networkId);
-      }
-      if (!state.tasks.delete(taskId) && touched.size === 0) {
-        // Of a task that never came up nothing may be left here: its promise went with the endpoint,
-        // when the engine took that back. It may have been the last on its networks all the same.
-        for (const { info, engineId } of state.networks.values())
-          if (engineId !== undefined && !info.attachable && !state.isInUse(info.id))
-            touched.add(info.id);
-        if (touched.size === 0) return;
-      }
-      await state.save();
-      this.schedule();
-      for (const networkId of touched) await this.sweeper.release(networkId);
-      await this.refreshed();
-    });
+    return this.guarded(() => this.taskNetworks.deactivate(taskId));
   }
 
   republish(taskId: string, publication: TaskPublication): Promise<void> {
-    return this.guarded(async () => {
-      const task = this.state.tasks.get(taskId);
-      if (task === undefined) return;
-      const virtual = virtualIpsOf(publication);
-      const attachments = task.attachments.map((attachment) => ({
-        ...attachment,
-        virtualIp: virtual.get(attachment.networkId) ?? '',
-      }));
-      const ports = localPortsOf(publication);
-      const { policy, returnPath } = publication;
-      this.state.tasks.set(taskId, { ...task, attachments, ports, policy, returnPath });
-      await this.state.save();
-      await this.refreshed();
-    });
+    return this.guarded(() => this.taskNetworks.republish(taskId, publication));
   }
 
   ensureAttachable(network: Network): Promise<string> {
-    return this.guarded(async () => {
-      const info = networkInfoOf(network);
-      if (!info.attachable) {
-        throw new SkepError('permission_denied', `network ${info.name} not manually attachable`);
-      }
-      await requireEncryption(this.encryption, info);
-      this.learn(info);
-      this.sweeper.touch(info.id);
-      return this.twins.ensure(info);
-    });
+    return this.guarded(() => this.taskNetworks.ensureAttachable(network));
   }
 
   /** For how long another node, by its swarm id, has been silent in gossip and data path (see Liveness). */
@@ -460,6 +362,20 @@ export class NodeNetwork implements NodeNetworking {
     const { datapath, netlink, logger, options } = this.parts;
     const ownAddresses = [options.tunnelAddress, options.advertiseAddress];
     return new Underlay({ ...{ netlink, datapath, logger, ownAddresses } });
+  }
+
+  private makePlugin(): PluginServer {
+    const { attachments, options, logger } = this.parts;
+    const { state, containers } = this;
+    const containerWaitingFor = containers.containerWaitingFor.bind(containers);
+    const ipam = new IpamDriver({ state, attachments, containerWaitingFor, logger });
+    const activate = () => ({ Implements: ['NetworkDriver', 'IpamDriver'] });
+    const handlers = new Map([
+      ['/Plugin.Activate', activate] as const,
+      ...this.driver.handlers(),
+      ...ipam.handlers(),
+    ]);
+    return new PluginServer(options.pluginSocket, handlers, logger);
   }
 
   /** What is tried out between two nodes goes over one socket. */
@@ -480,36 +396,13 @@ export class NodeNetwork implements NodeNetworking {
       stateDirectory: options.stateDirectory,
       underlayAddress: options.tunnelAddress,
       devices: wireguard,
-      onChange: () => this.schedule(),
+      onChange: () => this.refreshes.soon(),
     });
-  }
-
-  /** Networks of the engine's own among the attachments (`--network host`). */
-  private async predefined(
-    attachments: readonly NetworkAttachment[],
-  ): Promise<ContainerNetworking['endpoints']> {
-    const overlays = new Set(overlayAttachments(attachments).map(({ info }) => info.id));
-    const endpoints: ContainerNetworking['endpoints'][number][] = [];
-    for (const { network } of attachments) {
-      if (network === undefined || overlays.has(network.id)) continue;
-      const engineNetworkName = network.spec?.annotations?.name ?? '';
-      const engineNetworkId = await this.twins.predefined(engineNetworkName);
-      endpoints.push({ engineNetworkName, engineNetworkId, address: '' });
-    }
-    return endpoints;
   }
 
   /** After a start beside what a former process left: gossip has not told everything yet. */
   private isFilling(): boolean {
     return this.pinned !== undefined && !this.settling.settled(this.gossip.join);
-  }
-
-  /** Remembers a network; the twin stays the one it has. */
-  private learn(info: ReturnType<typeof networkInfoOf>): void {
-    const known = this.state.networks.get(info.id);
-    // A changed shape needs a new twin: `ensure` compares, so what it compares with is kept.
-    if (known?.engineId !== undefined) return;
-    this.state.networks.set(info.id, { info });
   }
 
   private onEndpoint(endpoint: LocalEndpoint): void {
@@ -520,7 +413,7 @@ export class NodeNetwork implements NodeNetworking {
     this.sweeper.touch(endpoint.networkId);
     // At once: a container that starts may ask soon.
     if (this.running) this.parts.names.wantContainers(wantedContainers(this.state));
-    this.schedule();
+    this.refreshes.soon();
   }
 
   private onGossip(events: readonly GossipEvent[]): void {
@@ -549,7 +442,7 @@ export class NodeNetwork implements NodeNetworking {
           break;
       }
     }
-    if (changed) this.schedule();
+    if (changed) this.refreshes.soon();
     // At once: each period of waiting would be one more of sending to the dead.
     if (doubtful && this.running) this.watch();
   }
@@ -567,42 +460,10 @@ export class NodeNetwork implements NodeNetworking {
     if (subnet !== undefined) this.pinned?.forget({ vni: subnet.vni, address });
   }
 
-  /** One comparison soon, for however many changes. */
-  private schedule(leastMs = RECONCILE_DELAY_MS): void {
-    if (!this.running || this.timers.has('refresh')) return;
-    // With very many endpoints a pass takes longer; it must not take more than a third of the time.
-    const delayMs = Math.max(leastMs, 2 * this.refreshTookMs);
-    const timer = this.parts.environment.clock.setTimer(delayMs, () => {
-      this.timers.delete('refresh');
-      this.refresh();
-    });
-    this.timers.set('refresh', timer);
-  }
-
-  /** Resolves once a comparison has been made after this call: one for all who wait. */
-  private refreshed(): Promise<void> {
-    if (!this.running) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.waiters.push(resolve);
-      this.schedule();
-    });
-  }
-
-  private wakeWaiters(): void {
-    const waiters = this.waiters.splice(0);
-    if (waiters.length === 0) return;
-    void this.parts.names.applied().then(() => {
-      for (const resolve of waiters) resolve();
-    });
-  }
-
   /** Announces, names and writes what is known now. Errors of the data path are tried again. */
   private refresh(): void {
-    if (!this.running) return;
     const { state, tables } = this;
     const { tunnelAddress } = this.parts.options;
-    const { clock } = this.parts.environment;
-    const beganMs = clock.monotonicMs();
     const used = networksInUse(state).map(({ info }) => info);
     const encrypted = used.filter((info) => info.encrypted).map(({ id }) => id);
     const { encryption } = this;
@@ -634,10 +495,8 @@ export class NodeNetwork implements NodeNetworking {
       this.rememberTunnels();
     } catch (error) {
       this.parts.logger.error({ err: SkepError.from(error).message }, 'data path was not updated');
-      this.schedule(RECONCILE_RETRY_MS);
+      this.refreshes.soon(RECONCILE_RETRY_MS);
     }
-    this.refreshTookMs = clock.monotonicMs() - beganMs;
-    this.wakeWaiters();
   }
 
   private rememberTunnels(): void {
@@ -694,7 +553,7 @@ export class NodeNetwork implements NodeNetworking {
     const fenced = this.isExpelled
       ? this.fence.fence('removed from the swarm')
       : this.fence.look(this.contacts(), this.settings.fenceAfterMs);
-    if (dropped || settling || fenced) this.refresh();
+    if (dropped || settling || fenced) this.refreshes.now();
   }
 
   private contacts(): Contacts {
@@ -710,7 +569,7 @@ export class NodeNetwork implements NodeNetworking {
     this.gossip.tick();
     this.ingressKeys.keep(networksInUse(this.state));
     try {
-      if (this.hostAddresses.refresh(this.underlay.look())) this.schedule();
+      if (this.hostAddresses.refresh(this.underlay.look())) this.refreshes.soon();
       this.driver.releaseVanished();
     } catch (error) {
       const err = SkepError.from(error).message;
@@ -718,7 +577,7 @@ export class NodeNetwork implements NodeNetworking {
     }
     this.sweeper.sweep().then(
       (removed) => {
-        if (removed) this.schedule();
+        if (removed) this.refreshes.soon();
       },
       (error: unknown) => {
         const err = SkepError.from(error).message;
@@ -734,24 +593,11 @@ export class NodeNetwork implements NodeNetworking {
     });
   }
 
-  private every(name: string, periodMs: number, work: () => void): void {
-    const turn = () => {
-      this.timers.set(name, this.parts.environment.clock.setTimer(periodMs, turn));
-      try {
-        work();
-      } catch (error) {
-        this.parts.logger.error({ err: SkepError.from(error).message }, `${name} watch failed`);
-      }
-    };
-    this.timers.set(name, this.parts.environment.clock.setTimer(periodMs, turn));
-  }
-
   private halt(): void {
     this.running = false;
-    for (const timer of this.timers.values()) timer.cancel();
-    this.timers.clear();
+    this.periodic.stop();
     this.sweeper.stop();
-    this.wakeWaiters();
+    this.refreshes.stop();
   }
 
   private async guarded<T>(work: () => Promise<T>): Promise<T> {
