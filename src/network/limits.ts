@@ -105,6 +105,9 @@ export const LEAVE_TIMEOUT_MS = 5000;
 /** Waits between looks for the container behind a new endpoint on the engine. */
 export const CONTAINER_LOOKUP_DELAYS_MS: readonly number[] = [50, 150, 400, 1000, 2000, 4000, 8000];
 
+/** A plain container's address that no endpoint has is given back after this; the engine makes one within seconds. */
+export const LEASE_IDLE_MS = 60_000;
+
 /** Concurrent forwarded questions; more are REFUSED (stock: 1,024). */
 export const DNS_FORWARDS_MAX = 1024;
 

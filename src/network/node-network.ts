@@ -37,6 +37,7 @@ import {
   REPAIR_PERIOD_MS,
   TUNNEL_OVERHEAD_BYTES,
 } from './limits.js';
+import { LeaseSweeper } from './lease-sweeper.js';
 import { Liveness } from './liveness.js';
 import { type LocalEndpoint, LocalState, placeKey } from './local-state.js';
 import { clusterView, networksInUse } from './local-view.js';
@@ -125,6 +126,7 @@ export class NodeNetwork implements NodeNetworking {
   private readonly twins: EngineNetworks;
   private readonly containers: AttachedContainers;
   private readonly sweeper: TwinSweeper;
+  private readonly leases: LeaseSweeper;
   private readonly driver: NetworkDriver;
   private readonly plugin: PluginServer;
   private readonly hostAddresses: HostAddresses;
@@ -210,6 +212,8 @@ export class NodeNetwork implements NodeNetworking {
       ...{ engine, networks, state, clock, random, logger, onChange },
     });
     this.sweeper = new TwinSweeper({ networks, state, clock, logger, onChange });
+    const { attachments } = parts;
+    this.leases = new LeaseSweeper({ state, attachments, clock, logger });
     const { sweeper, encryption, gossip, refreshes } = this;
     this.taskNetworks = new TaskNetworks({
       ...{ state, twins: networks, sweeper, encryption, gossip, refreshes, clock, logger },
@@ -575,6 +579,10 @@ export class NodeNetwork implements NodeNetworking {
       const err = SkepError.from(error).message;
       this.parts.logger.warn({ err }, 'devices of the host are unknown');
     }
+    this.leases.sweep().catch((error: unknown) => {
+      const err = SkepError.from(error).message;
+      this.parts.logger.error({ err }, 'leases are not on disk');
+    });
     this.sweeper.sweep().then(
       (removed) => {
         if (removed) this.refreshes.soon();

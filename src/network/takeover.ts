@@ -2,6 +2,7 @@
  * Taking over after a restart: endpoints as remembered are compared with the devices that exist,
  * the links in force and the containers the engine has; what no longer fits is cleaned.
  */
+import { existsSync } from 'node:fs';
 import type { Datapath, Netlink } from '../native/datapath-types.js';
 import type { Logger } from '../observe/logger.js';
 import type { AttachedContainers } from './attached-containers.js';
@@ -65,13 +66,23 @@ async function recoverLostEndpoints(parts: TakeoverParts): Promise<void> {
   }
 }
 
-/** Endpoints without a device belong to containers that ended while nobody served the plugin. */
+/**
+ * Whether the container of an endpoint still has it. What the engine takes from a container while nobody
+ * serves the plugin comes back to the host, both ends of it; with a container its namespace goes.
+ */
+function isHeld({ id, interfaceName, sandbox }: LocalEndpoint, devices: ReadonlySet<string>) {
+  if (interfaceName === undefined || !devices.has(interfaceName)) return false;
+  const [, containerSide = ''] = endpointDeviceNames(id);
+  return !devices.has(containerSide) && (sandbox === undefined || existsSync(sandbox));
+}
+
+/** Endpoints that no container has any more: it ended, or left, while nobody served the plugin. */
 async function forgetDeadEndpoints(parts: TakeoverParts): Promise<void> {
   const { state, netlink, logger } = parts;
   const devices = new Set(netlink.linkNames());
   const listed = new Map<string, readonly TwinContainer[]>();
   for (const endpoint of parts.loaded) {
-    if (endpoint.interfaceName !== undefined && devices.has(endpoint.interfaceName)) continue;
+    if (isHeld(endpoint, devices)) continue;
     const engineId = state.networks.get(endpoint.networkId)?.engineId;
     if (engineId !== undefined && !listed.has(engineId)) {
       listed.set(engineId, await parts.networks.containers(engineId));
@@ -101,7 +112,7 @@ function cleanDevices(parts: TakeoverParts): void {
     if (wanted.has(interfaceName)) attached.add(interfaceName);
     else datapath.detachLink(interfaceName);
   }
-  const known = new Set([...state.endpoints.keys()].flatMap(endpointDeviceNames));
+  const known = new Set([...wanted.values()].flatMap(({ id }) => endpointDeviceNames(id)));
   for (const name of netlink.linkNames()) {
     if (isEndpointDevice(name) && !known.has(name)) netlink.deleteLink(name);
   }

@@ -5,9 +5,9 @@ import t from 'tap';
 import { runScenario } from './support/in-namespace.js';
 import { removeTraces } from './support/private-engine.js';
 
-void t.test('node networking beside a real engine', { timeout: 120_000 }, async (t) => {
+void t.test('node networking beside a real engine', { timeout: 240_000 }, async (t) => {
   t.teardown(() => removeTraces('/var/tmp/skep-network-test'));
-  const { code, output } = await runScenario('engine', 110_000);
+  const { code, output } = await runScenario('engine', 230_000);
   t.equal(code, 0, output);
   t.match(output, /scenario passed/);
 });

@@ -11,6 +11,7 @@ const FLAG_TRUNCATED = 0x0200;
 const FLAG_RECURSION_DESIRED = 0x0100;
 const FLAG_RECURSION_AVAILABLE = 0x0080;
 const OPCODE_MASK = 0x7800;
+const CLASS_IN = 1;
 /** Type, class, time to live, length of one answer without name and data. */
 const ANSWER_FIXED_BYTES = 10;
 const IPV4_BYTES = 4;
@@ -77,6 +78,8 @@ export function parseQuestion(
   const end = questionEnd(message);
   const bad = { ok: false, answer: failure(message, end, RESPONSE_CODES.formatError) } as const;
   if (end === undefined || (flags & OPCODE_MASK) !== 0) return bad;
+  if (message.readUInt16BE(end - 2) !== CLASS_IN)
+    return { ok: false, answer: failure(message, end, RESPONSE_CODES.refused) };
   let packet: Packet;
   try {
     packet = decode(message);

@@ -193,6 +193,8 @@ export class NameKeeper implements NodeNames {
     this.formers = found.filter((each) => each !== own);
     if (own?.connection?.isOpen === true) {
       logger.info({ pid: own.pid }, 'name server taken over');
+      // It lives: only the way to it was lost.
+      this.failures = Math.min(this.failures, 1);
       this.attach(own.connection);
     } else {
       const started = await startNameServer(directory, this.parts.command ?? COMMAND);

@@ -22,6 +22,8 @@ import { encodeFrame } from '../../../src/network/dns/frames.js';
 import { NameKeeper } from '../../../src/network/dns/name-keeper.js';
 import { socketsIn } from '../../../src/network/dns/name-connection.js';
 import type { WantedNetwork } from '../../../src/network/dns/name-feed.js';
+import { NAME_RESTART_DELAYS_MS } from '../../../src/network/limits.js';
+import type { Clock } from '../../../src/model/environment.js';
 import type { NamedContainer } from '../../../src/network/dns/protocol.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
@@ -71,9 +73,9 @@ class Node {
   }
 
   /** A skepd starts; `build` is another one after an upgrade. */
-  async skepd(build?: string) {
+  async skepd(build?: string, time: Clock = clock) {
     const keeper = new NameKeeper({
-      ...{ directory: this.directory, clock, logger: silentLogger },
+      ...{ directory: this.directory, clock: time, logger: silentLogger },
       ...(build === undefined ? {} : { build }),
     });
     this.keepers.push(keeper);
@@ -255,10 +257,10 @@ void t.test('killed at any moment it is started again', async (t) => {
 });
 
 /** A node with one container, which knows `rr` by three addresses. */
-async function serving(t: Test) {
+async function serving(t: Test, time?: Clock) {
   const node = new Node(t);
   const one = await node.containers.start('one');
-  const { keeper } = await node.skepd();
+  const { keeper } = await node.skepd(undefined, time);
   keeper.wantContainers(containersAt(one));
   keeper.want({ settings: SETTINGS, networks: front(3) });
   await keeper.applied();
@@ -333,6 +335,28 @@ void t.test('hostile bytes end their connection and nothing else', async (t) => 
   const second = await node.skepd();
   t.equal(second.dumped[0]?.rows.length, 3);
   await second.keeper.end();
+});
+
+void t.test('whoever pushes skepd off the socket delays no later start', async (t) => {
+  const delaysMs: number[] = [];
+  const recording: Clock = {
+    ...clock,
+    setTimer: (delayMs, callback) => {
+      delaysMs.push(delayMs);
+      return clock.setTimer(delayMs, callback);
+    },
+  };
+  const { node, one, keeper } = await serving(t, recording);
+  const { pid } = node;
+  // skepd comes back each time, which ends the stranger's connection in turn.
+  for (let turn = 0; turn < NAME_RESTART_DELAYS_MS.length + 1; turn++)
+    t.ok(await hostile(node.directory, pid, Buffer.alloc(0)), 'closed');
+  t.equal(node.pid, pid, 'the same process');
+  process.kill(pid, 'SIGKILL');
+  await node.other(pid);
+  await answers(one, 3);
+  t.notOk(delaysMs.includes(NAME_RESTART_DELAYS_MS.at(-1) ?? 0));
+  await keeper.end();
 });
 
 void t.test('sockets of the dead and files of others are no name servers', async (t) => {

@@ -281,6 +281,12 @@ void t.test('refusals', async (t) => {
   const internal = await setUp(t, { names: namesOf(1, true) });
   t.equal((await ask(internal.server.port, 'example.com', 'A')).rcode, 'SERVFAIL');
   t.equal(internal.asked(), 0, 'internal networks ask nobody outside');
+  const served = await setUp(t, { names: namesOf(1, false) });
+  const chaos = question('rr', 'A');
+  chaos.writeUInt16BE(3, chaos.length - 2);
+  const answer = decode(await sendUdp(served.server.port, chaos));
+  t.equal(rcodeOf(answer), 'REFUSED', 'a class there is nothing of');
+  t.strictSame(answer.answers, []);
   const none = await setUp(t, { upstreams: 0 });
   t.equal((await ask(none.server.port, 'example.com', 'A')).rcode, 'SERVFAIL');
 });

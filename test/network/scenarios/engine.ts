@@ -13,8 +13,9 @@ import { RecordingDatapath } from '../../../src/native/recording-datapath.js';
 import { HostWireguardDevices } from '../../../src/network/encryption/host-devices.js';
 import { NameKeeper } from '../../../src/network/dns/name-keeper.js';
 import { NodeNetwork } from '../../../src/network/node-network.js';
+import { PluginServer } from '../../../src/network/plugin/server.js';
 import type { AttachmentAllocator, ContainerNetworking } from '../../../src/network/types.js';
-import { createLogger } from '../../../src/observe/logger.js';
+import { createLogger, silentLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
 import { run, waitFor } from '../../testbed/commands.js';
 import { WEB_IMAGE } from '../../testbed/layout.js';
@@ -24,6 +25,7 @@ import { attachment, INGRESS, node, overlay, port, webTask } from '../support/sw
 import { fixedIdentity, TestCluster } from '../support/test-cluster.js';
 
 const ROOT = '/var/tmp/skep-network-test/engine';
+const PLUGIN_SOCKET = '/run/docker/plugins/skep.sock';
 const USER_SERVER = '169.254.77.54';
 const NO_SUCH_NAME = 3;
 const engine = new PrivateEngine(ROOT);
@@ -66,7 +68,7 @@ function makeNetwork(): NodeNetwork {
     wireguard: new HostWireguardDevices(netlink),
     options: {
       stateDirectory: path.join(ROOT, 'state'),
-      pluginSocket: '/run/docker/plugins/skep.sock',
+      pluginSocket: PLUGIN_SOCKET,
       tunnelAddress: '127.0.0.1',
       gossipBindAddress: '127.0.0.1',
       advertiseAddress: '127.0.0.1',
@@ -226,7 +228,7 @@ async function scenario(): Promise<void> {
     ];
     for (const [method, body, wanted] of calls) {
       const { stdout } = await run('curl', [
-        ...['-sS', '--unix-socket', '/run/docker/plugins/skep.sock', '-d', JSON.stringify(body)],
+        ...['-sS', '--unix-socket', PLUGIN_SOCKET, '-d', JSON.stringify(body)],
         `http://plugin/${method}`,
       ]);
       assert.match(stdout, wanted, method);
@@ -458,6 +460,45 @@ async function scenario(): Promise<void> {
     await network.start();
     await network.configure(config);
     assert.equal(await addressIn(late, 'web'), '10.0.3.200');
+  });
+
+  await step('what containers lost while this process was away is forgotten', async () => {
+    const { docker } = engine;
+    const kept = datapath.links().map(({ interfaceName }) => interfaceName);
+    const gone = await runPlain('gone', 'lab');
+    await docker.createNetwork({ Name: 'aside' });
+    const left = await runPlain('left', 'aside');
+    const twin = docker.getNetwork(await network.ensureAttachable(lab));
+    await twin.connect({ Container: left });
+    for (const id of [gone, left]) {
+      const { NetworkSettings } = await docker.getContainer(id).inspect();
+      await resolves(late, id.slice(0, 12), NetworkSettings.Networks['lab']?.IPAddress);
+    }
+    assert.equal(datapath.links().length, kept.length + 2);
+    await network.stop();
+    // Nobody who knows anything: with no socket at all the engine would try each call for half a minute.
+    const nobody = new PluginServer(PLUGIN_SOCKET, new Map(), silentLogger);
+    await nobody.start();
+    await docker.getContainer(gone).remove({ force: true });
+    await twin.disconnect({ Container: left, Force: true });
+    await nobody.stop();
+    network = makeNetwork();
+    await network.start();
+    await network.configure(config);
+    assert.deepEqual(
+      datapath.links().map(({ interfaceName }) => interfaceName),
+      kept,
+    );
+    assert.deepEqual(
+      netlink
+        .linkNames()
+        .filter((name) => name.startsWith('sk'))
+        .toSorted(),
+      kept.toSorted(),
+    );
+    for (const id of [gone, left]) await resolves(late, id.slice(0, 12), undefined);
+    assert.equal(await addressIn(late, 'web'), '10.0.3.200');
+    await docker.getContainer(left).remove({ force: true });
   });
 
   await step('a container keeps its own name servers for all other names', async () => {
