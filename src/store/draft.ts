@@ -4,9 +4,10 @@
  * the rest is decoded. So what a caller does to its objects later is not in them, and neither time nor
  * memory goes into copies of what stays.
  */
-import { create as createMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create as createMessage, fromBinary } from '@bufbuild/protobuf';
 import { MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { VersionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import type { EncodedChange } from './encoded-change.js';
 import { deepFreeze } from './freeze.js';
 import { descriptorOf, type StoreObject } from './tables.js';
 import type { Change } from './transaction.js';
@@ -24,26 +25,27 @@ export class Draft {
   readonly #kind: Change['kind'];
   readonly #base: StoreObject | undefined;
   /** Names of what is shared with the base. */
-  readonly #shared: string[] = [];
+  readonly #shared: readonly string[];
   /** Encoded rest of the object; undefined once it is decoded, and for removals. */
   #bytes: Uint8Array | undefined;
   #change: Change | undefined;
   #object: StoreObject | undefined;
 
-  /** @param base the object as the caller found it, if the store had it before this entry */
-  constructor(change: Change, base: StoreObject | undefined, index: bigint, freeze: boolean) {
+  constructor(encoded: EncodedChange, index: bigint, freeze: boolean) {
+    const { change } = encoded;
     this.table = change.table;
     this.index = index;
     this.#freeze = freeze;
     this.#kind = change.kind;
-    this.#base = base;
+    this.#base = encoded.base;
+    this.#shared = encoded.shared;
     if (change.kind === 'remove') {
       this.id = change.id;
       this.#change = change;
       return;
     }
     this.id = change.object.id;
-    this.#bytes = this.#encodeRest(change.object);
+    this.#bytes = encoded.rest;
   }
 
   /**
@@ -66,22 +68,6 @@ export class Draft {
       this.#object = this.#freeze ? deepFreeze(object) : object;
     }
     return this.#object;
-  }
-
-  #encodeRest(object: StoreObject): Uint8Array {
-    const { schema } = descriptorOf(this.table);
-    if (this.#base === undefined) return toBinary(schema, object);
-    const ours = object as unknown as Readonly<Properties>;
-    const theirs = this.#base as unknown as Readonly<Properties>;
-    const empty = createMessage(schema) as unknown as Readonly<Properties>;
-    const rest = { ...object } as unknown as Properties;
-    for (const { localName: name } of schema.members) {
-      // Applying an entry writes the version into its own object's.
-      if (name === 'meta' || ours[name] === undefined || ours[name] !== theirs[name]) continue;
-      this.#shared.push(name);
-      rest[name] = empty[name];
-    }
-    return toBinary(schema, rest as unknown as StoreObject);
   }
 
   #decoded(): StoreObject {

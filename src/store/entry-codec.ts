@@ -1,6 +1,7 @@
 /**
  * Changes of a transaction to and from the bytes of one raft entry (InternalRaftRequest). Actions
- * are encoded one by one, so that an entry knows its size while it grows.
+ * are encoded one by one, so that an entry knows its size while it grows, and in pieces, so that bytes
+ * known from before can be used again.
  */
 import { create as createMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
@@ -11,25 +12,51 @@ import {
   StoreActionKind,
   StoreActionSchema,
 } from '../model/gen/docker/swarmkit/v1/store_pb.js';
-import { descriptorOf } from './tables.js';
+import { descriptorOf, type StoreObject } from './tables.js';
 import type { Change } from './transaction.js';
-import type { TableName, Tables } from './types.js';
+import type { TableName } from './types.js';
 
 /** Field numbers of InternalRaftRequest. */
 const FIELD_ID = 1;
 const FIELD_ACTION = 2;
+/** Field number of a StoreAction's kind. */
+const FIELD_KIND = 1;
 
-/** One change as an encoded StoreAction. A removal carries the id only. */
-export function encodeAction(change: Change): Uint8Array {
-  const action = {
-    $typeName: StoreActionSchema.typeName,
-    action: actionKind(change.kind),
-    target: {
-      case: change.table,
-      value: change.kind === 'remove' ? emptyObject(change.table, change.id) : change.object,
-    },
-  } as StoreAction;
-  return toBinary(StoreActionSchema, action);
+/** A StoreAction in pieces, to be copied once: into the request. */
+export interface EncodedAction {
+  readonly pieces: readonly Uint8Array[];
+  /** All of them together. */
+  readonly bytes: number;
+}
+
+/** A creation or update of an object whose message is these parts, one after the other. */
+export function encodeAction(
+  kind: Change['kind'],
+  table: TableName,
+  parts: readonly Uint8Array[],
+): EncodedAction {
+  const length = bytesOf(parts);
+  const head = new BinaryWriter().tag(FIELD_KIND, WireType.Varint).int32(actionKind(kind));
+  head.tag(targetField(table), WireType.LengthDelimited).uint32(length);
+  const pieces = [head.finish(), ...parts];
+  return { pieces, bytes: bytesOf(pieces) };
+}
+
+/** A removal: an object with nothing but its id, which is all it needs. */
+export function encodeRemoval(table: TableName, id: string): EncodedAction {
+  const { schema } = descriptorOf(table);
+  const object: StoreObject = createMessage(schema);
+  object.id = id;
+  return encodeAction('remove', table, [toBinary(schema, object)]);
+}
+
+function bytesOf(pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, { length }) => sum + length, 0);
+}
+
+function targetField(table: TableName): number {
+  const field = StoreActionSchema.field[table];
+  return field.number;
 }
 
 function actionKind(kind: Change['kind']): StoreActionKind {
@@ -43,24 +70,20 @@ function actionKind(kind: Change['kind']): StoreActionKind {
   }
 }
 
-/** An object with nothing but its id, which is all a removal needs. */
-function emptyObject<T extends TableName>(table: T, id: string): Tables[T] {
-  const object: Tables[T] = createMessage(descriptorOf(table).schema);
-  object.id = id;
-  return object;
-}
-
 /** Encoded actions as one request. */
-export function encodeRequest(id: bigint, actions: readonly Uint8Array[]): Uint8Array {
+export function encodeRequest(id: bigint, actions: readonly EncodedAction[]): Uint8Array {
   const writer = new BinaryWriter();
   writer.tag(FIELD_ID, WireType.Varint).uint64(id);
-  for (const action of actions) writer.tag(FIELD_ACTION, WireType.LengthDelimited).bytes(action);
+  for (const { pieces, bytes } of actions) {
+    writer.tag(FIELD_ACTION, WireType.LengthDelimited).uint32(bytes);
+    for (const piece of pieces) writer.raw(piece);
+  }
   return writer.finish();
 }
 
 /** Bytes that actions add to a request. */
-export function actionsBytes(actions: readonly Uint8Array[]): number {
-  return actions.reduce((sum, { length }) => sum + 1 + varintBytes(length) + length, 0);
+export function actionsBytes(actions: readonly EncodedAction[]): number {
+  return actions.reduce((sum, { bytes }) => sum + 1 + varintBytes(bytes) + bytes, 0);
 }
 
 /** Bytes of a request without actions, at most. */

@@ -21,6 +21,9 @@ export const PROPOSED_ENTRIES_MAX = 1_000;
  */
 export const PROPOSED_BYTES_MAX = 1024 * 1024;
 
+/** Bytes of encoded parts of objects kept for their next updates: those of some ten thousand tasks. */
+export const KNOWN_BYTES_MAX = 8 * 1024 * 1024;
+
 /** How long a caller waits for its proposal: Docker's own limit on a swarm request. */
 export const PROPOSAL_DEADLINE_MS = 20_000;
 

@@ -11,14 +11,10 @@ import { invariant, SkepError } from '../model/errors.js';
 import { MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { VersionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { Draft } from './draft.js';
-import {
-  actionsBytes,
-  decodeRequest,
-  EMPTY_REQUEST_BYTES,
-  encodeAction,
-  encodeRequest,
-} from './entry-codec.js';
+import { actionsBytes, decodeRequest, EMPTY_REQUEST_BYTES, encodeRequest } from './entry-codec.js';
+import { type EncodedChange, encodeChange } from './encoded-change.js';
 import { deepFreeze } from './freeze.js';
+import { KnownBytes } from './known-bytes.js';
 import {
   BATCH_CHANGES_MAX,
   PROPOSED_BYTES_MAX,
@@ -71,6 +67,7 @@ export class MemoryStore implements Store, EntryTarget {
   readonly #tables: TableSet = emptyTables();
   readonly #reader = readerOf(this.#tables);
   readonly #proposed: ProposedState;
+  readonly #known = new KnownBytes();
   /** The entry that transactions of this turn go into. */
   #open: OpenEntry | undefined;
   #version = 0n;
@@ -108,7 +105,7 @@ export class MemoryStore implements Store, EntryTarget {
       result = write(transaction);
       transaction.close();
       const { changes } = transaction;
-      if (changes.length > 0) applied = this.#propose(changes, changes.map(encodeAction), turn);
+      if (changes.length > 0) applied = this.#propose(this.#encode(changes), turn);
     } catch (error) {
       turn.end();
       await confirm(seen);
@@ -205,12 +202,8 @@ export class MemoryStore implements Store, EntryTarget {
    * Gets changes agreed upon. Those of one turn of the event loop share an entry, as long as no two
    * of them change the same object: each of its versions has an entry of its own.
    */
-  #propose(
-    changes: readonly Change[],
-    actions: readonly Uint8Array[],
-    turn: WriterTurn,
-  ): Promise<void> {
-    const bytes = actionsBytes(actions);
+  #propose(changes: readonly EncodedChange[], turn: WriterTurn): Promise<void> {
+    const bytes = actionsBytes(changes);
     if (EMPTY_REQUEST_BYTES + bytes > TRANSACTION_BYTES_MAX) throw requestTooLarge(bytes);
     const full = this.#open;
     if (full !== undefined && !this.#admits(full, changes, bytes)) {
@@ -219,17 +212,17 @@ export class MemoryStore implements Store, EntryTarget {
       if (this.#proposed.newest !== full) return full.applied;
     }
     const open = this.#open ?? this.#openEntry();
-    if (open === undefined) return this.#proposeAlone(changes, actions, turn);
+    if (open === undefined) return this.#proposeAlone(changes, turn);
     const drafts = this.#draftsOf(changes, open.index);
     for (const draft of drafts) this.#proposed.put(draft);
-    open.add(drafts, actions, bytes);
+    open.add(drafts, changes, bytes);
     turn.proposed(bytes, open.settled);
     return open.applied;
   }
 
-  #admits(open: OpenEntry, changes: readonly Change[], bytes: number): boolean {
+  #admits(open: OpenEntry, changes: readonly EncodedChange[], bytes: number): boolean {
     if (!open.hasRoom(changes.length, bytes)) return false;
-    return !changes.some((change) => {
+    return !changes.some(({ change }) => {
       return this.#proposed.changedBy(change.table, idOf(change)) === open.index;
     });
   }
@@ -250,12 +243,8 @@ export class MemoryStore implements Store, EntryTarget {
     return open;
   }
 
-  #proposeAlone(
-    changes: readonly Change[],
-    actions: readonly Uint8Array[],
-    turn: WriterTurn,
-  ): Promise<void> {
-    const request = encodeRequest(this.#newRequestId(), actions);
+  #proposeAlone(changes: readonly EncodedChange[], turn: WriterTurn): Promise<void> {
+    const request = encodeRequest(this.#newRequestId(), changes);
     const { index, applied, settled } = this.#proposer.propose(request);
     // Refused, or applied at once by a proposer without a quorum.
     if (index === undefined || index <= this.#version) return applied;
@@ -274,11 +263,15 @@ export class MemoryStore implements Store, EntryTarget {
     this.#proposed.giveUp(entry);
   }
 
-  #draftsOf(changes: readonly Change[], index: bigint): Draft[] {
+  #encode(changes: readonly Change[]): EncodedChange[] {
     return changes.map((change) => {
       const base = this.#proposed.get(change.table, idOf(change));
-      return new Draft(change, base, index, this.#freezeObjects);
+      return encodeChange(change, base, this.#known);
     });
+  }
+
+  #draftsOf(changes: readonly EncodedChange[], index: bigint): Draft[] {
+    return changes.map((change) => new Draft(change, index, this.#freezeObjects));
   }
 
   #newRequestId(): bigint {
@@ -300,8 +293,8 @@ export class MemoryStore implements Store, EntryTarget {
     try {
       const collected = this.#collect(writes, from, outcomes, taken);
       next = collected.next;
-      const { changes, actions } = collected;
-      if (changes.length > 0) applied = this.#propose(changes, actions, turn);
+      const { changes } = collected;
+      if (changes.length > 0) applied = this.#propose(changes, turn);
     } finally {
       turn.end();
     }
@@ -326,14 +319,13 @@ export class MemoryStore implements Store, EntryTarget {
     taken: number[],
   ): {
     readonly next: number;
-    readonly changes: readonly Change[];
-    readonly actions: readonly Uint8Array[];
+    readonly changes: readonly EncodedChange[];
   } {
     const transaction = this.#begin();
-    const actions: Uint8Array[] = [];
+    const changes: EncodedChange[] = [];
     let bytes = EMPTY_REQUEST_BYTES;
     let next = from;
-    for (; next < writes.length && actions.length < BATCH_CHANGES_MAX; next++) {
+    for (; next < writes.length && changes.length < BATCH_CHANGES_MAX; next++) {
       const savepoint = transaction.savepoint();
       try {
         writes[next]?.(transaction);
@@ -343,7 +335,7 @@ export class MemoryStore implements Store, EntryTarget {
         outcomes[next] = error;
         continue;
       }
-      const added = transaction.changes.slice(savepoint.changes).map(encodeAction);
+      const added = this.#encode(transaction.changes.slice(savepoint.changes));
       const addedBytes = actionsBytes(added);
       if (EMPTY_REQUEST_BYTES + addedBytes > TRANSACTION_BYTES_MAX) {
         transaction.rollbackTo(savepoint);
@@ -351,18 +343,18 @@ export class MemoryStore implements Store, EntryTarget {
         continue;
       }
       const fits =
-        actions.length + added.length <= BATCH_CHANGES_MAX &&
+        changes.length + added.length <= BATCH_CHANGES_MAX &&
         bytes + addedBytes <= TRANSACTION_BYTES_MAX;
-      if (!fits && actions.length > 0) {
+      if (!fits && changes.length > 0) {
         transaction.rollbackTo(savepoint);
         break;
       }
-      actions.push(...added);
+      changes.push(...added);
       bytes += addedBytes;
       if (added.length > 0) taken.push(next);
     }
     transaction.close();
-    return { next, changes: transaction.changes, actions };
+    return { next, changes };
   }
 
   #commit(changes: readonly Change[], version: bigint): StoreEvent[] {

@@ -5,7 +5,7 @@
  */
 import { type Deferred, deferred } from './deferred.js';
 import type { Draft } from './draft.js';
-import { EMPTY_REQUEST_BYTES, encodeRequest } from './entry-codec.js';
+import { EMPTY_REQUEST_BYTES, type EncodedAction, encodeRequest } from './entry-codec.js';
 import { BATCH_CHANGES_MAX, TRANSACTION_BYTES_MAX } from './limits.js';
 import type { ProposedEntry } from './proposed-state.js';
 import type { LogPlace, Proposal, Proposer } from './proposer.js';
@@ -15,7 +15,7 @@ export class OpenEntry implements ProposedEntry {
   readonly drafts: Draft[] = [];
   readonly #requestId: bigint;
   readonly #place: LogPlace;
-  readonly #actions: Uint8Array[] = [];
+  readonly #actions: EncodedAction[] = [];
   readonly #outcome: Deferred<void> = deferred();
   readonly #settled: Deferred<void> = deferred();
   #bytes = EMPTY_REQUEST_BYTES;
@@ -50,7 +50,7 @@ export class OpenEntry implements ProposedEntry {
   }
 
   /** Takes changes and their encoded actions. */
-  add(drafts: readonly Draft[], actions: readonly Uint8Array[], bytes: number): void {
+  add(drafts: readonly Draft[], actions: readonly EncodedAction[], bytes: number): void {
     this.drafts.push(...drafts);
     this.#actions.push(...actions);
     this.#bytes += bytes;
