@@ -137,8 +137,18 @@ export const ENGINE_RESOLVER_ADDRESS = '127.0.0.11';
 export const NAMESPACE_LOOK_PERIOD_MS = 10;
 export const NAMESPACE_LOOK_MS = 10_000;
 
-/** One upstream server's time to answer (stock: 4 s). */
-export const DNS_UPSTREAM_TIMEOUT_MS = 4000;
+/**
+ * Time for all upstream servers together: the engine's resolver in the container waits 4 s for ours (and
+ * itself gives each upstream server 4 s).
+ */
+export const DNS_FORWARD_TIMEOUT_MS = 3600;
+
+/** A server is asked this long after the one before, if that has not answered: the third one still has time to. */
+export const DNS_STAGGER_MS = 1000;
+
+/** A server that did not answer comes last for this long; entries about such servers are few. */
+export const DNS_SILENT_MS = 30_000;
+export const DNS_SILENT_SERVERS_MAX = 64;
 
 /** Upstream servers asked in turn (stock: 3). */
 export const DNS_UPSTREAMS_MAX = 3;

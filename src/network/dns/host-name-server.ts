@@ -7,7 +7,7 @@ import type { RandomSource } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import { openSharedSockets, turnAway } from '../../native/shared-sockets.js';
 import type { Logger } from '../../observe/logger.js';
-import { DNS_UPSTREAM_TIMEOUT_MS, DNS_UPSTREAMS_MAX } from '../limits.js';
+import { DNS_FORWARD_TIMEOUT_MS } from '../limits.js';
 import { DnsForwarder, resolvConfUpstreams } from './forwarder.js';
 import type { NameSettings } from './protocol.js';
 import { DnsServer, type DnsServerOptions, reachesOutside } from './server.js';
@@ -85,7 +85,7 @@ export class HostNameServer {
   private async close({ udp, server }: Listening): Promise<void> {
     try {
       turnAway(udp);
-      await server.drain(DNS_UPSTREAM_TIMEOUT_MS * DNS_UPSTREAMS_MAX);
+      await server.drain(DNS_FORWARD_TIMEOUT_MS);
     } catch (error) {
       this.parts.logger.warn({ err: SkepError.from(error).message }, 'questions may be lost');
     }

@@ -45,6 +45,11 @@ export const RESPONSE_CODES = {
   refused: 5,
 } as const;
 
+/** The response code: the low bits of the fourth byte (RFC 1035, section 4.1.1). */
+export function responseCodeOf(message: Buffer): number {
+  return (message[3] ?? 0) & 0xf;
+}
+
 /** A question with exactly one name. */
 export interface DnsQuestion {
   readonly id: number;

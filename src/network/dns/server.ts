@@ -22,6 +22,7 @@ import {
   parseQuestion,
   pointerAnswer,
   RESPONSE_CODES,
+  responseCodeOf,
 } from './message.js';
 import { lookUp, lookUpPointer, type NameTable } from './names.js';
 
@@ -231,7 +232,11 @@ export class DnsServer {
     const result = await this.options.forwarder.forward(message, transport);
     switch (result.kind) {
       case 'answer':
-        if (isNameError(result.message) && couldBeTask(question) && this.options.isFilling()) {
+        if (
+          responseCodeOf(result.message) === RESPONSE_CODES.nameError &&
+          couldBeTask(question) &&
+          this.options.isFilling()
+        ) {
           return emptyAnswer(question, RESPONSE_CODES.serverFailure);
         }
         return result.message;
@@ -253,11 +258,6 @@ async function taken(socket: Socket): Promise<void> {
     };
     socket.on('drain', done).on('close', done);
   });
-}
-
-/** The response code is in the low bits of the fourth byte (RFC 1035, section 4.1.1). */
-function isNameError(message: Buffer): boolean {
-  return ((message[3] ?? 0) & 0xf) === RESPONSE_CODES.nameError;
 }
 
 /** Services and containers seldom have a dot in their names; the world outside has one always. */

@@ -246,6 +246,41 @@ void t.test('questions that wait are bounded, for a server and for all together'
   t.same(await kinds(one, 2), ['silence', 'silence'], 'and there is room again');
 });
 
+void t.test('a silent server costs its turn once, one that fails nothing', async (t) => {
+  const code = (flags: number) => (query: Packet) =>
+    encode({ type: 'response', id: query.id ?? 0, flags, questions: query.questions ?? [] });
+  const start = async (reply: (query: Packet) => Buffer | undefined) => {
+    const upstream = await onFreePort(() => startUpstream(reply));
+    t.teardown(upstream.close);
+    return upstream;
+  };
+  const [silent, failing, living] = [
+    await start(() => undefined),
+    await start(code(0x82)),
+    await start(honest),
+  ];
+  const forwarder = (...servers: readonly (typeof living)[]) =>
+    new DnsForwarder({
+      upstreams: async () => servers.map(({ upstream }) => upstream),
+      ...{ random, timeoutMs: 2000, staggerMs: 200 },
+    });
+  const asked = () => [silent.asked(), failing.asked(), living.asked()];
+  const answerOf = async (asking: DnsForwarder, transport: 'udp' | 'tcp' = 'udp') => {
+    const result = await asking.forward(question('x.y', 'A'), transport);
+    return result.kind === 'answer' ? rcodeOf(decode(result.message)) : result.kind;
+  };
+  const both = forwarder(silent, living);
+  t.equal(await answerOf(both), 'NOERROR');
+  t.strictSame(asked(), [1, 0, 1]);
+  t.equal(await answerOf(both), 'NOERROR');
+  t.strictSame(asked(), [1, 0, 2], 'it comes last now');
+  t.equal(await answerOf(both, 'tcp'), 'NOERROR');
+  t.equal(await answerOf(forwarder(failing, living)), 'NOERROR');
+  t.strictSame(asked(), [1, 1, 3]);
+  t.equal(await answerOf(forwarder(failing, silent)), 'SERVFAIL', 'as the one that answers says');
+  t.equal(await answerOf(forwarder(silent)), 'silence');
+});
+
 void t.test('while names may be missing, those of tasks are not denied', async (t) => {
   const denial = (query: Packet) =>
     encode({ type: 'response', id: query.id ?? 0, flags: 0x83, questions: query.questions ?? [] });
