@@ -21,9 +21,10 @@ constexpr int kLoopback = 1;
 
 }  // namespace
 
-Attachments::Attachments(std::string directory, bool force_clsact)
+Attachments::Attachments(std::string directory, bool force_clsact, HostRecord& record)
     : directory_(std::move(directory)),
-      mode_(force_clsact || !bpf::KnowsTcx() ? AttachMode::kClsact : AttachMode::kTcx) {}
+      mode_(force_clsact || !bpf::KnowsTcx() ? AttachMode::kClsact : AttachMode::kTcx),
+      record_(record) {}
 
 std::string Attachments::PinOf(const std::string& role, int ifindex) const {
   return directory_ + "/" + role + "-" + std::to_string(ifindex);
@@ -42,14 +43,12 @@ void Attachments::AttachIngress(const std::string& role, int ifindex, int progra
     UniqueFd link = bpf::CreateTcxLink(program_fd, ifindex);
     bpf::Pin(link.get(), path);
     // A process before this one may have been told to attach the other way.
-    netlink::Rtnetlink rtnetlink;
-    if (rtnetlink.HasIngressFilter(ifindex, kFilterPriority)) {
-      rtnetlink.RemoveIngressFilter(ifindex, kFilterPriority);
-    }
+    if (netlink::Rtnetlink().HasIngressFilter(ifindex, kFilterPriority)) DropFilter(ifindex);
     return;
   }
   netlink::Rtnetlink rtnetlink;
-  rtnetlink.EnsureClsact(ifindex);
+  const bool made_qdisc = rtnetlink.EnsureClsact(ifindex);
+  if (role == kUplinkRole) record_.NoteClsact(ifindex, made_qdisc);
   rtnetlink.ReplaceIngressFilter(ifindex, kFilterPriority, program_fd, "skep_" + role);
   DropLink(role, ifindex);
 }
@@ -60,6 +59,15 @@ void Attachments::DropLink(const std::string& role, int ifindex) {
   if (!link.valid()) return;
   if (bpf::LinkInterface(link.get()) != 0) bpf::DetachLink(link.get());
   ::unlink(path.c_str());
+}
+
+void Attachments::DropFilter(int ifindex) {
+  netlink::Rtnetlink rtnetlink;
+  rtnetlink.RemoveIngressFilter(ifindex, kFilterPriority);
+  const auto noted = record_.clsact().find(ifindex);
+  if (noted == record_.clsact().end()) return;
+  if (noted->second && !rtnetlink.HasFilters(ifindex)) rtnetlink.RemoveClsact(ifindex);
+  record_.ForgetClsact(ifindex);
 }
 
 bool Attachments::IsAttached(const std::string& role, int ifindex) const {
@@ -77,9 +85,8 @@ bool Attachments::IsCgroupAttached(const std::string& hook) const {
 
 void Attachments::DetachIngress(const std::string& role, int ifindex) {
   DropLink(role, ifindex);
-  if (mode_ == AttachMode::kClsact && ifindex > kLoopback) {
-    netlink::Rtnetlink().RemoveIngressFilter(ifindex, kFilterPriority);
-  }
+  const bool filtered = mode_ == AttachMode::kClsact || record_.clsact().contains(ifindex);
+  if (filtered && ifindex > kLoopback) DropFilter(ifindex);
 }
 
 std::vector<int> Attachments::Attached(const std::string& role) {
@@ -96,6 +103,9 @@ std::vector<int> Attachments::Attached(const std::string& role) {
     } else {
       found.push_back(ifindex);
     }
+  }
+  if (role == kUplinkRole) {
+    for (const auto& [ifindex, made_qdisc] : record_.clsact()) found.push_back(ifindex);
   }
   return found;
 }

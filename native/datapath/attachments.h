@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "datapath/host_record.h"
 #include "netlink/rtnetlink.h"
 #include "netlink/unique_fd.h"
 
@@ -14,10 +15,13 @@ namespace skep::datapath {
 
 enum class AttachMode { kTcx, kClsact };
 
+/// The role on devices of the host, which stay when we go.
+inline constexpr char kUplinkRole[] = "uplink";
+
 class Attachments {
  public:
   /// `directory` holds the pinned links. tcx where the kernel knows it, unless `force_clsact`.
-  Attachments(std::string directory, bool force_clsact);
+  Attachments(std::string directory, bool force_clsact, HostRecord& record);
 
   AttachMode mode() const { return mode_; }
 
@@ -27,7 +31,8 @@ class Attachments {
   bool IsAttached(const std::string& role, int ifindex) const;
   /// Takes it off again; no error if the device or the link is gone.
   void DetachIngress(const std::string& role, int ifindex);
-  /// Interface indexes with a pinned link of this role whose device still exists; drops dead pins.
+  /// Interface indexes with a pinned link of this role, or an underlay's filter, whose device still
+  /// exists; drops dead pins.
   std::vector<int> Attached(const std::string& role);
 
   /// Drops pins of links whose device is gone, and takes off what hangs under a role or hook that is
@@ -43,11 +48,14 @@ class Attachments {
  private:
   /// The tcx link of a role on a device goes, if there is one.
   void DropLink(const std::string& role, int ifindex);
+  /// Our filter goes, and the qdisc if it is ours and nobody else's filter hangs on it.
+  void DropFilter(int ifindex);
   std::string PinOf(const std::string& role, int ifindex) const;
   std::vector<std::string> Pins() const;
 
   std::string directory_;
   const AttachMode mode_;
+  HostRecord& record_;
 };
 
 /// Mount point of the unified cgroup hierarchy (also in hybrid layouts); empty if there is none.

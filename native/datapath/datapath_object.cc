@@ -42,6 +42,7 @@ constexpr Limit kLimits[] = {
 EngineOptions ReadOptions(const Napi::Object& from) {
   EngineOptions options;
   options.pin_directory = js::Text(from, "pinDirectory");
+  options.record_file = js::Text(from, "recordFile");
   js::ForEach(from.Get("underlayInterfaces"), [&options](const Napi::Value& name) {
     options.devices.underlay_interfaces.push_back(name.ToString().Utf8Value());
   });

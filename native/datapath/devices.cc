@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
 #include <random>
 
+#include "datapath/host_settings.h"
 #include "netlink/system_error.h"
 
 namespace skep::datapath {
@@ -13,45 +13,28 @@ namespace {
 
 constexpr uint32_t kMtuMin = 576;
 
-/// True if the setting was another and has been changed.
-bool EnsureSysctl(const std::string& family, const std::string& device, const std::string& name,
-                  const std::string& value) {
-  const std::string path = "/proc/sys/net/" + family + "/conf/" + device + "/" + name;
-  std::string now;
-  // Absent files (IPv6 switched off) need no setting.
-  if (!(std::ifstream(path) >> now) || now == value) return false;
-  std::ofstream(path) << value;
-  return true;
-}
-
-std::string ReadSysctl(const std::string& family, const std::string& device,
-                       const std::string& name) {
-  std::string value;
-  std::ifstream("/proc/sys/net/" + family + "/conf/" + device + "/" + name) >> value;
-  return value;
-}
-
-uint32_t TuneRouted(const std::string& device) {
-  return EnsureSysctl("ipv4", device, "forwarding", "1") ? 1 : 0;
+uint32_t Ensure(const std::string& family, const std::string& device, const std::string& name,
+                const std::string& value) {
+  return EnsureSetting(SettingOf(family, device, name), value) ? 1 : 0;
 }
 
 uint32_t TuneOwn(const std::string& device) {
-  uint32_t changed = TuneRouted(device);
-  changed += EnsureSysctl("ipv4", device, "rp_filter", "0") ? 1 : 0;
-  changed += EnsureSysctl("ipv4", device, "send_redirects", "0") ? 1 : 0;
+  uint32_t changed = Ensure("ipv4", device, "forwarding", "1");
+  changed += Ensure("ipv4", device, "rp_filter", "0");
+  changed += Ensure("ipv4", device, "send_redirects", "0");
   return changed;
 }
 
 /// No IPv6 of the kernel's own on a device that only programs look at.
 uint32_t TuneWithout6(const std::string& device) {
-  return EnsureSysctl("ipv6", device, "disable_ipv6", "1") ? 1 : 0;
+  return Ensure("ipv6", device, "disable_ipv6", "1");
 }
 
 /// Addresses and routes on the host's leg are ours alone: no link-local ones, nothing from routers.
 uint32_t TuneHost6(const std::string& device) {
-  uint32_t changed = EnsureSysctl("ipv6", device, "addr_gen_mode", "1") ? 1 : 0;
-  changed += EnsureSysctl("ipv6", device, "accept_ra", "0") ? 1 : 0;
-  changed += EnsureSysctl("ipv6", device, "disable_ipv6", "0") ? 1 : 0;
+  uint32_t changed = Ensure("ipv6", device, "addr_gen_mode", "1");
+  changed += Ensure("ipv6", device, "accept_ra", "0");
+  changed += Ensure("ipv6", device, "disable_ipv6", "0");
   return changed;
 }
 
@@ -66,7 +49,7 @@ netlink::MacAddress RandomMac() {
 
 }  // namespace
 
-Devices::Devices(const Options& options) {
+Devices::Devices(const Options& options, HostRecord& record) : record_(record) {
   uint32_t mtu = UINT32_MAX;
   for (const std::string& name : options.underlay_interfaces) {
     underlay_.push_back(rtnetlink_.GetLink(name));
@@ -79,17 +62,19 @@ Devices::Devices(const Options& options) {
   EnsureTunnel(options);
   EnsureHostLeg();
   Tune();
-  has_ipv6_ = ReadSysctl("ipv6", kHostDevice, "disable_ipv6") == "0";
+  has_ipv6_ = ReadSetting(SettingOf("ipv6", kHostDevice, "disable_ipv6")) == "0";
   AddHostAddress(IpAddress::V4(options.dns_address));
 }
 
 uint32_t Devices::Tune() {
   uint32_t changed = 0;
-  for (const netlink::Link& link : underlay_) changed += TuneRouted(link.name);
+  for (const netlink::Link& link : underlay_) {
+    changed += record_.Set(SettingOf("ipv4", link.name, "forwarding"), "1") ? 1 : 0;
+  }
   for (const char* name : {kTunnelDevice, kHostDevice, kHostFarDevice}) changed += TuneOwn(name);
   // Host sockets bound to 127.0.0.1 reach published ports over this device, and are answered on it.
   // Only the host and our programs send into it, and these let nothing else to 127.0.0.0/8 pass.
-  changed += EnsureSysctl("ipv4", kHostDevice, "route_localnet", "1") ? 1 : 0;
+  changed += Ensure("ipv4", kHostDevice, "route_localnet", "1");
   // The tunnel device needs none to carry it, nor to send over it.
   for (const char* name : {kTunnelDevice, kHostFarDevice}) changed += TuneWithout6(name);
   changed += TuneHost6(kHostDevice);
@@ -170,7 +155,7 @@ void Devices::EnsureHostLeg() {
 }
 
 void Devices::Silence(const std::string& name) {
-  EnsureSysctl("ipv6", name, "disable_ipv6", "1");
+  TuneWithout6(name);
 }
 
 void Devices::AddHostAddress(const IpAddress& address) {
@@ -193,11 +178,10 @@ void Devices::RemoveHostRoute(const IpAddress& destination, uint8_t prefix_lengt
 void Devices::ForwardIpv6() {
   // A host that forwards ignores routers' advertisements where accept_ra is 1.
   for (const netlink::Link& link : underlay_) {
-    if (ReadSysctl("ipv6", link.name, "accept_ra") == "1") {
-      EnsureSysctl("ipv6", link.name, "accept_ra", "2");
-    }
+    const std::string name = SettingOf("ipv6", link.name, "accept_ra");
+    if (ReadSetting(name) == "1") record_.Set(name, "2");
   }
-  EnsureSysctl("ipv6", "all", "forwarding", "1");
+  record_.ForwardIpv6();
 }
 
 int Devices::UnderlayOf(const IpAddress& address) {
@@ -211,7 +195,7 @@ int Devices::UnderlayOf(const IpAddress& address) {
 }
 
 void Devices::Quiet(const std::string& device) {
-  EnsureSysctl("ipv6", device, "disable_ipv6", "1");
+  TuneWithout6(device);
 }
 
 void Devices::Remove() {

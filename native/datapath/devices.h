@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "datapath/host_record.h"
 #include "netlink/rtnetlink.h"
 
 namespace skep::datapath {
@@ -31,7 +32,7 @@ class Devices {
   };
 
   /// Makes what is missing and keeps what is there. @throws SystemError EADDRINUSE: port taken
-  explicit Devices(const Options& options);
+  Devices(const Options& options, HostRecord& record);
 
   uint32_t container_mtu() const { return container_mtu_; }
   const netlink::Link& tunnel() const { return tunnel_; }
@@ -77,6 +78,7 @@ class Devices {
   /// Who holds the tunnel's port, as far as it can be known.
   std::string TunnelRival();
 
+  HostRecord& record_;
   netlink::Rtnetlink rtnetlink_;
   std::vector<netlink::Link> underlay_;
   netlink::Link tunnel_;

@@ -33,7 +33,6 @@ namespace {
 constexpr char kContainerRole[] = "container";
 constexpr char kOverlayRole[] = "overlay";
 constexpr char kHostRole[] = "host";
-constexpr char kUplinkRole[] = "uplink";
 
 void MakeDirectory(const std::string& path) {
   for (size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
@@ -90,7 +89,8 @@ uint32_t FrontsFor(uint32_t dns_address) {
 Engine::Engine(const EngineOptions& options)
     : options_(options),
       maps_directory_(options.pin_directory + "/maps"),
-      links_directory_(options.pin_directory + "/links") {
+      links_directory_(options.pin_directory + "/links"),
+      record_(options.record_file, NamespaceCookie()) {
   const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
   ::setrlimit(RLIMIT_MEMLOCK, &unlimited);  // kernels before 5.11 charge maps to it
   MakeDirectory(options.pin_directory);
@@ -101,7 +101,7 @@ Engine::Engine(const EngineOptions& options)
   trace_ = std::make_unique<Trace>(*maps_);
   Configure(options);
   programs_ = std::make_unique<Programs>(*maps_);
-  attachments_ = std::make_unique<Attachments>(links_directory_, options.force_clsact);
+  attachments_ = std::make_unique<Attachments>(links_directory_, options.force_clsact, record_);
   AttachAll();
   maps_->Commit();
   ReservePorts();
@@ -112,7 +112,7 @@ void Engine::Configure(const EngineOptions& options) {
   Devices::Options wanted = options.devices;
   const uint16_t port = htons(wanted.tunnel_port);
   wanted.new_tunnel = config.tunnel_port_be != 0 && config.tunnel_port_be != port;
-  devices_ = std::make_unique<Devices>(wanted);
+  devices_ = std::make_unique<Devices>(wanted, record_);
   config.netns_cookie = NamespaceCookie();
   config.vxlan_ifindex = static_cast<uint32_t>(devices_->tunnel().index);
   config.host_ifindex = static_cast<uint32_t>(devices_->host().index);
@@ -203,7 +203,7 @@ void Engine::SetNodeId(uint32_t node_id) {
 void Engine::ReservePorts() {
   if (!tables_->PortsChanged()) return;
   published_ports_ = tables_->PublishedPorts();
-  ReservedPorts(*maps_).Apply(published_ports_);
+  ReservedPorts(record_).Apply(published_ports_);
 }
 
 bool Engine::SetUnderlay(const std::vector<std::string>& names) {
@@ -319,21 +319,22 @@ void Engine::UseSoftwareChecksums() {
 }
 
 void Engine::Destroy() {
+  for (const int ifindex : attachments_->Attached(kUplinkRole)) {
+    attachments_->DetachIngress(kUplinkRole, ifindex);
+  }
   if (!uses_tcx()) {
-    for (const netlink::Link& link : devices_->underlay()) {
-      attachments_->DetachIngress(kUplinkRole, link.index);
-    }
     for (const LinkRow& row : tables_->Links()) {
       attachments_->DetachIngress(kContainerRole, static_cast<int>(row.ifindex));
     }
   }
   attachments_->DetachAll();
-  ReservedPorts(*maps_).Apply({});
+  ReservedPorts(record_).Apply({});
   for (const auto& [name, fd] : maps_->fds()) ::unlink((maps_directory_ + "/" + name).c_str());
   ::rmdir(maps_directory_.c_str());
   ::rmdir(links_directory_.c_str());
   ::rmdir(options_.pin_directory.c_str());
   Devices::Remove();
+  record_.PutBack();
 }
 
 }  // namespace skep::datapath

@@ -9,6 +9,7 @@
 
 #include "datapath/attachments.h"
 #include "datapath/devices.h"
+#include "datapath/host_record.h"
 #include "datapath/map_set.h"
 #include "datapath/programs.h"
 #include "datapath/reserved_ports.h"
@@ -23,6 +24,7 @@ static_assert(SKEP_FRONTS == 1 << (32 - kFrontsPrefixLength));
 
 struct EngineOptions {
   std::string pin_directory;
+  std::string record_file;
   Devices::Options devices;
   IpAddress tunnel_address;
   MapSet::Entries entries;
@@ -104,6 +106,7 @@ class Engine {
   bool software_checksums_ = false;
   std::string maps_directory_;
   std::string links_directory_;
+  HostRecord record_;
   std::unique_ptr<MapSet> maps_;
   std::unique_ptr<Tables> tables_;
   std::unique_ptr<Trace> trace_;

@@ -10,12 +10,13 @@ namespace skep::datapath {
 uint32_t Engine::Repair() {
   RecountLoads(*maps_, tables_->NeedsLoads());
   const uint32_t pins = maps_->RepairPins();
+  record_.Keep();
   if (!devices_->Intact()) {
     Configure(options_);
     AttachAll();
     return pins + 1;
   }
-  const uint32_t ports = ReservedPorts(*maps_).Apply(published_ports_) ? 1 : 0;
+  const uint32_t ports = ReservedPorts(record_).Apply(published_ports_) ? 1 : 0;
   return pins + devices_->Tune() + ports + RepairHostLeg() + RepairPrograms();
 }
 

@@ -3,37 +3,21 @@
 // the list holds besides is left alone.
 #pragma once
 
-#include <bitset>
-#include <cstdint>
-#include <string>
-
-#include "datapath/map_set.h"
+#include "datapath/host_record.h"
+#include "datapath/port_set.h"
 
 namespace skep::datapath {
 
-constexpr size_t kPorts = 65536;
-/// One bit a port; the protocol makes no difference.
-using PortSet = std::bitset<kPorts>;
-
-/// Writes a set as the kernel does: "80,8000-8010".
-std::string TextOf(const PortSet& ports);
-
-/// Reads the kernel's list; what is no port is left out.
-PortSet PortsOf(const std::string& text);
-
 class ReservedPorts {
  public:
-  explicit ReservedPorts(const MapSet& maps) : maps_(maps) {}
+  explicit ReservedPorts(HostRecord& record) : record_(record) {}
 
   /// Makes `wanted` the ports of this data path in the list. True if the list was another and has
   /// been changed; false also where there is no such list to write.
-  bool Apply(const PortSet& wanted) const;
+  bool Apply(const PortSet& wanted);
 
  private:
-  PortSet Ours() const;
-  void SetOurs(const PortSet& ports) const;
-
-  const MapSet& maps_;
+  HostRecord& record_;
 };
 
 }  // namespace skep::datapath

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "datapath/map_set.h"
-#include "datapath/reserved_ports.h"
+#include "datapath/port_set.h"
 #include "datapath/slots.h"
 #include "datapath/tunnel_numbers.h"
 #include "netlink/ip_address.h"

@@ -104,6 +104,15 @@ ifaddrmsg AddressBody(const Address& address) {
   return body;
 }
 
+tcmsg ClsactBody(int ifindex) {
+  tcmsg body{};
+  body.tcm_family = AF_UNSPEC;
+  body.tcm_ifindex = ifindex;
+  body.tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
+  body.tcm_parent = TC_H_CLSACT;
+  return body;
+}
+
 void AddAttribute(MessageBuilder& request, uint16_t type, const IpAddress& address) {
   request.Attribute(type, address.bytes(), address.size());
 }
@@ -368,19 +377,35 @@ RouteAnswer Rtnetlink::RouteTo(const IpAddress& destination) {
   return answer;
 }
 
-void Rtnetlink::EnsureClsact(int ifindex) {
-  tcmsg body{};
-  body.tcm_family = AF_UNSPEC;
-  body.tcm_ifindex = ifindex;
-  body.tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
-  body.tcm_parent = TC_H_CLSACT;
-  MessageBuilder request(RTM_NEWQDISC, kCreate, body);
+bool Rtnetlink::EnsureClsact(int ifindex) {
+  MessageBuilder request(RTM_NEWQDISC, kCreate, ClsactBody(ifindex));
   request.Text(TCA_KIND, "clsact");
   try {
     Exchange(request.Finish(), "netlink(RTM_NEWQDISC)");
   } catch (const SystemError& failure) {
     if (failure.error() != EEXIST) throw;
+    return false;
   }
+  return true;
+}
+
+void Rtnetlink::RemoveClsact(int ifindex) {
+  MessageBuilder request(RTM_DELQDISC, kAck, ClsactBody(ifindex));
+  request.Text(TCA_KIND, "clsact");
+  try {
+    Exchange(request.Finish(), "netlink(RTM_DELQDISC)");
+  } catch (const SystemError& failure) {
+    const int error = failure.error();
+    if (error != ENOENT && error != EINVAL && error != ENODEV) throw;
+  }
+}
+
+bool Rtnetlink::HasFilters(int ifindex) {
+  bool found = false;
+  for (const uint32_t side : {TC_H_MIN_INGRESS, TC_H_MIN_EGRESS}) {
+    VisitFilters(ifindex, side, [&found](const tcmsg&) { found = true; });
+  }
+  return found;
 }
 
 void Rtnetlink::ReplaceIngressFilter(int ifindex, uint16_t priority, int program_fd,
@@ -401,24 +426,30 @@ void Rtnetlink::ReplaceIngressFilter(int ifindex, uint16_t priority, int program
   Exchange(request.Finish(), "netlink(RTM_NEWTFILTER)");
 }
 
-bool Rtnetlink::HasIngressFilter(int ifindex, uint16_t priority) {
+void Rtnetlink::VisitFilters(int ifindex, uint32_t side,
+                             const std::function<void(const tcmsg&)>& visit) {
   tcmsg body{};
   body.tcm_family = AF_UNSPEC;
   body.tcm_ifindex = ifindex;
-  body.tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS);
+  body.tcm_parent = TC_H_MAKE(TC_H_CLSACT, side);
   MessageBuilder request(RTM_GETTFILTER, NLM_F_DUMP, body);
-  bool found = false;
   try {
     Exchange(request.Finish(), "netlink(RTM_GETTFILTER)", [&](const nlmsghdr* header) {
       if (header->nlmsg_type != RTM_NEWTFILTER) return;
       const auto* answer = Parse<tcmsg>(header, [](const rtattr&) {});
-      found |= answer != nullptr && answer->tcm_handle == kFilterHandle &&
-               TC_H_MAJ(answer->tcm_info) >> 16 == priority;
+      if (answer != nullptr) visit(*answer);
     });
   } catch (const SystemError& failure) {
     // No clsact qdisc, or no device.
     if (failure.error() != EINVAL && failure.error() != ENODEV) throw;
   }
+}
+
+bool Rtnetlink::HasIngressFilter(int ifindex, uint16_t priority) {
+  bool found = false;
+  VisitFilters(ifindex, TC_H_MIN_INGRESS, [&](const tcmsg& filter) {
+    found |= filter.tcm_handle == kFilterHandle && TC_H_MAJ(filter.tcm_info) >> 16 == priority;
+  });
   return found;
 }
 

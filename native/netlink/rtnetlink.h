@@ -3,6 +3,8 @@
 // adding the same thing, ENOENT/ENODEV when removing) is no failure where a method says idempotent.
 #pragma once
 
+#include <linux/rtnetlink.h>
+
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -100,8 +102,12 @@ class Rtnetlink {
   /// The route the kernel would take. @throws SystemError ENETUNREACH
   RouteAnswer RouteTo(const IpAddress& destination);
 
-  /// Makes sure the device has a clsact qdisc. Idempotent.
-  void EnsureClsact(int ifindex);
+  /// Makes sure the device has a clsact qdisc, or an ingress one of somebody; true if it had none.
+  bool EnsureClsact(int ifindex);
+  /// True if filters of anybody hang on that qdisc, in either direction.
+  bool HasFilters(int ifindex);
+  /// Takes the qdisc off, and what hangs on it. Idempotent.
+  void RemoveClsact(int ifindex);
   /// Puts a direct-action BPF program at (priority, handle 1) of the ingress hook, replacing atomically.
   void ReplaceIngressFilter(int ifindex, uint16_t priority, int program_fd,
                             const std::string& name);
@@ -112,6 +118,8 @@ class Rtnetlink {
 
  private:
   using OnMessage = std::function<void(const nlmsghdr*)>;
+  /// Calls `visit` for each filter on one side of the clsact qdisc; none if there is no such qdisc.
+  void VisitFilters(int ifindex, uint32_t side, const std::function<void(const tcmsg&)>& visit);
   /// Sends one request, hands each answer to `on_message`, throws on an error answer.
   void Exchange(std::vector<uint8_t>& request, const char* what, const OnMessage& on_message = {});
 

@@ -67,6 +67,7 @@ export function makeNetwork(parts: NetworkParts): DeferredNetwork {
       await portsFree(context, port);
       const datapath = await openDatapath({
         pinDirectory: options.pinDir,
+        recordFile: paths.hostRecord,
         underlayInterfaces: underlayInterfaces(context, tunnelAddress, recorded.LocalAddr),
         tunnelAddress,
         tunnelPort: port,

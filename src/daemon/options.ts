@@ -61,6 +61,8 @@ export function statePaths(stateDir: string): {
   readonly network: string;
   /** Sockets of the name server. */
   readonly names: string;
+  /** What the data path has changed on the host. */
+  readonly hostRecord: string;
   readonly lock: string;
 } {
   const swarm = path.join(stateDir, 'swarm');
@@ -73,6 +75,7 @@ export function statePaths(stateDir: string): {
     worker: path.join(swarm, 'worker'),
     network: path.join(swarm, 'network'),
     names: path.join(swarm, 'network', 'names'),
+    hostRecord: path.join(swarm, 'network', 'host'),
     lock: path.join(stateDir, 'skepd.pid'),
   };
 }

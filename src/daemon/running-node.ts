@@ -32,7 +32,7 @@ import { ManagerWatch } from './manager-watch.js';
 import { NodeRole } from './node-role.js';
 import { type DaemonOptions, socketBinds, statePaths } from './options.js';
 import type { RunningManager } from './running-manager.js';
-import { ensureSecretsDirectory } from './secrets-directory.js';
+import { ensureSecretsDirectory, removeSecretsDirectory } from './secrets-directory.js';
 
 /** What every node of this host is made from. */
 export interface NodeContext {
@@ -247,7 +247,21 @@ export class RunningNode {
     await Promise.all([this.agent.leave(), this.role.stop()]);
     await this.knownManagers.idle();
     await this.executor.stop();
+    await this.removeSecrets();
     await this.network.leave();
+  }
+
+  /** The directory of secrets goes, unless a container that could not be removed has files from it. */
+  private async removeSecrets(): Promise<void> {
+    const { options, logger } = this.parts.context;
+    const directory = options.secretsDir;
+    try {
+      if (await removeSecretsDirectory(directory)) return;
+      logger.warn({ directory }, 'files of secrets are left');
+    } catch (error) {
+      const { message } = SkepError.from(error);
+      logger.warn({ directory, error: message }, 'the directory of secrets could not be removed');
+    }
   }
 
   /** A node that trusts another root, or is certified by another, says so at once in a new session. */

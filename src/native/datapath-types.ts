@@ -16,6 +16,11 @@ export type PortProtocol = 'tcp' | 'udp' | 'sctp';
 export interface DatapathOptions {
   /** Directory on a bpffs that holds the pinned maps, programs and links. Created 0700. */
   readonly pinDirectory: string;
+  /**
+   * File that says what was changed on the host outside of own devices (settings, reserved ports,
+   * qdiscs), for {@link Datapath.destroy}. Its directory is made, 0700.
+   */
+  readonly recordFile: string;
   /** Underlay interfaces whose ingress gets the published-port program (e.g. `eth0`). */
   readonly underlayInterfaces: readonly string[];
   /** Own tunnel endpoint (data path address). */

@@ -2,6 +2,8 @@
  * The packet side of this node, over the native class: opens or takes over devices, maps, programs
  * and links, and keeps the netfilter rules beside them.
  */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
 import { invariant, SkepError } from '../model/errors.js';
 import { loadAddon } from './addon.js';
 import type {
@@ -129,6 +131,7 @@ export async function openDatapath(
   invariant(options.pinDirectory.startsWith('/'), 'the pin directory is an absolute path');
   const { NativeDatapath: Native } = loadAddon() as { NativeDatapath: new () => NativeDatapath };
   const native = new Native();
+  mkdirSync(path.dirname(options.recordFile), { recursive: true, mode: 0o700 });
   try {
     await native.open(options);
   } catch (error) {

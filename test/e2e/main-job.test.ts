@@ -343,7 +343,14 @@ void t.test('a service published on every node of a three-host swarm', async (t)
       await waitForReplicas(socket, 'stubborn', 2, WAIT_MS);
       const refused = await docker(socket, ['swarm', 'leave']);
       t.match(refused.stderr, /Use `--force` to ignore this message/);
+      const settings = ['net.ipv6.conf.all.forwarding', 'net.ipv4.ip_local_reserved_ports'];
+      const host = async () => (await inHost(h2, ['sysctl', '-n', ...settings])).stdout.trim();
+      const secrets = async () => (await inHost(h2, ['cat', '/proc/mounts'])).stdout;
+      t.match(await host(), /^1\n/);
+      t.match(await secrets(), / \/run\/skep\/secrets tmpfs /);
       await leaveKilling(t, h2, ['swarm', 'leave']);
+      t.equal(await host(), '0', 'what skepd set on the host is as before');
+      t.notMatch(await secrets(), /skep/);
       await waitFor('h2 to be Down', WAIT_MS, async () => {
         const nodes = await mustDocker(socket, [
           'node',

@@ -70,9 +70,6 @@
 
 #define SKEP_COUNTERS 64
 
-/* Rows of sw_reserved. */
-#define SKEP_PORT_WORDS 1024
-
 /* Programs the others go on in, by their place in sw_calls. */
 #define SKEP_CALL_OPEN_PUBLISHED 0
 #define SKEP_CALL_OPEN_VIRTUAL 1

@@ -36,8 +36,6 @@ SKEP_MAP(sw_maglev_large, HASH, __u32, struct skep_maglev_large, 1024, BPF_F_NO_
 SKEP_MAP(sw_load, HASH, struct skep_endpoint_key, __u32, 262144, BPF_F_NO_PREALLOC)
 /* Blocks of published ports that belong to a range, to the first port of it. */
 SKEP_MAP(sw_range, LPM_TRIE, struct skep_range_key, __u16, 16384, BPF_F_NO_PREALLOC)
-/* Published ports that were put into the kernel's list of reserved ones: a bit each. */
-SKEP_MAP(sw_reserved, ARRAY, __u32, __u64, SKEP_PORT_WORDS, 0)
 /* Own addresses published ports answer on. */
 SKEP_MAP(sw_local, HASH, struct skep_address, struct skep_local, 1024, BPF_F_NO_PREALLOC)
 /* Flows of which one packet was seen: a flood of those cannot touch the ones below. */

@@ -199,6 +199,7 @@ await t.test('what a host lacks is said in one sentence', async (t) => {
     const agent = await world.actor(['nsenter', '-t', String(client.pid), '-n', '--']);
     const options = {
       pinDirectory: `${a.directory}-absent`,
+      recordFile: a.recordFile,
       underlayInterfaces: ['br0'],
       tunnelAddress: CLIENT_ADDRESS,
       tunnelPort: 4789,

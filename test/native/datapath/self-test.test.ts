@@ -2,22 +2,18 @@
  * The self-test of paths over the real data path, on paths that are broken in the ways networks break
  * them: a card that completes inner checksums wrongly, a stretch that loses long packets, a filter.
  */
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import type { PathReport, PathRow } from '../../../src/network/paths/types.js';
 import { type Cluster, startCluster, TARGET_PORT } from './cluster.js';
+import { compileBpf } from './compile-bpf.js';
 import { completeOnCard, inside, World, type WorldNode } from './world.js';
 
 t.setTimeout(300_000);
 
-const SOURCE = fileURLToPath(
-  new URL('../../../../test/native/datapath/broken-path.bpf.c', import.meta.url),
-);
 /** Both nodes' ids in cluster.ts. */
 const ID_A = '10.0.0.2';
 const ID_B = '10.0.0.3';
@@ -26,16 +22,8 @@ const STOCK = { owner: '', nodeId: '10.0.0.9', tunnelAddress: '192.168.77.19', a
 const DETECTION_MS = 10_000;
 
 const directory = mkdtempSync(path.join(tmpdir(), 'skep-self-test-'));
-const OBJECT = path.join(directory, 'broken-path.o');
 t.teardown(() => rmSync(directory, { recursive: true }));
-execFileSync('clang', [
-  ...['-O2', '-g', '-target', 'bpf', `-I/usr/include/${multiarch()}`],
-  ...['-c', SOURCE, '-o', OBJECT],
-]);
-
-function multiarch(): string {
-  return execFileSync('gcc', ['-print-multiarch'], { encoding: 'utf8' }).trim();
-}
+const OBJECT = compileBpf('broken-path', directory);
 
 /** Puts one of the programs on the egress of a node's underlay interface. */
 function breakPath(node: WorldNode, program: string): void {

@@ -4,7 +4,7 @@
  * nothing is left once the actors have ended, also when a test fails.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmdirSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -130,6 +130,11 @@ export class WorldNode {
   /** MTU of the containers' interfaces, as its data path says. */
   containerMtu = 0;
 
+  /** Beside the file system of pins, which holds nothing else. */
+  get recordFile(): string {
+    return `${this.directory}-state/host`;
+  }
+
   /** Calls a method of the data path. */
   async datapath(method: string, ...args: readonly unknown[]): Promise<unknown> {
     return await this.agent.call('datapath', method, args);
@@ -235,6 +240,7 @@ export class World {
     node.agent = await this.actor([...node.enter(), ...command]);
     const mtu = await node.agent.call('open', {
       pinDirectory: `${node.directory}/skep`,
+      recordFile: node.recordFile,
       underlayInterfaces: ['eth0'],
       tunnelAddress: node.tunnelAddress,
       tunnelPort: TUNNEL_PORT,
@@ -289,7 +295,10 @@ export class World {
   /** Ends all actors; namespaces, devices, mounts and pins go with them. */
   async close(): Promise<void> {
     await Promise.all(this.#actors.map(async (actor) => await actor.kill()));
-    for (const directory of this.#directories) rmdirSync(directory);
+    for (const directory of this.#directories) {
+      rmdirSync(directory);
+      rmSync(`${directory}-state`, { recursive: true, force: true });
+    }
   }
 }
 

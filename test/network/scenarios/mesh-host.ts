@@ -38,6 +38,7 @@ const engine = new Docker({ socketPath: path.join(directory, 'docker.sock') });
 const logger = createLogger({ level: process.env['SKEP_TEST_LOG'] === '1' ? 'debug' : 'warn' });
 const datapath = await openDatapath({
   pinDirectory: path.join(bpfDirectory, 'skep'),
+  recordFile: path.join(directory, 'network', 'host'),
   underlayInterfaces: ['eth0'],
   tunnelAddress: address,
   tunnelPort: 4789,
