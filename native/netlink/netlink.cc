@@ -7,6 +7,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "netlink/namespace.h"
 #include "netlink/system_error.h"
 
 namespace skep::netlink {
@@ -44,6 +45,7 @@ void Netlink::Register(Napi::Env env, Napi::Object exports) {
                           {InstanceMethod<&Netlink::CreateVethPair>("createVethPair"),
                            InstanceMethod<&Netlink::CreateWireguard>("createWireguard"),
                            InstanceMethod<&Netlink::SetLinkMtu>("setLinkMtu"),
+                           InstanceMethod<&Netlink::SetPairMtu>("setPairMtu"),
                            InstanceMethod<&Netlink::LinkKind>("linkKind"),
                            InstanceMethod<&Netlink::SetLinkUp>("setLinkUp"),
                            InstanceMethod<&Netlink::SetLinkDown>("setLinkDown"),
@@ -78,6 +80,28 @@ void Netlink::SetLinkMtu(const Napi::CallbackInfo& info) {
     if (!info[1].IsNumber()) throw SystemError(EINVAL, "netlink", "MTU");
     rtnetlink_.SetMtu(rtnetlink_.GetLink(NameArgument(info, 0)).index,
                       info[1].As<Napi::Number>().Uint32Value());
+  });
+}
+
+void Netlink::SetPairMtu(const Napi::CallbackInfo& info) {
+  Guarded(info.Env(), [&] {
+    if (!info[2].IsNumber()) throw SystemError(EINVAL, "netlink", "MTU");
+    const uint32_t mtu = info[2].As<Napi::Number>().Uint32Value();
+    const Link link = rtnetlink_.GetLink(NameArgument(info, 0));
+    const auto fit = [&link, mtu](Rtnetlink& there) {
+      const Link peer = there.GetLink(link.peer);
+      // What is below was set inside, and somebody knows why.
+      if (peer.mtu > mtu || peer.mtu == link.mtu) there.SetMtu(peer.index, mtu);
+    };
+    if (link.peer_is_away) {
+      Namespace(TextArgument(info, 1)).Run([&fit] {
+        Rtnetlink inside;
+        fit(inside);
+      });
+    } else {
+      fit(rtnetlink_);
+    }
+    rtnetlink_.SetMtu(link.index, mtu);
   });
 }
 

@@ -18,6 +18,8 @@ class Netlink : public Napi::ObjectWrap<Netlink> {
   void CreateVethPair(const Napi::CallbackInfo& info);
   void CreateWireguard(const Napi::CallbackInfo& info);
   void SetLinkMtu(const Napi::CallbackInfo& info);
+  /// (name, peerNamespace, mtu)
+  void SetPairMtu(const Napi::CallbackInfo& info);
   Napi::Value LinkKind(const Napi::CallbackInfo& info);
   void SetLinkUp(const Napi::CallbackInfo& info);
   void SetLinkDown(const Napi::CallbackInfo& info);

@@ -68,6 +68,8 @@ std::optional<Link> ParseLink(const nlmsghdr* header) {
     switch (attribute.rta_type & NLA_TYPE_MASK) {
       case IFLA_IFNAME: link.name = ReadText(attribute); break;
       case IFLA_MTU: link.mtu = Read<uint32_t>(attribute); break;
+      case IFLA_LINK: link.peer = Read<int>(attribute); break;
+      case IFLA_LINK_NETNSID: link.peer_is_away = true; break;
       case IFLA_ADDRESS:
         if (RTA_PAYLOAD(&attribute) == link.mac.size()) link.mac = Read<MacAddress>(attribute);
         break;
@@ -186,6 +188,15 @@ std::optional<Link> Rtnetlink::FindLink(const std::string& name) {
 Link Rtnetlink::GetLink(const std::string& name) {
   if (auto link = FindLink(name)) return *link;
   throw SystemError(ENODEV, "netlink(RTM_GETLINK)", name);
+}
+
+Link Rtnetlink::GetLink(int ifindex) {
+  MessageBuilder request(RTM_GETLINK, 0, LinkBody(ifindex));
+  std::optional<Link> found;
+  Exchange(request.Finish(), "netlink(RTM_GETLINK)",
+           [&found](const nlmsghdr* header) { found = ParseLink(header); });
+  if (!found) throw SystemError(ENODEV, "netlink(RTM_GETLINK)", std::to_string(ifindex));
+  return *found;
 }
 
 void Rtnetlink::CreateVethPair(const VethPair& pair) {

@@ -29,6 +29,8 @@ struct Link {
   uint32_t mtu = 0;
   bool up = false;
   MacAddress mac{};
+  int peer = 0;              // interface index of a veth's other end, there
+  bool peer_is_away = false; // it is in another network namespace
 };
 
 /// One address on a device.
@@ -81,6 +83,8 @@ class Rtnetlink {
   void CreateWireguard(const std::string& name);
   void SetUp(int ifindex, bool up);
   void SetMtu(int ifindex, uint32_t mtu);
+  /// The device with that index. @throws SystemError ENODEV
+  Link GetLink(int ifindex);
   /// Switches ARP off on a device (IFF_NOARP).
   void SetNoArp(int ifindex);
   /// True if the device existed.

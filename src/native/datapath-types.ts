@@ -346,6 +346,11 @@ export interface Netlink {
   createWireguard(name: string): void;
   /** Bytes. @throws ENODEV */
   setLinkMtu(name: string, mtu: number): void;
+  /**
+   * Both ends of a veth pair, wherever the other one is; an MTU that was made smaller inside stays.
+   * @throws ENODEV; ENOENT and the like for the namespace
+   */
+  setPairMtu(options: { name: string; peerNamespace: string; mtu: number }): void;
   /** Kind of a device (`wireguard`, `tun`, `veth`; empty for plain ones); undefined if there is none. */
   linkKind(name: string): string | undefined;
   /** @throws ENODEV */

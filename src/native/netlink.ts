@@ -9,6 +9,7 @@ interface NativeNetlink {
   createVethPair(name: string, peer: string, peerMac: string, mtu: number): void;
   createWireguard(name: string): void;
   setLinkMtu(name: string, mtu: number): void;
+  setPairMtu(name: string, peerNamespace: string, mtu: number): void;
   linkKind(name: string): string | undefined;
   setLinkUp(name: string): void;
   setLinkDown(name: string): void;
@@ -27,6 +28,7 @@ export function openNetlink(): Netlink {
       native.createVethPair(name, peer, peerMac, mtu),
     createWireguard: (name) => native.createWireguard(name),
     setLinkMtu: (name, mtu) => native.setLinkMtu(name, mtu),
+    setPairMtu: ({ name, peerNamespace, mtu }) => native.setPairMtu(name, peerNamespace, mtu),
     linkKind: (name) => native.linkKind(name),
     setLinkUp: (name) => native.setLinkUp(name),
     setLinkDown: (name) => native.setLinkDown(name),

@@ -575,6 +575,7 @@ export class NodeNetwork implements NodeNetworking {
     try {
       if (this.hostAddresses.refresh(this.underlay.look())) this.refreshes.soon();
       this.driver.releaseVanished();
+      this.driver.fitContainers();
     } catch (error) {
       const err = SkepError.from(error).message;
       this.parts.logger.warn({ err }, 'devices of the host are unknown');

@@ -24,6 +24,8 @@ t.setTimeout(500_000);
 const PORT = '7777';
 const PUBLISHED = 8000;
 const BRIDGE = 'br-data';
+/** Of one of the container's interfaces, which all have the same. */
+const MTU_FILE = '/sys/class/net/eth0/mtu';
 /** The outside client's address on that network. */
 const CLIENT = '192.168.88.1';
 
@@ -111,6 +113,27 @@ void t.test('a data path of its own', async (t) => {
       });
       t.match(row, dataAddress(other));
     }
+
+    await t.test('whose interfaces get a smaller MTU while containers run', async (t) => {
+      // What the sender's kernel cuts to size: four packets there and back.
+      const ping = ['ping', '-c', '1', '-W', '1', '-s', '4000', target];
+      const pings = async () => (await docker(first.dockerSocket, ['exec', id, ...ping])).code;
+      const mtu = async () => mustDocker(first.dockerSocket, ['exec', id, 'cat', MTU_FILE]);
+      t.equal(await pings(), 0);
+      for (const [underlay, container] of [
+        ['1300', '1250'],
+        ['1500', '1450'],
+      ] as const) {
+        for (const host of hosts)
+          await must(inHost(host, ['ip', 'link', 'set', 'eth1', 'mtu', underlay]));
+        await waitFor(`the container to have ${container}`, 30_000, async () =>
+          (await mtu()) === container ? true : undefined,
+        );
+        await waitFor('long packets to pass', 30_000, async () =>
+          (await pings()) === 0 ? true : undefined,
+        );
+      }
+    });
   } finally {
     await down();
   }

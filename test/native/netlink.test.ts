@@ -39,6 +39,42 @@ void t.test('makes, lists and deletes a veth pair', async (t) => {
   );
 });
 
+void t.test('gives both ends of a pair an MTU, also when one is away', async (t) => {
+  // Namespaces of processes that end with this one's pipe.
+  const program = `(() => {
+    const { execFileSync: run, spawn } = process.getBuiltinModule('node:child_process');
+    const other = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'inherit', 'inherit'] });
+    const own = run('readlink', ['/proc/self/ns/net']).toString();
+    while (run('readlink', ['/proc/' + other.pid + '/ns/net']).toString() === own);
+    const away = ['-t', String(other.pid), '-n', 'ip'];
+    const mtu = (command, args, name) =>
+      Number(/mtu (\\d+)/.exec(run(command, [...args, 'link', 'show', 'dev', name]).toString())[1]);
+    const both = () => [mtu('ip', [], 'skv1'), mtu('nsenter', away, 'skp1')];
+    const fit = (mtu) => n.setPairMtu({ name: 'skv1', peerNamespace: '/proc/' + other.pid + '/ns/net', mtu });
+    ${PAIR};
+    fit(1440);
+    const near = [mtu('ip', [], 'skv1'), mtu('ip', [], 'skp1')];
+    run('ip', ['link', 'set', 'skp1', 'netns', String(other.pid)]);
+    const seen = [near];
+    for (const size of [1300, 1400]) { fit(size); seen.push(both()); }
+    run('nsenter', [...away, 'link', 'set', 'skp1', 'mtu', '1280']);
+    for (const size of [1450, 1270]) { fit(size); seen.push(both()); }
+    const gone = attempt(() => n.setPairMtu({ name: 'skv1', peerNamespace: '/proc/none', mtu: 1300 }));
+    other.kill();
+    return [seen, gone.code];
+  })()`;
+  t.same(await inNamespace(program), [
+    [
+      [1440, 1440],
+      [1300, 1300],
+      [1400, 1400],
+      [1450, 1280],
+      [1270, 1270],
+    ],
+    'ENOENT',
+  ]);
+});
+
 void t.test('lists addresses and finds routes', async (t) => {
   t.same(await inNamespace(`[n.addresses(), n.routeTo('127.0.0.1'), n.routeTo('::1')]`), [
     [

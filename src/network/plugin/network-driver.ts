@@ -28,7 +28,10 @@ const ID_LENGTH_IN_NAME = 10;
 export interface NetworkDriverParts {
   readonly state: LocalState;
   readonly datapath: Pick<Datapath, 'containerMtu' | 'attachLink' | 'detachLink'>;
-  readonly netlink: Pick<Netlink, 'createVethPair' | 'setLinkUp' | 'deleteLink' | 'linkNames'>;
+  readonly netlink: Pick<
+    Netlink,
+    'createVethPair' | 'setLinkUp' | 'deleteLink' | 'linkNames' | 'setPairMtu'
+  >;
   /** Of the name server, for containers that have no default route. */
   readonly dnsAddress: string;
   readonly logger: Logger;
@@ -52,6 +55,8 @@ export function endpointDeviceNames(endpointId: string): readonly string[] {
 /** Handlers by plugin path. */
 export class NetworkDriver {
   private readonly parts: NetworkDriverParts;
+  /** Largest MTU that all containers here are known to keep to. */
+  private fittedMtu: number | undefined;
 
   constructor(parts: NetworkDriverParts) {
     this.parts = parts;
@@ -104,6 +109,31 @@ export class NetworkDriver {
       state.endpoints.set(endpoint.id, left);
       onChange(left);
     }
+  }
+
+  /**
+   * Gives running containers the MTU that new ones get, once the underlay has another one: what their kernels
+   * cut to size by themselves, UDP above all, would be lost in the tunnel. Those that are just
+   * starting or ending are tried again by the next call.
+   */
+  fitContainers(): void {
+    const { state, netlink, datapath, tunnelOverheadBytes, logger } = this.parts;
+    const most = datapath.containerMtu;
+    if (this.fittedMtu === most) return;
+    let failures = 0;
+    for (const { networkId, interfaceName, sandbox } of state.endpoints.values()) {
+      const info = state.networks.get(networkId)?.info;
+      if (info === undefined || interfaceName === undefined || sandbox === undefined) continue;
+      const mtu = containerMtu(info, most, tunnelOverheadBytes);
+      try {
+        netlink.setPairMtu({ name: interfaceName, peerNamespace: sandbox, mtu });
+      } catch (error) {
+        failures += 1;
+        const err = SkepError.from(error).message;
+        logger.debug({ interfaceName, mtu, err }, 'a container keeps its MTU for now');
+      }
+    }
+    if (failures === 0) this.fittedMtu = most;
   }
 
   private async createNetwork(request: PluginRequest): Promise<Record<string, unknown>> {

@@ -5,21 +5,23 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
-import type { Netlink } from '../../../src/native/datapath-types.js';
 import { RecordingDatapath } from '../../../src/native/recording-datapath.js';
 import { type LocalEndpoint, LocalState } from '../../../src/network/local-state.js';
-import { isEndpointDevice, NetworkDriver } from '../../../src/network/plugin/network-driver.js';
+import {
+  isEndpointDevice,
+  NetworkDriver,
+  type NetworkDriverParts,
+} from '../../../src/network/plugin/network-driver.js';
 import { silentLogger } from '../../../src/observe/logger.js';
 
 /** A host with these devices. */
-function hostWith(
-  ...names: readonly string[]
-): Pick<Netlink, 'createVethPair' | 'setLinkUp' | 'deleteLink' | 'linkNames'> {
+function hostWith(...names: readonly string[]): NetworkDriverParts['netlink'] {
   return {
     createVethPair: () => undefined,
     setLinkUp: () => undefined,
     deleteLink: (name) => names.includes(name),
     linkNames: () => names,
+    setPairMtu: () => undefined,
   };
 }
 
@@ -97,6 +99,44 @@ void t.test('a device left by an attempt before gives way to the new one', async
   t.match(await join?.(request), { InterfaceName: { SrcName: 'skpaaaaaaaaaa' } });
   const name = 'skvaaaaaaaaaa';
   t.same(done, [`create ${name}`, `delete ${name}`, `create ${name}`]);
+});
+
+void t.test('containers get the MTU of new ones, once each unless it failed', async (t) => {
+  const directory = await mkdtemp(path.join(os.tmpdir(), 'skep-driver-'));
+  t.teardown(() => rm(directory, { recursive: true }));
+  const state = new LocalState(path.join(directory, 'network.json'));
+  const subnets = [{ vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1' }];
+  const info = { name: 'n', subnets, internal: false, attachable: false, ingress: false } as const;
+  state.networks.set('n', { info: { ...info, id: 'n', encrypted: false, mtu: 1400 } });
+  state.networks.set('e', { info: { ...info, id: 'e', encrypted: true } });
+  state.endpoints.set('a', endpoint('a', 5));
+  state.endpoints.set('b', { ...endpoint('b', 6), networkId: 'e' });
+  const { sandbox: _ended, ...left } = endpoint('c', 7);
+  state.endpoints.set('c', left);
+  const done: string[] = [];
+  let isAway = true;
+  const nothing = () => undefined;
+  const datapath = { containerMtu: 1450, attachLink: nothing, detachLink: nothing };
+  const driver = new NetworkDriver({
+    ...{ state, logger: silentLogger, tunnelOverheadBytes: 50 },
+    ...{ dnsAddress: '169.254.77.53', onChange: () => undefined },
+    datapath,
+    netlink: {
+      ...hostWith(),
+      setPairMtu: ({ name, peerNamespace, mtu }) => {
+        if (name === 'skvb' && isAway) throw Object.assign(new Error('gone'), { code: 'ENOENT' });
+        done.push(`${name} ${peerNamespace} ${mtu}`);
+      },
+    },
+  });
+  driver.fitContainers();
+  isAway = false;
+  driver.fitContainers();
+  driver.fitContainers();
+  t.same(done, ['skva /x 1350', 'skva /x 1350', 'skvb /x 1390']);
+  datapath.containerMtu = 1250;
+  driver.fitContainers();
+  t.same(done.slice(3), ['skva /x 1250', 'skvb /x 1190']);
 });
 
 void t.test('own devices are known by name', async (t) => {
