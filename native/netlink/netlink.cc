@@ -37,6 +37,13 @@ MacAddress MacArgument(const Napi::CallbackInfo& info, size_t index) {
   return mac;
 }
 
+IpAddress AddressArgument(const Napi::CallbackInfo& info, size_t index) {
+  const std::string text = TextArgument(info, index);
+  const auto address = IpAddress::Parse(text);
+  if (!address) throw SystemError(EINVAL, "netlink", "address \"" + text + "\"");
+  return *address;
+}
+
 }  // namespace
 
 void Netlink::Register(Napi::Env env, Napi::Object exports) {
@@ -46,6 +53,7 @@ void Netlink::Register(Napi::Env env, Napi::Object exports) {
                            InstanceMethod<&Netlink::CreateWireguard>("createWireguard"),
                            InstanceMethod<&Netlink::SetLinkMtu>("setLinkMtu"),
                            InstanceMethod<&Netlink::SetPairMtu>("setPairMtu"),
+                           InstanceMethod<&Netlink::SetRouteInside>("setRouteInside"),
                            InstanceMethod<&Netlink::LinkKind>("linkKind"),
                            InstanceMethod<&Netlink::SetLinkUp>("setLinkUp"),
                            InstanceMethod<&Netlink::SetLinkDown>("setLinkDown"),
@@ -105,6 +113,27 @@ void Netlink::SetPairMtu(const Napi::CallbackInfo& info) {
   });
 }
 
+void Netlink::SetRouteInside(const Napi::CallbackInfo& info) {
+  Guarded(info.Env(), [&] {
+    if (!info[3].IsNumber() || !info[5].IsNumber()) throw SystemError(EINVAL, "netlink", "a number");
+    const IpAddress own = AddressArgument(info, 1);
+    Route route;
+    route.destination = AddressArgument(info, 2);
+    route.prefix_length = static_cast<uint8_t>(info[3].As<Napi::Number>().Uint32Value());
+    if (route.prefix_length > route.destination.bits()) throw SystemError(EINVAL, "netlink", "prefix");
+    if (info[4].IsString()) route.gateway = AddressArgument(info, 4);
+    route.metric = info[5].As<Napi::Number>().Uint32Value();
+    Namespace(TextArgument(info, 0)).Run([&own, &route] {
+      Rtnetlink inside;
+      for (const Address& address : inside.Addresses()) {
+        if (address.address == own) route.ifindex = address.ifindex;
+      }
+      if (route.ifindex == 0) throw SystemError(ENODEV, "netlink(RTM_GETADDR)", own.Text());
+      inside.ReplaceRoute(route);
+    });
+  });
+}
+
 Napi::Value Netlink::LinkKind(const Napi::CallbackInfo& info) {
   const auto link = Guarded(info.Env(), [&] { return rtnetlink_.FindLink(NameArgument(info, 0)); });
   if (!link) return info.Env().Undefined();
@@ -155,10 +184,8 @@ Napi::Value Netlink::Addresses(const Napi::CallbackInfo& info) {
 Napi::Value Netlink::RouteTo(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return Guarded(env, [&]() -> Napi::Value {
-    const std::string text = TextArgument(info, 0);
-    const auto destination = IpAddress::Parse(text);
-    if (!destination) throw SystemError(EINVAL, "netlink", "address \"" + text + "\"");
-    const RouteAnswer answer = rtnetlink_.RouteTo(*destination);
+    const IpAddress destination = AddressArgument(info, 0);
+    const RouteAnswer answer = rtnetlink_.RouteTo(destination);
     for (const Link& link : rtnetlink_.Links()) {
       if (link.index != answer.ifindex) continue;
       auto row = Napi::Object::New(env);
@@ -167,7 +194,7 @@ Napi::Value Netlink::RouteTo(const Napi::CallbackInfo& info) {
       row.Set("mtu", Napi::Number::New(env, link.mtu));
       return row;
     }
-    throw SystemError(ENETUNREACH, "netlink(RTM_GETROUTE)", text);
+    throw SystemError(ENETUNREACH, "netlink(RTM_GETROUTE)", destination.Text());
   });
 }
 

@@ -20,6 +20,8 @@ class Netlink : public Napi::ObjectWrap<Netlink> {
   void SetLinkMtu(const Napi::CallbackInfo& info);
   /// (name, peerNamespace, mtu)
   void SetPairMtu(const Napi::CallbackInfo& info);
+  /// (namespace, ownAddress, destination, prefixLength, gateway, metric)
+  void SetRouteInside(const Napi::CallbackInfo& info);
   Napi::Value LinkKind(const Napi::CallbackInfo& info);
   void SetLinkUp(const Napi::CallbackInfo& info);
   void SetLinkDown(const Napi::CallbackInfo& info);

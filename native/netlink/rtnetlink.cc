@@ -330,6 +330,7 @@ void Rtnetlink::ReplaceRoute(const Route& route) {
   if (route.ifindex != 0) request.Value(RTA_OIF, route.ifindex);
   if (route.gateway.given()) AddAttribute(request, RTA_GATEWAY, route.gateway);
   if (route.preferred_source.given()) AddAttribute(request, RTA_PREFSRC, route.preferred_source);
+  if (route.metric != 0) request.Value(RTA_PRIORITY, route.metric);
   Exchange(request.Finish(), "netlink(RTM_NEWROUTE)");
 }
 

@@ -47,6 +47,7 @@ struct Route {
   int ifindex = 0;
   IpAddress gateway;
   IpAddress preferred_source;
+  uint32_t metric = 0;
 };
 
 /// What the kernel answers for a destination.

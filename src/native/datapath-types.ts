@@ -338,6 +338,19 @@ export interface DatapathState {
   readonly services: readonly ServiceRow[];
 }
 
+/** A route in the network namespace of a container. */
+export interface RouteInside {
+  /** Path of the namespace. */
+  readonly namespace: string;
+  readonly source: string;
+  readonly destination: string;
+  readonly prefixLength: number;
+  /** Not given: whoever answers on the link. */
+  readonly gateway?: string;
+  /** Of several routes the one with the lowest counts; those of the engine have 0. */
+  readonly metric: number;
+}
+
 /** Devices, addresses and namespaces of this host, without running any command. */
 export interface Netlink {
   /** Makes a veth pair in the current namespace, both ends down; `peer` is moved away by the engine later. */
@@ -351,6 +364,11 @@ export interface Netlink {
    * @throws ENODEV; ENOENT and the like for the namespace
    */
   setPairMtu(options: { name: string; peerNamespace: string; mtu: number }): void;
+  /**
+   * Adds or replaces a route in another network namespace, over the interface there that has `source`.
+   * @throws ENODEV if none has; ENOENT and the like for the namespace
+   */
+  setRouteInside(route: RouteInside): void;
   /** Kind of a device (`wireguard`, `tun`, `veth`; empty for plain ones); undefined if there is none. */
   linkKind(name: string): string | undefined;
   /** @throws ENODEV */

@@ -10,6 +10,14 @@ interface NativeNetlink {
   createWireguard(name: string): void;
   setLinkMtu(name: string, mtu: number): void;
   setPairMtu(name: string, peerNamespace: string, mtu: number): void;
+  setRouteInside(
+    namespace: string,
+    source: string,
+    destination: string,
+    prefixLength: number,
+    gateway: string | undefined,
+    metric: number,
+  ): void;
   linkKind(name: string): string | undefined;
   setLinkUp(name: string): void;
   setLinkDown(name: string): void;
@@ -29,6 +37,8 @@ export function openNetlink(): Netlink {
     createWireguard: (name) => native.createWireguard(name),
     setLinkMtu: (name, mtu) => native.setLinkMtu(name, mtu),
     setPairMtu: ({ name, peerNamespace, mtu }) => native.setPairMtu(name, peerNamespace, mtu),
+    setRouteInside: ({ namespace, source, destination, prefixLength, gateway, metric }) =>
+      native.setRouteInside(namespace, source, destination, prefixLength, gateway, metric),
     linkKind: (name) => native.linkKind(name),
     setLinkUp: (name) => native.setLinkUp(name),
     setLinkDown: (name) => native.setLinkDown(name),

@@ -75,6 +75,41 @@ void t.test('gives both ends of a pair an MTU, also when one is away', async (t)
   ]);
 });
 
+void t.test('adds routes in another namespace, behind those that are there', async (t) => {
+  const program = `(() => {
+    const { execFileSync: run, spawn } = process.getBuiltinModule('node:child_process');
+    const other = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'inherit', 'inherit'] });
+    const own = run('readlink', ['/proc/self/ns/net']).toString();
+    while (run('readlink', ['/proc/' + other.pid + '/ns/net']).toString() === own);
+    const ip = (...args) => run('nsenter', ['-t', String(other.pid), '-n', 'ip', ...args]).toString();
+    ${PAIR};
+    run('ip', ['link', 'set', 'skp1', 'netns', String(other.pid)]);
+    run('ip', ['link', 'set', 'skv1', 'up']);
+    ip('address', 'add', '10.0.1.5/24', 'dev', 'skp1');
+    ip('link', 'set', 'skp1', 'up');
+    const inside = { namespace: '/proc/' + other.pid + '/ns/net', source: '10.0.1.5', metric: 4096 };
+    const all = { ...inside, destination: '0.0.0.0', prefixLength: 0, gateway: '10.0.1.1' };
+    n.setRouteInside(all);
+    n.setRouteInside({ ...inside, destination: '169.254.77.53', prefixLength: 32 });
+    ip('route', 'add', 'default', 'via', '10.0.1.2');
+    n.setRouteInside(all);
+    const routes = ip('route').split('\\n').map((line) => line.trim()).filter(Boolean);
+    const code = (change) => attempt(() => n.setRouteInside({ ...all, ...change })).code;
+    const codes = [code({ source: '10.0.1.6' }), code({ namespace: '/proc/none' }), code({ gateway: 'x' })];
+    other.kill();
+    return [routes, codes];
+  })()`;
+  t.same(await inNamespace(program), [
+    [
+      'default via 10.0.1.2 dev skp1',
+      'default via 10.0.1.1 dev skp1 proto static metric 4096',
+      '10.0.1.0/24 dev skp1 proto kernel scope link src 10.0.1.5',
+      '169.254.77.53 dev skp1 proto static scope link metric 4096',
+    ],
+    ['ENODEV', 'ENOENT', 'EINVAL'],
+  ]);
+});
+
 void t.test('lists addresses and finds routes', async (t) => {
   t.same(await inNamespace(`[n.addresses(), n.routeTo('127.0.0.1'), n.routeTo('::1')]`), [
     [

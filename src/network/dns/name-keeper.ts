@@ -71,8 +71,15 @@ interface Waiter {
   readonly wake: () => void;
 }
 
+/**
+ * What the process may do: enter namespaces, redirect questions in them, and answer at port 53. Everything
+ * else of root is taken from it, since it reads what any container sends.
+ */
+const CAPABILITIES = '-all,+sys_admin,+net_admin,+net_bind_service';
+
 /** How its Node is called. It holds little: room for what is made while messages are read is kept small. */
 export const NAME_SERVER_NODE: readonly [string, ...string[]] = [
+  ...(['setpriv', '--no-new-privs', '--bounding-set', CAPABILITIES] as const),
   process.execPath,
   '--max-semi-space-size=2',
 ];

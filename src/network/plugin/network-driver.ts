@@ -3,7 +3,7 @@
  * programs and whose other side the engine moves into the container.
  */
 import { SkepError } from '../../model/errors.js';
-import type { Datapath, Netlink } from '../../native/datapath-types.js';
+import type { Datapath, Netlink, RouteInside } from '../../native/datapath-types.js';
 import type { Logger } from '../../observe/logger.js';
 import { isMac, macOf, parseAddressWithPrefix } from '../addresses.js';
 import { WIREGUARD_OVERHEAD_BYTES } from '../limits.js';
@@ -23,6 +23,10 @@ const GENERIC_OPTIONS = 'com.docker.network.generic';
 const HOST_SIDE_PREFIX = 'skv';
 const CONTAINER_SIDE_PREFIX = 'skp';
 const ID_LENGTH_IN_NAME = 10;
+/** Of routes we add in a container later: those of the engine, which has its own idea of them, go before. */
+const PASSED_ON_METRIC = 4096;
+
+type HeirRoute = Omit<RouteInside, 'namespace' | 'metric'>;
 
 /** What the driver works with. */
 export interface NetworkDriverParts {
@@ -30,7 +34,7 @@ export interface NetworkDriverParts {
   readonly datapath: Pick<Datapath, 'containerMtu' | 'attachLink' | 'detachLink'>;
   readonly netlink: Pick<
     Netlink,
-    'createVethPair' | 'setLinkUp' | 'deleteLink' | 'linkNames' | 'setPairMtu'
+    'createVethPair' | 'setLinkUp' | 'deleteLink' | 'linkNames' | 'setPairMtu' | 'setRouteInside'
   >;
   /** Of the name server, for containers that have no default route. */
   readonly dnsAddress: string;
@@ -292,8 +296,30 @@ export class NetworkDriver {
     }
     state.endpoints.set(endpoint.id, left);
     this.detach(endpoint);
+    this.passOnRoutes(endpoint);
     await state.save();
     onChange(left);
+  }
+
+  /** A container that stays leaves a network that carried its default route, or its way to the name server. */
+  private passOnRoutes(leaving: LocalEndpoint): void {
+    const { state, netlink, dnsAddress, logger } = this.parts;
+    const { sandbox } = leaving;
+    if (sandbox === undefined || !(leaving.defaultRoute || leaving.nameRoute === true)) return;
+    const moved = routesPassedOn(state.endpointsIn(sandbox), state.networks, dnsAddress);
+    if (moved === undefined) return;
+    try {
+      for (const route of moved.routes)
+        netlink.setRouteInside({ ...route, namespace: sandbox, metric: PASSED_ON_METRIC });
+      state.endpoints.set(moved.heir.id, moved.heir);
+    } catch (error) {
+      // Most often the container is ending, and its other interfaces went first.
+      const err = SkepError.from(error).message;
+      logger.debug(
+        { address: moved.heir.address, err },
+        'routes of a container were not passed on',
+      );
+    }
   }
 
   private async deleteEndpoint(request: PluginRequest): Promise<Record<string, unknown>> {
@@ -322,6 +348,38 @@ export class NetworkDriver {
   }
 }
 
+/**
+ * Which of a container's endpoints takes over when the one that carried its routes has left, and the routes it gets;
+ * undefined: there is none, or nothing to take over.
+ */
+function routesPassedOn(
+  endpoints: readonly LocalEndpoint[],
+  networks: LocalState['networks'],
+  dnsAddress: string,
+): { readonly heir: LocalEndpoint; readonly routes: readonly HeirRoute[] } | undefined {
+  if (endpoints.some((each) => each.defaultRoute)) return undefined;
+  for (const heir of endpoints) {
+    const info = networks.get(heir.networkId)?.info;
+    const subnet = info && subnetOf(info, heir.address);
+    if (info === undefined || subnet === undefined || info.internal) continue;
+    const { Gateway, GatewayIPv6 } = gatewaysOf(subnet);
+    const base = { source: heir.address, prefixLength: 0 };
+    return {
+      heir: { ...heir, defaultRoute: true },
+      routes: [
+        { ...base, destination: '0.0.0.0', gateway: Gateway },
+        ...(GatewayIPv6 === undefined
+          ? []
+          : [{ ...base, destination: '::', gateway: GatewayIPv6 }]),
+      ],
+    };
+  }
+  const [heir] = endpoints;
+  if (heir === undefined || endpoints.some((each) => each.nameRoute === true)) return undefined;
+  const route = { source: heir.address, destination: dnsAddress, prefixLength: 32 };
+  return { heir: { ...heir, nameRoute: true }, routes: [route] };
+}
+
 /** The derived address with its prefix length, as the protocol names it. */
 function addressIpv6(subnet: SubnetInfo, address: string): Record<string, unknown> {
   const own = ipv6Of(subnet, address);
@@ -329,7 +387,10 @@ function addressIpv6(subnet: SubnetInfo, address: string): Record<string, unknow
 }
 
 /** Where the default routes of both families go. */
-function gatewaysOf(subnet: SubnetInfo): Record<string, unknown> {
+function gatewaysOf(subnet: SubnetInfo): {
+  readonly Gateway: string;
+  readonly GatewayIPv6?: string;
+} {
   const GatewayIPv6 = ipv6Of(subnet, subnet.gateway);
   return { Gateway: subnet.gateway, ...(GatewayIPv6 === undefined ? {} : { GatewayIPv6 }) };
 }

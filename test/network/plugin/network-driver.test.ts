@@ -22,6 +22,7 @@ function hostWith(...names: readonly string[]): NetworkDriverParts['netlink'] {
     deleteLink: (name) => names.includes(name),
     linkNames: () => names,
     setPairMtu: () => undefined,
+    setRouteInside: () => undefined,
   };
 }
 

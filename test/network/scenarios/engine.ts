@@ -38,13 +38,17 @@ const logger = createLogger({ level: process.env['SKEP_TEST_LOG'] === '1' ? 'deb
 const detached: string[] = [];
 const attachedFor: string[] = [];
 
+/** Third part of the addresses of the networks that plain containers may join. */
+const ATTACHABLE_SUBNETS: Readonly<Record<string, number>> = { labid: 3, sideid: 4, closedid: 5 };
+
 const attachments: AttachmentAllocator = {
   attach(networkId, containerId, addresses) {
-    if (networkId !== 'labid') {
+    const subnet = ATTACHABLE_SUBNETS[networkId];
+    if (subnet === undefined) {
       throw new SkepError('permission_denied', `network ${networkId} not manually attachable`);
     }
     attachedFor.push(containerId);
-    const address = addresses[0]?.split('/')[0] ?? `10.0.3.${20 + attachedFor.length}`;
+    const address = addresses[0]?.split('/')[0] ?? `10.0.${subnet}.${20 + attachedFor.length}`;
     return Promise.resolve({ attachmentId: `a${address}`, addresses: [`${address}/24`] });
   },
   detach(attachmentId) {
@@ -461,6 +465,36 @@ async function scenario(): Promise<void> {
     await network.configure(config);
     assert.equal(await addressIn(late, 'web'), '10.0.3.200');
   });
+
+  await step(
+    'a container that leaves the network of its default route keeps a way out',
+    async () => {
+      const { docker } = engine;
+      const mover = await runPlain('mover', 'lab');
+      const side = await network.ensureAttachable(overlay('side', 4, { attachable: true }));
+      const options = { attachable: true, internal: true };
+      const closed = await network.ensureAttachable(overlay('closed', 5, options));
+      const lan = await network.ensureAttachable(lab);
+      const connect = (id: string) => docker.getNetwork(id).connect({ Container: mover });
+      const disconnect = (id: string) => docker.getNetwork(id).disconnect({ Container: mover });
+      const routes = () => inside(mover, 'ip', 'route').match(/^(default via \S+|169\.254\S+)/gm);
+      await connect(side);
+      assert.deepEqual(routes(), ['default via 10.0.3.1']);
+      await disconnect(lan);
+      assert.deepEqual(routes(), ['default via 10.0.4.1']);
+      await connect(lan);
+      await disconnect(side);
+      assert.deepEqual(routes(), ['default via 10.0.3.1']);
+      await connect(closed);
+      await disconnect(lan);
+      assert.deepEqual(routes(), ['169.254.77.53'], 'the name server, and nothing outside');
+      assert.equal(await addressIn(mover, 'web'), undefined);
+      await connect(lan);
+      assert.deepEqual(routes()?.slice(0, 1), ['default via 10.0.3.1']);
+      assert.equal(await addressIn(mover, 'web'), '10.0.3.200');
+      await docker.getContainer(mover).remove({ force: true });
+    },
+  );
 
   await step('what containers lost while this process was away is forgotten', async () => {
     const { docker } = engine;

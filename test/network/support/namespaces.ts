@@ -3,10 +3,10 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { run } from '../../testbed/commands.js';
+import { must, run } from '../../testbed/commands.js';
 
 /** Whoever cleans up at its end; a test does. */
 export interface Owner {
@@ -32,11 +32,27 @@ export class Containers {
     const child = spawn('unshare', ['--net', 'sh', '-c', script], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-    this.t.teardown(() => child.kill('SIGKILL'));
+    const file = this.pathOf(name);
+    this.t.teardown(async () => {
+      child.kill('SIGKILL');
+      await run('umount', ['--lazy', file]);
+    });
     await once(child.stdout, 'data');
-    symlinkSync(`/proc/${child.pid}/ns/net`, this.pathOf(name));
+    // As the engine does.
+    writeFileSync(file, '');
+    await must('mount', ['--bind', `/proc/${child.pid}/ns/net`, file]);
     this.processes.set(name, child);
-    return this.pathOf(name);
+    return file;
+  }
+
+  /** The namespace goes on under another name only. */
+  async rename(name: string, other: string): Promise<string> {
+    const file = this.pathOf(other);
+    writeFileSync(file, '');
+    await must('mount', ['--bind', this.pathOf(name), file]);
+    this.t.teardown(() => run('umount', ['--lazy', file]));
+    await this.forget(name);
+    return file;
   }
 
   /** The container ends, and its path is gone. */
@@ -44,6 +60,11 @@ export class Containers {
     const child = this.processes.get(name);
     child?.kill('SIGKILL');
     if (child !== undefined) await once(child, 'exit');
+    await this.forget(name);
+  }
+
+  private async forget(name: string): Promise<void> {
+    await must('umount', ['--lazy', this.pathOf(name)]);
     rmSync(this.pathOf(name));
   }
 }
