@@ -143,6 +143,11 @@ export const NAMESPACE_LOOK_MS = 10_000;
  */
 export const DNS_FORWARD_TIMEOUT_MS = 3600;
 
+/** Denials of servers outside that are remembered, how large each may be, and for how long at most, as own answers live. */
+export const DNS_DENIALS_MAX = 1024;
+export const DNS_DENIAL_BYTES_MAX = 1232;
+export const DNS_DENIAL_SECONDS_MAX = 5;
+
 /** A server is asked this long after the one before, if that has not answered: the third one still has time to. */
 export const DNS_STAGGER_MS = 1000;
 

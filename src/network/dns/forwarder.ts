@@ -40,6 +40,12 @@ export type ForwardResult =
   /** No server, or none answered. */
   | { readonly kind: 'silence' };
 
+/** Whoever answers what is not known here. */
+export interface Forwarding {
+  /** Forwards a whole question message. Never throws. */
+  forward(message: Buffer, transport: 'udp' | 'tcp'): Promise<ForwardResult>;
+}
+
 /**
  * Name servers of a resolv.conf, read anew for each question: the file is small, cached by the
  * kernel, and changes when a host moves between networks. `skip` breaks loops.
@@ -89,7 +95,7 @@ export class ForwardBudget {
  * Asks upstream servers in turn, each some time after the one before or as soon as that has failed; the
  * first answer counts. Those that said nothing lately come last.
  */
-export class DnsForwarder {
+export class DnsForwarder implements Forwarding {
   private readonly upstreams: UpstreamSource;
   private readonly random: RandomSource;
   private readonly timeoutMs: number;
@@ -122,7 +128,6 @@ export class DnsForwarder {
     this.openSocket = options.openSocket;
   }
 
-  /** Forwards a whole question message. Never throws. */
   async forward(message: Buffer, transport: 'udp' | 'tcp'): Promise<ForwardResult> {
     const release = this.takeRoom();
     if (release === undefined) return { kind: 'busy' };

@@ -10,6 +10,7 @@ import type { Logger } from '../../observe/logger.js';
 import { DNS_FORWARD_TIMEOUT_MS } from '../limits.js';
 import { DnsForwarder, resolvConfUpstreams } from './forwarder.js';
 import type { NameSettings } from './protocol.js';
+import { RememberedDenials } from './remembered-denials.js';
 import { DnsServer, type DnsServerOptions, reachesOutside } from './server.js';
 
 /** What it works with. */
@@ -70,10 +71,10 @@ export class HostNameServer {
     const server = new DnsServer({
       sockets: { udp, tcp },
       mayForward: reachesOutside,
-      forwarder: new DnsForwarder({
-        upstreams: resolvConfUpstreams(place.resolvConf, skip),
-        random,
-      }),
+      forwarder: new RememberedDenials(
+        new DnsForwarder({ upstreams: resolvConfUpstreams(place.resolvConf, skip), random }),
+        () => performance.now(),
+      ),
       ...{ namesFor, isFilling, ttlSeconds, random, logger },
     });
     server.start().catch((error: unknown) => {

@@ -14,7 +14,7 @@ import {
   DNS_UDP_BYTES_MAX,
   DNS_UDP_PLAIN_BYTES_MAX,
 } from '../limits.js';
-import { type DnsForwarder, framed } from './forwarder.js';
+import { type Forwarding, framed } from './forwarder.js';
 import {
   addressAnswer,
   type DnsQuestion,
@@ -44,7 +44,7 @@ export interface DnsServerOptions {
   readonly namesFor: NamesFor;
   /** Whether what is no name of these networks may be passed on. */
   readonly mayForward: (tables: readonly NameTable[]) => boolean;
-  readonly forwarder: DnsForwarder;
+  readonly forwarder: Forwarding;
   /**
    * Whether names of tasks may still be missing here, after a start. A name that only a task could
    * have is then not denied: the client asks again.
