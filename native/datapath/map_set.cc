@@ -36,7 +36,7 @@ static_assert(sizeof(skep_endpoint_key) == 8);
 static_assert(sizeof(skep_endpoint) == 20);
 static_assert(sizeof(skep_backend) == 8);
 static_assert(sizeof(skep_service_key) == 24);
-static_assert(sizeof(skep_service) == 36);
+static_assert(sizeof(skep_service) == 40);
 static_assert(sizeof(skep_allow_key) == 28);
 static_assert(sizeof(skep_maglev) == 1024);
 static_assert(sizeof(skep_maglev_large) == 8188);

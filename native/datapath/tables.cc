@@ -438,7 +438,12 @@ void Tables::Rebuild(const ServiceRow& row) {
   service.policy = static_cast<uint16_t>(row.policy);
   skep_service former{};
   const bool existed = maps_.sw_service().Get(KeyOf(row.key), &former);
-  if (existed) service.next = former.next;
+  if (existed) {
+    service.next = former.next;
+    service.former_target_port_be = former.target_port_be != service.target_port_be
+                                        ? former.target_port_be
+                                        : former.former_target_port_be;
+  }
   slots_.Write(ordered, &service);
   maps_.sw_service().Put(KeyOf(row.key), service);
   if (service.front_be != 0) {

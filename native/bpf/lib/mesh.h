@@ -116,8 +116,15 @@ static __always_inline int mesh_error(struct __sk_buff *skb, struct skep_config 
   int bad = backend_address(packet, &key, &address);
   if (bad)
     return bad;
-  return give_error(skb, config, packet, quote, &key, &address,
-                    target_port(service, quote->source_port_be));
+  /* As port_of_flow has it, for the flow that the quote is of. */
+  struct skep_flow *back = &scratch_of(packet)->back;
+  quoted_flow(quote, key.vni, SKEP_FLOW_REPLY, 0, back);
+  back->source = address;
+  back->source_port_be = target_port(service, quote->source_port_be);
+  if (service->former_target_port_be && !find_flow(back))
+    back->source_port_be = port_behind(service, service->former_target_port_be,
+                                       quote->source_port_be);
+  return give_error(skb, config, packet, quote, &key, &address, back->source_port_be);
 }
 
 /* Backend node: gives a packet back to the entry node that sent it for a backend which is not here.
@@ -139,6 +146,40 @@ static __always_inline int refuse_to_node(struct __sk_buff *skb, struct skep_con
   return to_mesh(skb, config, SKEP_MAC_REFUSAL, backend_be, tunnel);
 }
 
+/* True if `back` is the way back of a flow of this front, alive or not. */
+static __always_inline int has_way_back(struct skep_flow *back, struct packet *packet, __u32 tunnel)
+{
+  struct skep_connection *reply = find_flow(back);
+  return reply && leads_back(reply, tunnel) && answers(reply, packet, back);
+}
+
+/* Backend node: the backend's port that this packet's flow has. Flows that were opened before the service
+ * changed it keep the one of before: the packet names the backend, not its port, but their way back does. */
+static __always_inline __u16 port_of_flow(struct skep_service *service, struct packet *packet,
+                                          struct skep_endpoint_key *backend,
+                                          struct skep_address *address, __u32 tunnel)
+{
+  __u16 port_be = target_port(service, packet->destination_port_be);
+  if (!service->former_target_port_be || is_opening(packet))
+    return port_be;
+  struct skep_flow *back = &scratch_of(packet)->back;
+  struct skep_flow *forward = &scratch_of(packet)->forward;
+  flow_from(address, port_be, packet, backend->vni, SKEP_FLOW_REPLY, back);
+  back->destination = packet->source;
+  back->destination_port_be = packet->source_port_be;
+  /* A flow that was given another port has that of the client's end, whatever the backend's is. */
+  flow_of(packet, SKEP_MESH_VNI, SKEP_FLOW_SERVICE, forward);
+  struct skep_connection *moved = find_flow(forward);
+  if (moved && moved->backend_be == backend->address_be)
+    back->destination_port_be = moved->other_port_be;
+  if (has_way_back(back, packet, tunnel))
+    return port_be;
+  __u16 former_be = port_behind(service, service->former_target_port_be,
+                                packet->destination_port_be);
+  back->source_port_be = former_be;
+  return has_way_back(back, packet, tunnel) ? former_be : port_be;
+}
+
 /* Backend node: a client's packet, for the backend whose id is in the MAC. */
 static __always_inline int mesh_to_backend(struct __sk_buff *skb, struct skep_config *config,
                                            struct packet *packet, __u32 tunnel, __u32 backend_be,
@@ -155,13 +196,13 @@ static __always_inline int mesh_to_backend(struct __sk_buff *skb, struct skep_co
   struct skep_endpoint *endpoint = bpf_map_lookup_elem(&sw_endpoint, &key);
   if (!service || !endpoint || endpoint->kind != SKEP_ENDPOINT_LOCAL)
     return refuse_to_node(skb, config, packet, tunnel, backend_be);
-  __u16 target_port_be = target_port(service, packet->destination_port_be);
   __u16 port_be = 0;
   struct skep_connection *reply = NULL;
   struct skep_address address;
   bad = backend_address(packet, &key, &address);
   if (bad)
     return bad;
+  __u16 target_port_be = port_of_flow(service, packet, &key, &address, tunnel);
   bad = admit(packet, &key, &address, target_port_be, tunnel, endpoint->ifindex, wishes, &reply,
               &port_be);
   if (bad)

@@ -110,11 +110,18 @@ static __always_inline int yields(struct skep_service *service)
   return !service->total && (service->flags & (SKEP_SERVICE_RETIRED | SKEP_SERVICE_ADDRESSED));
 }
 
+/* The container's port behind a published one, if that of the first published is `first_be`. */
+static __always_inline __u16 port_behind(struct skep_service *service, __u16 first_be,
+                                         __u16 port_be)
+{
+  __u16 offset = bpf_ntohs(port_be) - bpf_ntohs(service->first_port_be);
+  return bpf_htons((__u16)(bpf_ntohs(first_be) + offset));
+}
+
 /* The container's port behind a published one. */
 static __always_inline __u16 target_port(struct skep_service *service, __u16 port_be)
 {
-  __u16 offset = bpf_ntohs(port_be) - bpf_ntohs(service->first_port_be);
-  return bpf_htons((__u16)(bpf_ntohs(service->target_port_be) + offset));
+  return port_behind(service, service->target_port_be, port_be);
 }
 
 /* Protocols a port can be published for. */

@@ -155,6 +155,8 @@ struct skep_service {
   __u16 ports;         /* published from there on; 0: a virtual address */
   __u16 cells;         /* of the Maglev table; 0: there is none */
   __u16 policy;        /* enum skep_policy */
+  __u16 former_target_port_be; /* what it was before it was changed last; 0: it never was */
+  __u16 pad;
 };
 
 /* Address families in sw_allow: one list holds networks of both. */

@@ -267,6 +267,54 @@ await t.test('published on one address', async (t) => {
   });
 });
 
+await t.test('connections live through a change of the port in the container', async (t) => {
+  await withCluster(t, async (cluster) => {
+    const { client, a, b, webA, webB } = cluster;
+    const published = { host: a.address, port: PUBLISHED_PORT };
+    const OTHER_PORT = 81;
+    for (const web of [webA, webB]) await web.serve(OTHER_PORT);
+    for (const server of ['web-a', 'web-b']) {
+      await streamTo(cluster, server);
+      for (const targetPort of [OTHER_PORT, TARGET_PORT, OTHER_PORT])
+        for (const node of [a, b]) {
+          await put(node, row([11, 12], { targetPort }));
+          await goesOn(t, cluster, `${server}, port ${targetPort}, told to ${node.address}`);
+        }
+      // Between the two there is a row without tasks, if the port is taken away first.
+      for (const node of [a, b])
+        await put(node, row([], { targetPort: OTHER_PORT, retired: true }));
+      await goesOn(t, cluster, `${server}, published nowhere`);
+      for (const node of [a, b]) await put(node, row([11, 12], { targetPort: OTHER_PORT }));
+      t.same(await names(() => client.askTcp(published)), ['web-a', 'web-b']);
+      const shown = () =>
+        inside(server === 'web-a' ? webA : webB, 'ss', '-Htn', 'state', 'established');
+      t.match(shown(), new RegExp(`:${TARGET_PORT} `), 'the old connection');
+      await client.call('stopStream');
+      await streamTo(cluster, server);
+      t.match(shown(), new RegExp(`:${OTHER_PORT} `), 'a new one has the new port');
+      await client.call('stopStream');
+      for (const node of [a, b]) await put(node, row([11, 12]));
+    }
+
+    await t.test('also with another client port, and over a take-over', async (t) => {
+      // The same client port to both nodes: towards the task the second connection has another one.
+      const localPort = 41_000;
+      for (const node of [a, b]) await put(node, row([12]));
+      await client.call('hold', { host: b.address, port: PUBLISHED_PORT, localPort });
+      const seen = (await client.call('openQuiet', { ...published, localPort })) as {
+        port: number;
+      };
+      t.not(seen.port, localPort);
+      for (const node of [a, b]) await put(node, row([12], { targetPort: OTHER_PORT }));
+      await t.resolves(client.call('askQuiet'));
+      await b.agent.kill();
+      await cluster.world.openAgent(b);
+      await put(b, row([12], { targetPort: OTHER_PORT, direct: false }));
+      await t.resolves(client.call('askQuiet'));
+    });
+  });
+});
+
 await t.test('connections live through a change of addresses', async (t) => {
   await withCluster(t, async (cluster) => {
     const { client, a, b } = cluster;
