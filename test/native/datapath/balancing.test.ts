@@ -168,6 +168,9 @@ async function testPolicies(t: Test, { a, b }: Cluster): Promise<void> {
     const others = packets.map(({ sourcePort }) => ({ sourcePort: sourcePort + 100 }));
     t.same(new Set(await tasksOf(a, others)), new Set([12]), 'spills over');
     await a.datapath('putBackends', backendRows(11, b.address));
+    t.same(new Set(await tasksOf(a, others)), new Set([12]), 'flows stay where they are');
+    const later = packets.map(({ sourcePort }) => ({ sourcePort: sourcePort + 200 }));
+    t.same(new Set(await tasksOf(a, later)), new Set([11]), 'and back');
     for (const node of [a, b]) await node.datapath('putServices', serviceRows([11, 12]));
   });
 
