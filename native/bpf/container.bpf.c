@@ -109,10 +109,15 @@ static __always_inline int handle_container(struct __sk_buff *skb)
       return DROP(SKEP_MULTICAST);
     return leave_network(skb, config, packet, link);
   }
-  if (is_behind_tunnel(endpoint))
-    return to_remote(skb, config, vni, endpoint);
   if (endpoint->kind == SKEP_ENDPOINT_VIP)
     return to_virtual(skb, config, packet, vni, member_be, SKEP_ROUTE_ENDPOINT);
+  if (link->asks && is_port_in_use(skb, packet, vni)) {
+    struct entry entry = { .route = SKEP_ROUTE_ENDPOINT, .vni = vni };
+    put_down(scratch, &entry, 0);
+    return go_on_refusing(skb, scratch, DROP(SKEP_PORT_IN_USE));
+  }
+  if (is_behind_tunnel(endpoint))
+    return to_remote(skb, config, vni, endpoint);
   return deliver(skb, config, packet, vni, endpoint);
 }
 

@@ -74,6 +74,10 @@ static __always_inline int handle_open_virtual(struct __sk_buff *skb)
   int verdict = scratch->verdict;
   if (verdict)
     return go_on_refusing(skb, scratch, verdict);
+  __u32 ifindex = skb->ifindex;
+  struct skep_link *link = bpf_map_lookup_elem(&sw_link, &ifindex);
+  if (link && !link->asks)
+    link->asks = 1;
   verdict = open_virtual(&scratch->packet);
   if (verdict)
     return go_on_refusing(skb, scratch, verdict);

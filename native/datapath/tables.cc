@@ -325,6 +325,7 @@ void Tables::PutLink(const LinkRow& row) {
   std::strncpy(link.name, row.name.c_str(), sizeof link.name - 1);
   if (maps_.sw_link().Get(row.ifindex, &former)) {
     link.replies = former.replies;
+    link.asks = former.asks;
     if (former.vni != row.vni || former.address_be != row.address) {
       RemoveEndpoint({former.vni, former.address_be}, SKEP_ENDPOINT_LOCAL);
     }

@@ -40,6 +40,7 @@ export const DATAPATH_REASONS = {
   'drop-loopback-address': 36,
   'drop-direct-probe': 37,
   'direct-probe-seen': 38,
+  'drop-port-in-use': 39,
   'forward-container': 40,
   'forward-tunnel': 41,
   'forward-host': 42,

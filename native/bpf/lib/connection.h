@@ -12,6 +12,13 @@ static __always_inline int has_ended(struct skep_connection *reply)
          (SKEP_END_CLIENT | SKEP_END_BACKEND);
 }
 
+/* True once nothing more can come of the connection but what repeats its end. */
+static __always_inline int is_over(struct skep_connection *reply)
+{
+  return reply->state == SKEP_STATE_RESET ||
+         (reply->state == SKEP_STATE_CLOSING && has_ended(reply));
+}
+
 static __always_inline __u32 timeout_of(struct skep_connection *connection, __u8 protocol)
 {
   if (protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP) {

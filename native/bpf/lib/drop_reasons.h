@@ -41,6 +41,7 @@
   SKEP_REASON(36, LOOPBACK, "drop-loopback-address")                    \
   SKEP_REASON(37, DIRECT_PROBE, "drop-direct-probe")                    \
   SKEP_REASON(38, DIRECT_PROBE_SEEN, "direct-probe-seen")               \
+  SKEP_REASON(39, PORT_IN_USE, "drop-port-in-use")                      \
   SKEP_REASON(40, TO_CONTAINER, "forward-container")                    \
   SKEP_REASON(41, TO_TUNNEL, "forward-tunnel")                          \
   SKEP_REASON(42, TO_HOST, "forward-host")                              \

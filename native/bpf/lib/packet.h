@@ -12,6 +12,7 @@
 #define ICMP6_ECHO_REPLY 129
 #define TCP_BYTES 20
 #define UDP_BYTES 8
+#define TCP_FLAGS_AT 13
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04

@@ -63,8 +63,12 @@ static __always_inline int make_refusal(struct __sk_buff *skb, struct packet *pa
   return make_unreachable(skb, packet);
 }
 
-/* True if this verdict means that nobody is there to take the packet. */
+/* Reasons for which a packet's sender is to know that nobody can take it. */
+#define REFUSALS (1ull << SKEP_NO_BACKEND | 1ull << SKEP_BACKEND_GONE | 1ull << SKEP_PORT_IN_USE)
+
+/* True if this verdict is one of them; without a branch for each, which the verifier would walk apart. */
 static __always_inline int is_refusal(int verdict)
 {
-  return verdict == DROP(SKEP_NO_BACKEND) || verdict == DROP(SKEP_BACKEND_GONE);
+  __u32 reason = (__u32)(DROP(0) - verdict);
+  return reason < SKEP_COUNTERS && (REFUSALS >> reason & 1);
 }

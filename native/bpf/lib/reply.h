@@ -95,8 +95,7 @@ static __always_inline int answers_direct(struct skep_connection *reply, struct 
   if (packet->protocol != IPPROTO_TCP ||
       (packet->tcp_flags & (TCP_SYN | TCP_ACK)) != (TCP_SYN | TCP_ACK))
     return 0;
-  return reply->state == SKEP_STATE_RESET ||
-         (reply->state == SKEP_STATE_CLOSING && has_ended(reply));
+  return is_over(reply);
 }
 
 /* If this packet answers a flow through a service, sends it and returns the verdict; else 0. */

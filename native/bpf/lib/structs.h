@@ -83,7 +83,7 @@ struct skep_link {
   __u32 address_be;
   struct skep_subnets subnets; /* of its network */
   __u8 mac[6];
-  __u16 pad;
+  __u16 asks;    /* 1 once a flow to a virtual address has begun here: its port may be asked for again */
   __u32 replies; /* 1 once a published flow ends here: look for its replies */
   char name[16];
 };

@@ -96,6 +96,25 @@ static __always_inline int forward_virtual(struct __sk_buff *skb, struct skep_co
   return to_endpoint(skb, config, key.vni, key.address_be);
 }
 
+/* True if a container opens a TCP connection to a member's own address from a port with which it holds one
+ * to the same member through a virtual address: Linux picks ports for each destination apart. To the
+ * member both are one tuple, so the answers would go to the one that is there. */
+static __always_inline int is_port_in_use(struct __sk_buff *skb, struct packet *packet, __u32 vni)
+{
+  __u8 flags;
+  if (packet->protocol != IPPROTO_TCP || (packet->fragment & IP_FRAGMENT_OFFSET) ||
+      bpf_skb_load_bytes(skb, packet->l4_at + TCP_FLAGS_AT, &flags, 1) < 0 ||
+      (flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || read_ports(skb, packet, vni))
+    return 0;
+  struct skep_flow *back = &scratch_of(packet)->back;
+  flow_from(&packet->destination, packet->destination_port_be, packet, vni, SKEP_FLOW_REPLY, back);
+  back->destination = packet->source;
+  back->destination_port_be = packet->source_port_be;
+  struct skep_connection *reply = find_flow(back);
+  /* One that is over gives way when the answer comes (answers_direct). */
+  return reply && !is_over(reply) && !is_expired(reply, IPPROTO_TCP);
+}
+
 /* Sends a packet for a virtual address on network `vni` to a backend. `route` is where its sender is:
  * SKEP_ROUTE_ENDPOINT or SKEP_ROUTE_HOST; `virtual_be` is what the network knows the address by. */
 static __always_inline int to_virtual(struct __sk_buff *skb, struct skep_config *config,
