@@ -250,8 +250,9 @@ export class RpcServer {
 }
 
 function destroyConnection(connection: Connection): void {
-  if (connection.session === undefined) connection.socket.destroy();
-  else connection.session.destroy();
+  connection.session?.destroy();
+  // A session that is closing would wait for the peer to take its last words, also where none is left.
+  connection.socket.destroy();
 }
 
 /** The part of the options that a certificate swap replaces. */
