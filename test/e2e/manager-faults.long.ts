@@ -16,6 +16,7 @@ import { allReachable, formManagers, leaderOf, waitForStates } from '../testbed/
 import { insideHost } from '../testbed/namespaces.js';
 import { RegisterClients } from '../testbed/register-clients.js';
 import { skepdPid } from '../testbed/skepd.js';
+import { joinSwarm } from '../testbed/swarm.js';
 import {
   type Host,
   docker,
@@ -229,8 +230,8 @@ void t.test('five managers', async (t) => {
         await mustDocker(first.skepSocket, ['node', 'demote', victim.name]);
         await mustDocker(first.skepSocket, ['node', 'rm', '--force', victim.name]);
         const token = await mustDocker(first.skepSocket, ['swarm', 'join-token', '-q', 'manager']);
-        await mustDocker(victim.skepSocket, [
-          ...['swarm', 'join', '--token', token, '--advertise-addr', victim.address],
+        await joinSwarm(victim.skepSocket, [
+          ...['--token', token, '--advertise-addr', victim.address],
           `${first.address}:${MANAGER_PORT}`,
         ]);
       });

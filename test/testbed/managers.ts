@@ -2,7 +2,7 @@
  * Managers of a swarm on the testbed: how many there are and who leads, as `docker node ls` shows it.
  */
 import { waitFor } from './commands.js';
-import { managerOf } from './swarm.js';
+import { joinSwarm, managerOf } from './swarm.js';
 import { type Host, docker, mustDocker } from './testbed.js';
 
 const LIMIT_MS = 60_000;
@@ -18,8 +18,8 @@ export async function formManagers(
   const token = await mustDocker(first.skepSocket, ['swarm', 'join-token', '-q', 'manager']);
   let through = first;
   for (const host of hosts.slice(1)) {
-    await mustDocker(host.skepSocket, [
-      ...['swarm', 'join', '--token', token, ...advertise(host)],
+    await joinSwarm(host.skepSocket, [
+      ...['--token', token, ...advertise(host)],
       `${through.address}:2377`,
     ]);
     through = host;

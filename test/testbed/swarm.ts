@@ -22,6 +22,21 @@ export function managerOf(hosts: readonly Host[]): Host {
   return manager;
 }
 
+/** Docker's `swarm join` ends after 20 s with this and goes on by itself, as a busy machine may need. */
+const GOES_ON = 'will continue in the background';
+const JOIN_MS = 120_000;
+
+/** Joins a swarm, also where that takes longer than Docker waits for it; `args` are those of `swarm join`. */
+export async function joinSwarm(socket: string, args: readonly string[]): Promise<void> {
+  const { code, stderr } = await docker(socket, ['swarm', 'join', ...args]);
+  if (code === 0) return;
+  if (!stderr.includes(GOES_ON)) throw new Error(`swarm join: ${stderr}`);
+  await waitFor('the join to end', JOIN_MS, async () => {
+    const state = await mustDocker(socket, ['info', '--format', '{{.Swarm.LocalNodeState}}']);
+    return state === 'active' ? true : undefined;
+  });
+}
+
 /**
  * Initialises a swarm on the first host and joins the others as workers; waits until all are Ready.
  * `dataPathOf` gives each host's data path address; without it that is the advertised one.
@@ -41,8 +56,8 @@ export async function formSwarm(
   await mustDocker(socket, ['swarm', 'init', ...own(manager)]);
   const token = await mustDocker(socket, ['swarm', 'join-token', '-q', 'worker']);
   for (const host of hosts.slice(1))
-    await mustDocker(socketOf(host, flavourOf(host)), [
-      ...['swarm', 'join', '--token', token, ...own(host)],
+    await joinSwarm(socketOf(host, flavourOf(host)), [
+      ...['--token', token, ...own(host)],
       `${manager.address}:2377`,
     ]);
   await waitFor('all nodes to be Ready', 30_000, async () => {
