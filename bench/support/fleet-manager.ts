@@ -14,6 +14,7 @@ import {
   TaskState,
 } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { TestManagers } from '../../test/daemon/support/test-managers.js';
+import { DispatchMeter, type ManagerShare } from './dispatch-meter.js';
 
 /** The first message of the program. */
 export interface ManagerGreeting {
@@ -24,16 +25,20 @@ export interface ManagerGreeting {
 /** What the manager may be asked; `id` comes back with the answer. */
 export type ManagerCommand = { readonly id: number } & (
   | { readonly kind: 'create'; readonly name: string; readonly replicas: number }
+  | { readonly kind: 'one'; readonly name: string; readonly replicas: number }
   | { readonly kind: 'heartbeat'; readonly seconds: number }
   | { readonly kind: 'running' }
 );
 
-/** The answer: tasks that run. */
+/** The answer: tasks that run, and of `one` what it took. */
 export interface ManagerAnswer {
   readonly id: number;
   readonly running: number;
+  readonly took?: ManagerShare | undefined;
 }
 
+// Before a dispatcher is made.
+const meter = new DispatchMeter();
 const cleanups: (() => unknown)[] = [];
 const managers = await TestManagers.start(
   { teardown: (cleanup: () => unknown) => void cleanups.push(cleanup) },
@@ -51,23 +56,29 @@ await store.update((write) => {
   }
 });
 
-async function obey(command: ManagerCommand): Promise<void> {
+async function createService(name: string, replicas: number): Promise<void> {
+  const spec = {
+    annotations: { name, labels: { team: 'fleet' } },
+    task: {
+      runtime: {
+        case: 'container' as const,
+        value: { image: 'skep-test/web:1', env: [`NAME=${name}`] },
+      },
+    },
+    mode: { case: 'replicated' as const, value: { replicas: BigInt(replicas) } },
+  };
+  await control.createService(create(ServiceSpecSchema, spec));
+}
+
+async function obey(command: ManagerCommand): Promise<ManagerShare | undefined> {
   switch (command.kind) {
-    case 'create': {
-      const { name, replicas } = command;
-      const spec = {
-        annotations: { name, labels: { team: 'fleet' } },
-        task: {
-          runtime: {
-            case: 'container' as const,
-            value: { image: 'skep-test/web:1', env: [`NAME=${name}`] },
-          },
-        },
-        mode: { case: 'replicated' as const, value: { replicas: BigInt(replicas) } },
-      };
-      await control.createService(create(ServiceSpecSchema, spec));
-      return;
-    }
+    case 'create':
+      await createService(command.name, command.replicas);
+      return undefined;
+    case 'one':
+      return await meter.measure(command.replicas, () =>
+        createService(command.name, command.replicas),
+      );
     case 'heartbeat':
       await store.update((write) => {
         for (const cluster of write.find('cluster', { by: 'all' })) {
@@ -78,18 +89,19 @@ async function obey(command: ManagerCommand): Promise<void> {
           write.update('cluster', copy);
         }
       });
-      return;
+      return undefined;
     case 'running':
+      return undefined;
   }
 }
 
 process.on('message', (command: ManagerCommand) => {
   obey(command).then(
-    () => {
+    (took) => {
       const selector = { by: 'taskState', state: TaskState.RUNNING } as const;
       const count =
         command.kind === 'running' ? store.view((r) => r.find('task', selector).length) : 0;
-      const answer: ManagerAnswer = { id: command.id, running: count };
+      const answer: ManagerAnswer = { id: command.id, running: count, took };
       process.send?.(answer);
     },
     (error: unknown) => {

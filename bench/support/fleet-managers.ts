@@ -6,6 +6,7 @@ import { CLIENT_NAMESPACE, packageRoot, WEB_IMAGE } from '../../test/testbed/lay
 import { skepdPid } from '../../test/testbed/skepd.js';
 import { managerOf } from '../../test/testbed/swarm.js';
 import { type Host, down, mustDocker, up } from '../../test/testbed/testbed.js';
+import type { ManagerShare } from './dispatch-meter.js';
 import type { ManagerAnswer, ManagerCommand, ManagerGreeting } from './fleet-manager.js';
 
 /** What the bench asks of a manager. */
@@ -17,6 +18,8 @@ export interface FleetManager {
   /** Command line that a program reaching the manager is put behind. */
   readonly nodesPrefix: readonly string[];
   create(name: string, replicas: number): Promise<void>;
+  /** The same, until it has been sent to the nodes, with what of it is the manager's; only of one alone. */
+  createMeasured?(name: string, replicas: number): Promise<ManagerShare | undefined>;
   setHeartbeat(seconds: number): Promise<void>;
   /** Tasks that run, as far as the manager knows. */
   running(): Promise<number>;
@@ -100,6 +103,7 @@ export async function startLoneManager(): Promise<FleetManager> {
     token,
     nodesPrefix: [],
     create: async (name, replicas) => void (await ask({ kind: 'create', name, replicas })),
+    createMeasured: async (name, replicas) => (await ask({ kind: 'one', name, replicas })).took,
     setHeartbeat: async (seconds) => void (await ask({ kind: 'heartbeat', seconds })),
     running: async () => (await ask({ kind: 'running' })).running,
     stop: () =>
