@@ -11,15 +11,18 @@ import {
   type NodeDescription,
   NodeDescriptionSchema,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { RECONNECT_SPREAD_LABEL } from '../model/labels/keys.js';
+import { parseReconnectSpread } from '../model/reconnect.js';
 import type { NodeNetworking } from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
 import type { ManagerConnection } from '../rpc/types.js';
 import { childAbort, lifeAbort, orAborted, sleep } from './async.js';
 import { NodeAttachments } from './attachments.js';
 import type { Executor } from './executor.js';
-import { RPC_TIMEOUT_MS, SESSION_BACKOFF_MAX_MS, SESSION_BACKOFF_MIN_MS } from './limits.js';
+import { RPC_TIMEOUT_MS } from './limits.js';
 import { LogPublisher } from './log-publisher.js';
 import { runSession } from './session.js';
+import { SessionBackoff } from './session-backoff.js';
 import { StatusReporter } from './status-reporter.js';
 import { UsageReporter } from './usage-reporter.js';
 import { Worker } from './worker.js';
@@ -56,12 +59,17 @@ export class Agent {
   private connection: ManagerConnection | undefined;
   private sessionId = '';
   private description: NodeDescription | undefined;
-  private backoffMs = SESSION_BACKOFF_MIN_MS;
+  private readonly backoff: SessionBackoff;
+  /** Over how long the swarm's nodes spread their calls, as last told. */
+  private spreadMs = 0;
+  /** The session ends for a reason of this node's own: no other node calls now. */
+  private isOwnEnd = false;
   private loop: Promise<void> | undefined;
   private readonly firstSession: { promise: Promise<void>; resolve: () => void };
 
   constructor(private readonly options: AgentOptions) {
     const { environment, logger } = options;
+    this.backoff = new SessionBackoff(environment.random);
     this.worker = new Worker({
       executor: options.executor,
       environment,
@@ -102,6 +110,7 @@ export class Agent {
 
   /** Ends the session for a new one, in which the node describes itself anew. */
   reconnect(): void {
+    this.isOwnEnd = true;
     this.connection?.close();
   }
 
@@ -135,11 +144,7 @@ export class Agent {
         logger.warn({ code, error: message }, 'session with the manager ended');
         if (this.isExpelled(message)) this.options.network.expelled();
       }
-      const pauseMs = environment.random.next() * this.backoffMs;
-      this.backoffMs = Math.min(
-        SESSION_BACKOFF_MIN_MS + 2 * this.backoffMs,
-        SESSION_BACKOFF_MAX_MS,
-      );
+      const pauseMs = this.backoff.nextMs(this.isOwnEnd ? 0 : this.spreadMs);
       await sleep(environment.clock, pauseMs, this.life.signal).catch(() => undefined);
     }
   }
@@ -177,10 +182,14 @@ export class Agent {
           previousSessionId: this.sessionId,
           onMessage: (message) => this.onMessage(message),
           onAssigned: () => this.onAssigned(),
+          onDescriptionChanged: () => {
+            this.isOwnEnd = true;
+          },
           onRegistered: (sessionId) => {
             registered = true;
             this.sessionId = sessionId;
-            this.backoffMs = SESSION_BACKOFF_MIN_MS;
+            this.backoff.reset();
+            this.isOwnEnd = false;
             observe(connection, 'good');
             this.firstSession.resolve();
             logger.info({ nodeId: this.options.nodeId }, 'registered with a manager');
@@ -224,6 +233,7 @@ export class Agent {
   private async onMessage(message: SessionMessage): Promise<void> {
     const { node } = message;
     if (node !== undefined) {
+      this.spreadMs = parseReconnectSpread(node.spec?.annotations?.labels[RECONNECT_SPREAD_LABEL]);
       try {
         await this.options.network.configure({
           node,

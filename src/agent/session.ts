@@ -45,6 +45,8 @@ export interface SessionOptions {
   readonly onMessage: (message: SessionMessage) => Promise<void>;
   /** Registered: the id of this session. */
   readonly onRegistered: (sessionId: string) => void;
+  /** The session ends because this node describes itself otherwise now. */
+  readonly onDescriptionChanged: () => void;
   /** An assignment has been applied. */
   readonly onAssigned: () => void;
 }
@@ -170,6 +172,7 @@ class Session {
       await sleep(this.options.clock, DESCRIPTION_PERIOD_MS, this.signal);
       const current = await this.options.describe();
       if (!this.options.sameDescription(registered, current)) {
+        this.options.onDescriptionChanged();
         throw new SkepError('aborted', 'node description changed');
       }
     }

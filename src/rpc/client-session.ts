@@ -101,8 +101,13 @@ export class ClientSession {
         settings: { enablePush: false },
       });
       this.#session = session;
-      const deadline = clock.setTimer(limits.CLIENT_CONNECT_TIMEOUT_MS, () => {
+      const giveUp = (): void =>
         this.destroy(new ConnectError(`connecting to ${addr} timed out`, Code.DeadlineExceeded));
+      let deadline = clock.setTimer(limits.CLIENT_CONNECT_TIMEOUT_MS, giveUp);
+      // The socket's, not the session's: TCP is up, and TLS is not yet.
+      session.socket.once('connect', () => {
+        deadline.cancel();
+        deadline = clock.setTimer(limits.CLIENT_HANDSHAKE_TIMEOUT_MS, giveUp);
       });
       session.on('error', (error) => this.destroy(dialError(addr, error)));
       session.once('close', () => {

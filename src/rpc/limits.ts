@@ -39,6 +39,18 @@ export const GUEST_CONNECTION_LIFETIME_MS = 60_000;
 /** TLS handshake, from accept to finished. */
 export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
 
+/** Handshakes that are on at a time: enough that none waits for the network, few enough that each is over soon. */
+export const HANDSHAKES_MAX = 64;
+
+/**
+ * Connections that wait for their handshake. At 250 a second the last of them waits for 4 s, and a stock
+ * engine hangs up after 5 s; further ones are refused, and come back later.
+ */
+export const HANDSHAKES_WAITING_MAX = 1000;
+
+/** After so long a handshake no longer keeps others waiting, though it may go on. */
+export const HANDSHAKE_TURN_MS = 1_000;
+
 /** Server and client keepalive: a ping after so long a silence; no answer this long after it ends the connection. */
 export const PING_INTERVAL_MS = 5_000;
 export const PING_TIMEOUT_MS = 5_000;
@@ -53,8 +65,11 @@ export const DISCARD_TIMEOUT_MS = 1_000;
 export const LEADER_WAIT_MS = 3_000;
 export const LEADER_POLL_MS = 50;
 
-/** Opening a connection to a manager, TLS included. */
+/** Opening a TCP connection to a manager: one that does not answer by then is away. */
 export const CLIENT_CONNECT_TIMEOUT_MS = 5_000;
+
+/** From there until TLS is up: a manager that accepted is there, but others may be before us. */
+export const CLIENT_HANDSHAKE_TIMEOUT_MS = 15_000;
 
 /** Each unary call of joining and renewing (SwarmKit ca/certificates.go). */
 export const CERTIFICATE_CALL_TIMEOUT_MS = 5_000;

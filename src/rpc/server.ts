@@ -13,13 +13,14 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { Code, ConnectError } from '@connectrpc/connect';
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import type { Logger } from '../observe/logger.js';
 import { CallForwarder, type Leadership } from './forwarding.js';
+import { HandshakeGate } from './handshake-gate.js';
 import { keepAlive } from './keepalive.js';
 import * as limits from './limits.js';
 import { type PeerIdentity, peerIdentity } from './peer.js';
@@ -77,6 +78,7 @@ export class RpcServer {
   /** The connection whose session is being made; the session event comes synchronously. */
   #accepting: Connection | undefined;
   #guests = 0;
+  readonly #gate: HandshakeGate;
   readonly #forwarder: CallForwarder;
   #state: 'new' | 'listening' | 'stopped' = 'new';
 
@@ -101,6 +103,13 @@ export class RpcServer {
     this.#unsubscribeIdentity = options.identity.subscribe((identity) => {
       this.#server.setSecureContext(tlsOptions(identity));
     });
+    // Node would begin each handshake at once.
+    const [begin] = this.#server.listeners('connection') as [(socket: Socket) => void];
+    this.#server.removeAllListeners('connection');
+    this.#gate = new HandshakeGate(options.env.clock, (socket) => {
+      begin.call(this.#server, socket);
+    });
+    this.#server.on('connection', (socket) => this.#gate.enter(socket));
     this.#wire();
   }
 
@@ -150,6 +159,7 @@ export class RpcServer {
     const wasListening = this.#state === 'listening';
     this.#state = 'stopped';
     this.#unsubscribeIdentity();
+    this.#gate.stop();
     this.#shutdown.abort(new ConnectError('manager is stopping', Code.Unavailable));
     for (const connection of this.#connections.values()) {
       if (connection.session === undefined) connection.socket.destroy();
@@ -185,10 +195,14 @@ export class RpcServer {
       makeRequest.apply(server, event);
     });
     server.on('sessionError', (error) => this.#debug(error, 'connection failed'));
-    server.on('tlsClientError', (error) => this.#debug(error, 'TLS handshake failed'));
+    server.on('tlsClientError', (error, socket) => {
+      this.#gate.leave(socket);
+      this.#debug(error, 'TLS handshake failed');
+    });
   }
 
   #accept(socket: TLSSocket, serveHttp2: (socket: TLSSocket) => void): void {
+    this.#gate.leave(socket);
     socket.on('error', (error) => this.#debug(error, 'socket failed'));
     if (socket.destroyed) return;
     const connection: Connection = { socket, peer: peerIdentity(socket) };

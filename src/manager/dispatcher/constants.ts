@@ -42,6 +42,16 @@ export const UNSEEN_GRACE_MS = AGENT_HEARTBEAT_PERIOD_MS_MIN * (1 + HEARTBEAT_JI
  */
 export const LAST_CHANCE_MS = 1_000;
 
+/** How often a leader looks at its clock, and how late it must be for having stood still. */
+export const STANDSTILL_LOOK_MS = 500;
+export const STANDSTILL_MIN_MS = 1_000;
+
+/**
+ * A leader that is new or stood still waits for its nodes so many times as long as they spread their calls over:
+ * one who is refused the first time calls again.
+ */
+export const RECONNECT_SPREAD_FACTOR = 3;
+
 /** Registrations of one node within the period that are let through. */
 export const REGISTRATIONS_MAX = 3;
 export const REGISTRATION_PERIOD_MS = 8_000;

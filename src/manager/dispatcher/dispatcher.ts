@@ -27,6 +27,7 @@ import {
   type TaskStatus,
   TaskStatusSchema,
 } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
+import { reconnectSpreadMs } from '../../model/reconnect.js';
 import { observedState } from '../../model/task-state.js';
 import type { Logger } from '../../observe/logger.js';
 import { sleep } from '../../rpc/identity/sleep.js';
@@ -41,6 +42,7 @@ import { KeyedTurns } from './keyed-turns.js';
 import { NodeWatch } from './node-watch.js';
 import { isSameNews, sessionMessage } from './session-message.js';
 import { type Session, SessionRegistry } from './session-registry.js';
+import { StandstillWatch } from './standstill.js';
 import { StatusWriter } from './status-writer.js';
 
 /** What a dispatcher needs. */
@@ -72,6 +74,9 @@ export class Dispatcher {
   /** Registrations under way, by node. */
   readonly #registering = new Map<string, number>();
   #nodeCount = 0;
+  #standstills: StandstillWatch | undefined;
+  /** Until then, monotonic, nodes are waited for: this manager stood still. */
+  #pardonUntilMs = 0;
   #state: 'stopped' | 'starting' | 'running' = 'stopped';
   #unsubscribe: (() => void) | undefined;
 
@@ -88,7 +93,11 @@ export class Dispatcher {
       clusterId,
       silenceMs: options.silenceMs ?? (() => Number.POSITIVE_INFINITY),
     });
-    this.#sessions = new SessionRegistry({ env, onSilent: (nodeId) => this.#onSilent(nodeId) });
+    this.#sessions = new SessionRegistry({
+      env,
+      moreGraceMs: (nodeId) => this.#moreGraceMs(nodeId),
+      onSilent: (nodeId) => this.#onSilent(nodeId),
+    });
   }
 
   /**
@@ -104,6 +113,8 @@ export class Dispatcher {
     );
     this.#unsubscribe = unsubscribe;
     this.#nodeCount = nodes.length;
+    const { clock } = this.#options.env;
+    this.#standstills = new StandstillWatch(clock, (ms) => this.#onStoodStill(ms));
     try {
       await this.#markUnknown(nodes);
       this.#state = 'running';
@@ -119,6 +130,8 @@ export class Dispatcher {
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
     this.#watch.stop();
+    this.#standstills?.stop();
+    this.#pardonUntilMs = 0;
     this.#unknown.clear();
     this.#sessions.closeAll(new SkepError('aborted', 'dispatcher is stopped'));
     await this.#writer.idle();
@@ -142,7 +155,10 @@ export class Dispatcher {
     let last: SessionMessage | undefined;
     do {
       const message = this.#store.view((read) =>
-        sessionMessage(read, { sessionId: session.sessionId, nodeId, clusterId, self }),
+        sessionMessage(read, {
+          ...{ sessionId: session.sessionId, nodeId, clusterId, self },
+          nodeCount: this.#nodeCount,
+        }),
       );
       if (message === undefined) throw new SkepError('not_found', 'node not found');
       if (last === undefined || !isSameNews(last, message)) yield message;
@@ -347,7 +363,7 @@ export class Dispatcher {
     const periods = constants.HEARTBEAT_GRACE_PERIODS * constants.UNKNOWN_GRACE_FACTOR;
     // Also our own agents get the long grace, as long as gossip hears of them: they may be in the middle
     // of a retry pause.
-    const graceMs = clusterPeriodMs(cluster) * periods;
+    const graceMs = clusterPeriodMs(cluster) * periods + this.#spreadMs();
     const writes: Promise<void>[] = [];
     for (const node of nodes) {
       if (node.status?.state === NodeStatus_State.DOWN) {
@@ -364,11 +380,30 @@ export class Dispatcher {
     await Promise.all(writes);
   }
 
+  /** How long it takes until all nodes have called, if all do anew. */
+  #spreadMs(): number {
+    return reconnectSpreadMs(this.#nodeCount) * constants.RECONNECT_SPREAD_FACTOR;
+  }
+
+  /** Nobody is down because this manager did not listen; nodes may have to connect anew, too. */
+  #onStoodStill(durationMs: number): void {
+    const { env, logger } = this.#options;
+    const cluster = this.#store.view((read) => read.get('cluster', this.#options.clusterId));
+    const graceMs = clusterPeriodMs(cluster) * constants.HEARTBEAT_GRACE_PERIODS;
+    this.#pardonUntilMs = env.clock.monotonicMs() + graceMs + this.#spreadMs();
+    logger.warn({ durationMs: Math.round(durationMs) }, 'this manager stood still');
+  }
+
+  /** For how much longer a node is waited for whose grace is over; 0: not at all. */
+  #moreGraceMs(nodeId: string): number {
+    if (this.#registering.has(nodeId)) return this.#plan(nodeId).graceMs;
+    const leftMs = this.#pardonUntilMs - this.#options.env.clock.monotonicMs();
+    if (leftMs <= 0) return 0;
+    // Gossip and data path go on while this process stands still, and know who is gone.
+    return this.#watch.isLost(nodeId) ? 0 : Math.min(leftMs, constants.LAST_CHANCE_MS);
+  }
+
   #onSilent(nodeId: string): void {
-    if (this.#registering.has(nodeId)) {
-      this.#sessions.expect(nodeId, this.#plan(nodeId).graceMs);
-      return;
-    }
     const message = this.#unknown.delete(nodeId)
       ? constants.MESSAGE_UNKNOWN_HEARTBEAT_FAILURE
       : constants.MESSAGE_HEARTBEAT_FAILURE;

@@ -82,9 +82,15 @@ export class NodeWatch {
    */
   lookFor(nodeId: string, message: string): void {
     if (!runsSkepd(this.#store.view((read) => read.get('node', nodeId)))) return;
-    const silenceMs = this.#silenceMs(nodeId);
-    if (Number.isFinite(silenceMs) && this.#lostInMs(silenceMs) <= 0) this.down(nodeId, message);
+    if (this.isLost(nodeId)) this.down(nodeId, message);
     else this.#set(nodeId, MISSING_NODE_CHECK_MS, () => this.lookFor(nodeId, message));
+  }
+
+  /** Whether gossip and data path, which know the node, have been without it for so long that it is lost. */
+  isLost(nodeId: string): boolean {
+    if (!runsSkepd(this.#store.view((read) => read.get('node', nodeId)))) return false;
+    const silenceMs = this.#silenceMs(nodeId);
+    return Number.isFinite(silenceMs) && this.#lostInMs(silenceMs) <= 0;
   }
 
   /** Marks the node down and starts the day after which its tasks are orphaned. */

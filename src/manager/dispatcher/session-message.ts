@@ -22,8 +22,10 @@ import {
   DATA_PATH_FAMILY_LABEL,
   DNS_TTL_LABEL,
   FENCE_AFTER_LABEL,
+  RECONNECT_SPREAD_LABEL,
   REMOVED_NODES_LABEL,
 } from '../../model/labels/keys.js';
+import { reconnectSpreadMs } from '../../model/reconnect.js';
 import { REMOVED_NODES_TOLD_MAX } from './constants.js';
 import type { ReadTransaction } from '../../store/types.js';
 import { OBSERVATION_WEIGHT } from '../../rpc/limits.js';
@@ -35,14 +37,20 @@ const AGENT_SETTINGS = [DNS_TTL_LABEL, FENCE_AFTER_LABEL, DATA_PATH_FAMILY_LABEL
 /** The session message of `nodeId` now; undefined once the node or the cluster is gone. */
 export function sessionMessage(
   read: ReadTransaction,
-  options: { sessionId: string; nodeId: string; clusterId: string; self: ManagerPeer },
+  options: {
+    sessionId: string;
+    nodeId: string;
+    clusterId: string;
+    self: ManagerPeer;
+    nodeCount: number;
+  },
 ): SessionMessage | undefined {
   const node: Node | undefined = read.get('node', options.nodeId);
   const cluster: Cluster | undefined = read.get('cluster', options.clusterId);
   if (node === undefined || cluster === undefined) return undefined;
   return create(SessionMessageSchema, {
     sessionId: options.sessionId,
-    node: withClusterSettings(node, cluster),
+    node: withClusterSettings(node, cluster, options.nodeCount),
     managers: weightedManagers(read, options.self),
     networkBootstrapKeys: cluster.networkBootstrapKeys,
     RootCA: cluster.rootCa?.caCert ?? new Uint8Array(),
@@ -53,7 +61,7 @@ export function sessionMessage(
  * The node as its agent sees it: with the labels of the cluster that agents act by, since a session
  * has no other place for them. Stock agents get theirs unchanged.
  */
-function withClusterSettings(node: Node, cluster: Cluster): Node {
+function withClusterSettings(node: Node, cluster: Cluster, nodeCount: number): Node {
   if (!runsSkepd(node)) return node;
   const labels = cluster.spec?.annotations?.labels ?? {};
   const settings = AGENT_SETTINGS.filter((key) => labels[key] !== undefined);
@@ -63,6 +71,8 @@ function withClusterSettings(node: Node, cluster: Cluster): Node {
   const told = copy.spec.annotations.labels;
   for (const key of settings) told[key] = labels[key] ?? '';
   told[DATA_PATH_FAMILY_LABEL] ??= 'ipv4';
+  const spreadMs = reconnectSpreadMs(nodeCount);
+  if (spreadMs > 0) told[RECONNECT_SPREAD_LABEL] = String(spreadMs);
   const removed = removedNodes(cluster);
   if (removed.length > 0) told[REMOVED_NODES_LABEL] = removed.join(',');
   return copy;

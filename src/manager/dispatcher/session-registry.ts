@@ -23,17 +23,21 @@ interface OpenSession extends Session {
 export class SessionRegistry {
   readonly #env: Environment;
   readonly #onSilent: (nodeId: string) => void;
+  readonly #moreGraceMs: (nodeId: string) => number;
   readonly #sessions = new Map<string, OpenSession>();
   readonly #timers = new Map<string, Timer>();
   readonly #registrations: RateLimit;
 
   constructor(options: {
     env: Environment;
+    /** A node's grace is over: for how much longer it is waited for; default 0. */
+    moreGraceMs?: (nodeId: string) => number;
     /** A node's grace is over; its session, if it had one, has just ended. */
     onSilent: (nodeId: string) => void;
   }) {
     this.#env = options.env;
     this.#onSilent = options.onSilent;
+    this.#moreGraceMs = options.moreGraceMs ?? (() => 0);
     this.#registrations = new RateLimit(options.env.clock);
   }
 
@@ -76,6 +80,11 @@ export class SessionRegistry {
     const { clock } = this.#env;
     this.#timers.get(nodeId)?.cancel();
     const silent = (): void => {
+      const moreMs = this.#moreGraceMs(nodeId);
+      if (moreMs > 0) {
+        this.#timers.set(nodeId, clock.setTimer(moreMs, silent));
+        return;
+      }
       this.close(nodeId, new SkepError('aborted', 'node must disconnect'));
       this.#onSilent(nodeId);
     };

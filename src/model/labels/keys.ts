@@ -22,6 +22,8 @@ export const DATA_PATH_FAMILY_LABEL = 'skep.data_path.family';
  * certificates may still be valid, separated by commas.
  */
 export const REMOVED_NODES_LABEL = 'skep.removed_nodes';
+/** Told to agents likewise: over how many milliseconds nodes spread their calls to a manager that all have lost. */
+export const RECONNECT_SPREAD_LABEL = 'skep.reconnect_spread';
 /** Values of {@link DATA_PATH_FAMILY_LABEL}. */
 export type DataPathFamily = 'ipv4' | 'ipv6';
 
