@@ -74,9 +74,12 @@ export async function dissolveSwarm(hosts: readonly Host[], flavour: Flavour): P
   for (const host of hosts) await waitForTunnelPort(host);
 }
 
-/** Waits until a host that has left has given its ports back: a stock engine does so after it has answered. */
+/**
+ * Waits until a host that has left has given its ports back: a stock engine does so after it has answered, once
+ * more than 30 s after (seen on a busy machine).
+ */
 export async function waitForTunnelPort(host: Host): Promise<void> {
-  await waitFor(`${host.name} to give back UDP port 4789`, 30_000, async () =>
+  await waitFor(`${host.name} to give back UDP port 4789`, 120_000, async () =>
     holdsTunnelPort(host) ? undefined : true,
   );
 }
