@@ -43,6 +43,8 @@ export interface AgentOptions {
   readonly connect: () => Promise<ManagerConnection>;
   /** Told once per session: `good` when registered, `bad` when that failed. */
   readonly observe: (connection: ManagerConnection, outcome: SessionOutcome) => void;
+  /** Addresses of the other nodes, where this one is a manager. */
+  readonly memberAddresses?: () => readonly string[];
   /** Each session message, after the network has it: managers, root CA, role. Must not throw. */
   readonly onSessionMessage: (message: SessionMessage) => void;
 }
@@ -239,6 +241,7 @@ export class Agent {
           node,
           keys: message.networkBootstrapKeys,
           managerAddresses: message.managers.map((m) => hostOf(m.peer?.addr ?? '')),
+          memberAddresses: this.options.memberAddresses?.() ?? [],
         });
       } catch (error) {
         // Tasks without networks still run; those with fail with the network's own text.

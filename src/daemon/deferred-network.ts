@@ -19,6 +19,7 @@ import type {
 /** Networking that also knows for how long other nodes have been silent. */
 export interface WatchfulNetwork extends NodeNetworking {
   silenceMs(nodeId: string): number;
+  addressOf(nodeId: string): string | undefined;
   readonly sight: NetworkSight;
 }
 
@@ -117,6 +118,10 @@ export class DeferredNetwork implements WatchfulNetwork {
 
   async ensureAttachable(network: Network): Promise<string> {
     return await (await this.require()).ensureAttachable(network);
+  }
+
+  addressOf(nodeId: string): string | undefined {
+    return this.ready?.addressOf(nodeId);
   }
 
   silenceMs(nodeId: string): number {

@@ -231,6 +231,14 @@ export class RunningManager {
     return raft.knownState();
   }
 
+  /** Addresses of the other nodes, as they last reported them. */
+  otherAddresses(): readonly string[] {
+    const { nodeId } = this.parts.identity.facts();
+    const nodes = this.parts.runtime.raft.store.view((read) => read.find('node', { by: 'all' }));
+    const others = nodes.filter(({ id }) => id !== nodeId);
+    return others.map(({ status }) => status?.addr ?? '').filter((address) => address !== '');
+  }
+
   /** The managers as the leader last saw them. */
   counts(): ManagerCounts {
     const { raft } = this.parts.runtime;

@@ -109,6 +109,7 @@ export class RunningNode {
       env: environment,
       dialAddr: (peer) => (peer.nodeId === this.nodeId ? parts.ownManagerAddr : undefined),
       isGone: ({ nodeId }) => nodeId !== '' && this.managerWatch.isGone(nodeId),
+      addressOf: (nodeId) => parts.network.addressOf(nodeId),
     });
     this.managerWatch = new ManagerWatch({
       clock: environment.clock,
@@ -140,6 +141,7 @@ export class RunningNode {
       environment,
       logger: logger.child({ room: 'agent' }),
       connect,
+      memberAddresses: () => this.manager?.otherAddresses() ?? [],
       observe: (connection, outcome) => this.remotes.observe(connection.peer.addr, outcome),
       onSessionMessage: (message) => this.onSessionMessage(message),
     });

@@ -14,7 +14,8 @@ import type {
 } from '../native/gossip-types.js';
 import type { Logger } from '../observe/logger.js';
 import { Announcer, type OwnEntry } from './announcer.js';
-import { REJOIN_PERIOD_MS } from './limits.js';
+import { MEMBERS_CALL_PERIOD_MS, MEMBERS_CALLED_MAX, REJOIN_PERIOD_MS } from './limits.js';
+import type { NodeNetworkConfig } from './types.js';
 
 const GOSSIP_SUBSYSTEM = 'networking:gossip';
 
@@ -55,6 +56,11 @@ export class ClusterGossip {
   private nodeName = '';
   private keys = '';
   private peers: readonly string[] = [];
+  /** Other nodes, where this one manages them; which of them is called next, and when some were. */
+  private members: readonly string[] = [];
+  private nextMember = 0;
+  private calledMs = Number.NEGATIVE_INFINITY;
+  private memberAnswered = false;
   private readonly networks = new Set<string>();
   private state: JoinState = { kind: 'not-started' };
   private triedMs = Number.NEGATIVE_INFINITY;
@@ -73,7 +79,11 @@ export class ClusterGossip {
   }
 
   /** Takes over what a session with a manager told. @throws EADDRINUSE and the like at the first call */
-  configure(nodeName: string, keys: readonly EncryptionKey[], managers: readonly string[]): void {
+  configure(
+    nodeName: string,
+    keys: readonly EncryptionKey[],
+    others: Pick<NodeNetworkConfig, 'managerAddresses' | 'memberAddresses'>,
+  ): void {
     const ring = keyRing(keys);
     const text = ring.map((key) => Buffer.from(key).toString('hex')).join(' ');
     if (this.gossip !== undefined && nodeName !== this.nodeName) this.close();
@@ -84,16 +94,23 @@ export class ClusterGossip {
     }
     this.keys = text;
     const { advertiseAddress } = this.parts.options;
-    const peers = [...new Set(managers)].filter((address) => address !== advertiseAddress).sort();
+    this.members = others.memberAddresses;
+    const peers = [...new Set(others.managerAddresses)]
+      .filter((address) => address !== advertiseAddress)
+      .sort();
     const fresh = peers.filter((address) => !this.peers.includes(address));
     this.peers = peers;
     if (fresh.length > 0) this.reach(fresh);
     else if (peers.length === 0) this.joined();
-    if (peers.length === 0) this.becomeReady();
+    if (peers.length === 0) {
+      this.becomeReady();
+      this.callMembers();
+    }
   }
 
   /** Called now and then: tries again while nobody could be reached. */
   tick(): void {
+    if (this.peers.length === 0) this.callMembers();
     if (this.state.kind !== 'joining') return;
     if (this.parts.clock.monotonicMs() - this.triedMs >= REJOIN_PERIOD_MS) this.reach(this.peers);
   }
@@ -154,6 +171,8 @@ export class ClusterGossip {
     this.announcer = undefined;
     this.networks.clear();
     this.peers = [];
+    this.calledMs = Number.NEGATIVE_INFINITY;
+    this.memberAnswered = false;
     this.state = { kind: 'not-started' };
     this.ready = false;
   }
@@ -183,6 +202,30 @@ export class ClusterGossip {
         if (this.gossip !== gossip) return;
         logger.warn({ addresses, err: SkepError.from(error).message }, 'gossip join failed');
         this.becomeReady();
+      },
+    );
+  }
+
+  /**
+   * A manager without others tells the nodes it knows where it is: at its former address they would look
+   * in vain. One that answers spreads it; until then some others each time.
+   */
+  private callMembers(): void {
+    const { gossip, members } = this;
+    const { clock, logger } = this.parts;
+    const nowMs = clock.monotonicMs();
+    if (gossip === undefined || members.length === 0 || this.memberAnswered) return;
+    if (nowMs - this.calledMs < MEMBERS_CALL_PERIOD_MS) return;
+    this.calledMs = nowMs;
+    const from = this.nextMember % members.length;
+    const called = [...members.slice(from), ...members.slice(0, from)].slice(0, MEMBERS_CALLED_MAX);
+    this.nextMember = from + called.length;
+    gossip.join(called).then(
+      (reached) => {
+        if (this.gossip === gossip && reached > 0) this.memberAnswered = true;
+      },
+      (error: unknown) => {
+        logger.info({ called, err: SkepError.from(error).message }, 'no node answered yet');
       },
     );
   }

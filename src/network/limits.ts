@@ -187,6 +187,10 @@ export const FORCED_REMOVAL_ATTEMPTS = 25;
 /** The managers' gossip is tried again after this when none of them answered. */
 export const REJOIN_PERIOD_MS = 5000;
 
+/** Nodes that a manager without others calls at once, and after this again while none answers. */
+export const MEMBERS_CALLED_MAX = 16;
+export const MEMBERS_CALL_PERIOD_MS = 10_000;
+
 /** The swarm's data path addresses are IPv4; names of own devices start with this. */
 export const OWN_DEVICE_PREFIX = 'sw-';
 

@@ -104,6 +104,11 @@ export class Liveness {
     if (member !== undefined) this.member({ ...member, state: 'left' });
   }
 
+  /** Where gossip has a member, also one that failed; undefined if it knows none of that name. */
+  addressOf(owner: string): string | undefined {
+    return this.members.get(owner)?.address;
+  }
+
   /** Whether gossip has no doubt about a member. */
   isMemberAlive(owner: string): boolean {
     return this.members.get(owner)?.state === 'alive';

@@ -288,7 +288,7 @@ export class NodeNetwork implements NodeNetworking {
       if (JSON.stringify([node, networks]) !== before) await this.state.save();
       await this.encryption.configure(node.id, keySettingsOf(config.node));
       this.managers = config.managerAddresses;
-      this.gossip.configure(node.id, config.keys, config.managerAddresses);
+      this.gossip.configure(node.id, config.keys, config);
       this.settling.begin();
       this.refreshes.now();
       this.ingressKeys.keep(networksInUse(this.state));
@@ -360,6 +360,11 @@ export class NodeNetwork implements NodeNetworking {
   /** For how long another node, by its swarm id, has been silent in gossip and data path (see Liveness). */
   silenceMs(nodeId: string): number {
     return this.liveness.silenceMs(nodeId);
+  }
+
+  /** Where another node, by its swarm id, is by gossip (see Liveness). */
+  addressOf(nodeId: string): string | undefined {
+    return this.liveness.addressOf(nodeId);
   }
 
   private makeUnderlay(): Underlay {

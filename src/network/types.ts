@@ -30,6 +30,11 @@ export interface NodeNetworkConfig {
   readonly keys: readonly EncryptionKey[];
   /** Addresses (no port) of the managers, to join the gossip ring through. */
   readonly managerAddresses: readonly string[];
+  /**
+   * Addresses of all other nodes where this one manages them: without another manager nobody else can
+   * tell them where this one is.
+   */
+  readonly memberAddresses: readonly string[];
 }
 
 /** What of a task may change while it runs. */

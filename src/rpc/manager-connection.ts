@@ -15,13 +15,15 @@ import { ClientSession } from './client-session.js';
 import { REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX } from './limits.js';
 import { publishLogs } from './publish-logs.js';
 import type { IdentitySource, ManagerConnection, ManagerPeer, TlsIdentity } from './types.js';
-import { managerTls } from './peer.js';
+import { managerTls, managerTlsOf } from './peer.js';
 
 /** What a connection needs; the ping times are there for tests. */
 export interface ManagerConnectionOptions {
   readonly peer: ManagerPeer;
   /** `host:port` to dial in place of the peer's, where it is told another from outside. */
   readonly dialAddr?: string | undefined;
+  /** Only the peer's very node will do, as where its address is hearsay; any manager otherwise. */
+  readonly mustBePeer?: boolean;
   readonly identity: IdentitySource;
   readonly env: Environment;
   readonly pingIntervalMs?: number;
@@ -109,11 +111,11 @@ class RenewingLink implements ManagerConnection {
   }
 
   #newSession(identity: TlsIdentity): ClientSession {
-    const { peer, dialAddr, env, pingIntervalMs, pingTimeoutMs } = this.#options;
+    const { peer, dialAddr, mustBePeer, env, pingIntervalMs, pingTimeoutMs } = this.#options;
     const session = new ClientSession({
       addr: dialAddr ?? peer.addr,
       clock: env.clock,
-      tls: managerTls(identity),
+      tls: mustBePeer === true ? managerTlsOf(identity, peer.nodeId) : managerTls(identity),
       ...(pingIntervalMs === undefined ? {} : { pingIntervalMs }),
       ...(pingTimeoutMs === undefined ? {} : { pingTimeoutMs }),
     });

@@ -1,12 +1,13 @@
 /**
  * Finds a manager that answers: draws from the known ones by weight, tries each at most once, and
- * remembers the experience.
+ * remembers the experience. Where none answers, it looks for them where their hosts are now.
  */
 import { ConnectError } from '@connectrpc/connect';
 import type { Environment } from '../model/environment.js';
 import { SkepError } from '../model/errors.js';
 import { fromRpcError } from './errors.js';
 import { connectManager } from './manager-connection.js';
+import { movedManagers } from './moved-managers.js';
 import type { Remotes } from './remotes.js';
 import type { IdentitySource, ManagerConnection, ManagerPeer } from './types.js';
 
@@ -18,6 +19,7 @@ export class ManagerConnector {
 
   readonly #dialAddr: (peer: ManagerPeer) => string | undefined;
   readonly #isGone: (peer: ManagerPeer) => boolean;
+  readonly #addressOf: (nodeId: string) => string | undefined;
 
   constructor(options: {
     remotes: Remotes;
@@ -27,7 +29,10 @@ export class ManagerConnector {
     dialAddr?: (peer: ManagerPeer) => string | undefined;
     /** Whether a manager is known not to answer: it is tried last. */
     isGone?: (peer: ManagerPeer) => boolean;
+    /** Where a node is said to be now, without port. */
+    addressOf?: (nodeId: string) => string | undefined;
   }) {
+    this.#addressOf = options.addressOf ?? (() => undefined);
     this.#isGone = options.isGone ?? (() => false);
     this.#dialAddr = options.dialAddr ?? (() => undefined);
     this.remotes = options.remotes;
@@ -41,6 +46,19 @@ export class ManagerConnector {
     return this.remotes.select(except) ?? this.remotes.select(tried);
   }
 
+  async #connectMoved(): Promise<ManagerConnection | undefined> {
+    const known = this.remotes.list().map(({ peer }) => peer);
+    for (const peer of movedManagers(known, this.#addressOf)) {
+      try {
+        const options = { peer, identity: this.#identity, env: this.#env };
+        return await connectManager({ ...options, mustBePeer: true });
+      } catch {
+        // Hearsay that was wrong: what the known addresses said is the failure.
+      }
+    }
+    return undefined;
+  }
+
   /**
    * Connects to one manager. Report how it went with {@link Remotes.observe} once calls were made.
    * @throws SkepError unavailable, with the text of the last failure
@@ -50,7 +68,7 @@ export class ManagerConnector {
     let failure = new SkepError('unavailable', 'no remote managers known');
     for (;;) {
       const peer = this.#select(tried);
-      if (peer === undefined) throw failure;
+      if (peer === undefined) break;
       tried.add(peer.addr);
       try {
         return await connectManager({
@@ -64,5 +82,6 @@ export class ManagerConnector {
         failure = fromRpcError(ConnectError.from(error));
       }
     }
+    return (await this.#connectMoved()) ?? Promise.reject(failure);
   }
 }

@@ -2,7 +2,7 @@
  * Who is calling, and how managers are called. The identity is read once from the TLS connection and travels with every call in
  * its context values; each handler asks for the role it needs.
  */
-import type { TLSSocket } from 'node:tls';
+import { checkServerIdentity, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { createContextKey, type HandlerContext } from '@connectrpc/connect';
 import type { TlsIdentity } from './types.js';
 
@@ -23,6 +23,22 @@ export function managerTls(identity: TlsIdentity): {
     cert: identity.certificatePem,
     key: identity.privateKeyPem,
     servername: MANAGER_ROLE,
+  };
+}
+
+/** The same for one certain manager, by its node id. */
+export function managerTlsOf(
+  identity: TlsIdentity,
+  nodeId: string,
+): ReturnType<typeof managerTls> & Required<Pick<ConnectionOptions, 'checkServerIdentity'>> {
+  return {
+    ...managerTls(identity),
+    checkServerIdentity(name, certificate) {
+      const failure = checkServerIdentity(name, certificate);
+      if (failure !== undefined) return failure;
+      const found = attribute(certificate.subject, 'CN');
+      return found === nodeId ? undefined : new Error(`the manager is ${found}, not ${nodeId}`);
+    },
   };
 }
 

@@ -46,7 +46,7 @@ void t.test('a host gets another address', async (t) => {
   try {
     const [h1, h2, h3] = hosts as [Host, Host, Host];
     const socket = socketOf(h1, 'skep');
-    await mustDocker(socket, ['swarm', 'init', '--advertise-addr', h1.address]);
+    await mustDocker(socket, ['swarm', 'init', '--advertise-addr', UPLINK]);
     const token = await mustDocker(socket, ['swarm', 'join-token', '-q', 'worker']);
     const join = ['swarm', 'join', '--token', token];
     await mustDocker(h2.skepSocket, [...join, '--advertise-addr', UPLINK, `${h1.address}:2377`]);
@@ -95,6 +95,14 @@ void t.test('a host gets another address', async (t) => {
     await changeAddress(h3, first, third);
     await goesOn(h3, third);
 
+    // The only manager: its workers know no other one.
+    const fifth = h1.address.replace(/\d+$/, '31');
+    await readdress(h1, h1.address, fifth);
+    await goesOn(h1, fifth);
+    const sixth = h1.address.replace(/\d+$/, '41');
+    await changeAddress(h1, fifth, sixth);
+    await goesOn(h1, sixth);
+    // They follow its orders again, without having been restarted.
     await mustDocker(socket, ['node', 'promote', 'h2', 'h3']);
     await allReachable(h1, 3);
     const second = h2.address.replace(/\d+$/, '32');

@@ -4,9 +4,10 @@ import { Code, ConnectError } from '@connectrpc/connect';
 import t from 'tap';
 import { systemEnvironment } from '../../src/observe/system-environment.js';
 import { connectManager } from '../../src/rpc/manager-connection.js';
+import { movedManagers } from '../../src/rpc/moved-managers.js';
 import { ManagerConnector } from '../../src/rpc/manager-connector.js';
 import { Remotes } from '../../src/rpc/remotes.js';
-import type { ManagerConnection } from '../../src/rpc/types.js';
+import type { ManagerConnection, ManagerPeer } from '../../src/rpc/types.js';
 import { SeededRandom } from '../support/simulated-environment.js';
 import { startTestCluster, type TestCluster, TestIdentity } from './test-cluster.js';
 import { until } from './until.js';
@@ -98,9 +99,11 @@ void t.test('a stopped manager and a cut connection end calls at once', async (t
   });
 });
 
-void t.test('a manager that falls silent is noticed by pings', async (t) => {
-  const cluster = await start(t);
-  // A relay that stops relaying stands for a host that lost power.
+/** Stands for the network between a node and a manager; `cut` makes it a host that lost power. */
+async function startRelay(
+  t: Scope,
+  cluster: TestCluster,
+): Promise<{ readonly addr: string; readonly cut: () => void }> {
   const pipes: net.Socket[] = [];
   const relay = net.createServer((down) => {
     const up = net.connect(Number(cluster.addr.split(':')[1]), '127.0.0.1');
@@ -115,8 +118,31 @@ void t.test('a manager that falls silent is noticed by pings', async (t) => {
     relay.close();
   });
   const { port } = relay.address() as net.AddressInfo;
+  const cut = (): void => {
+    for (const socket of pipes) socket.removeAllListeners('data').pause();
+  };
+  return { addr: `127.0.0.1:${port}`, cut };
+}
+
+void t.test('a manager stops in time also where a node has vanished', async (t) => {
+  const cluster = await startTestCluster();
+  const relay = await startRelay(t, cluster);
+  const identity = new TestIdentity(await cluster.identity(cluster.founding.node.id, 'manager'));
+  const peer = { nodeId: 'm', addr: relay.addr };
+  const connection = await connectManager({ peer, identity, env });
+  t.teardown(() => connection.close());
+  await connection.dispatcher.session({})[Symbol.asyncIterator]().next();
+  relay.cut();
+  await cluster.stop();
+  const again = connectManager({ peer: cluster.peer, identity, env });
+  await t.rejects(again, { message: /connection refused/ });
+});
+
+void t.test('a manager that falls silent is noticed by pings', async (t) => {
+  const cluster = await start(t);
+  const relay = await startRelay(t, cluster);
   const connection = await connectManager({
-    peer: { nodeId: 'm', addr: `127.0.0.1:${port}` },
+    peer: { nodeId: 'm', addr: relay.addr },
     identity: new TestIdentity(await cluster.identity(cluster.founding.node.id, 'manager')),
     env,
     pingIntervalMs: 50,
@@ -125,7 +151,7 @@ void t.test('a manager that falls silent is noticed by pings', async (t) => {
   const stream = connection.dispatcher.session({})[Symbol.asyncIterator]();
   await stream.next();
   const next = t.rejects(stream.next(), { code: Code.Unavailable });
-  for (const socket of pipes) socket.removeAllListeners('data').pause();
+  relay.cut();
   await next;
   await closed(connection);
 });
@@ -148,6 +174,41 @@ void t.test('the connector tries each manager once and remembers failures', asyn
   await t.rejects(connector.connect(), { code: 'unavailable', message: /connection refused/ });
   remotes.replace([]);
   await t.rejects(connector.connect(), { code: 'unavailable' });
+});
+
+void t.test(
+  'a manager whose host has another address is found there, and nobody else',
+  async (t) => {
+    const cluster = await start(t);
+    const identity = new TestIdentity(await cluster.identity('nodea'));
+    const [host, port] = cluster.addr.split(':') as [string, string];
+    const { nodeId } = cluster.peer;
+    const former = { nodeId, addr: `127.0.0.99:${port}` };
+    const connectorOf = (peers: readonly ManagerPeer[], address: string | undefined) => {
+      const remotes = new Remotes(new SeededRandom(1), peers);
+      return new ManagerConnector({ remotes, identity, env, addressOf: () => address });
+    };
+    const connection = await connectorOf([former], host).connect();
+    t.same(connection.peer, { nodeId, addr: cluster.addr });
+    connection.close();
+    const refused = { code: 'unavailable', message: /127\.0\.0\.99.*connection refused/ };
+    await t.rejects(connectorOf([former], undefined).connect(), refused);
+    const another = { ...former, nodeId: 'another' };
+    await t.rejects(connectorOf([another], host).connect(), refused, 'a manager, but not that one');
+    cluster.serverIdentity.change(await cluster.identity(nodeId, 'worker'));
+    await t.rejects(connectorOf([former], host).connect(), refused, 'that node, but no manager');
+  },
+);
+
+void t.test('where managers may have gone', (t) => {
+  const peers = [
+    { nodeId: 'a', addr: '192.0.2.1:2377' },
+    { nodeId: 'b', addr: '192.0.2.2:4477' },
+    { nodeId: '', addr: '192.0.2.3:2377' },
+  ];
+  const moved = movedManagers(peers, (nodeId) => (nodeId === 'b' ? '192.0.2.9' : '192.0.2.1'));
+  t.same(moved, [{ nodeId: 'b', addr: '192.0.2.9:4477' }], 'ports stay, known ones were tried');
+  t.end();
 });
 
 void t.test('managers are drawn in proportion to their weight', async (t) => {

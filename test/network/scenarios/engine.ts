@@ -186,7 +186,7 @@ const front = overlay('front', 1);
 const back = overlay('back', 2, { internal: true });
 const lab = overlay('lab', 3, { attachable: true });
 const SELF = node('node1', [attachment(INGRESS, 2), attachment(front, 3)]);
-const config = { node: SELF, keys: [], managerAddresses: ['127.0.0.1'] };
+const config = { node: SELF, keys: [], managerAddresses: ['127.0.0.1'], memberAddresses: [] };
 const taskAttachments = [
   attachment(back, 5),
   attachment(front, 5, ['www']),

@@ -120,6 +120,7 @@ async function start(managers: readonly string[]): Promise<void> {
     node: node(`node${number}`, attached),
     keys: [],
     managerAddresses: managers,
+    memberAddresses: [],
   });
 }
 
