@@ -3,6 +3,7 @@
  * address from the same port: for the task both are one tuple. It is told at once, and may try again.
  */
 import t from 'tap';
+import { waitFor } from '../../testbed/commands.js';
 import { startCluster, TARGET_PORT, VIP, VIP6 } from './cluster.js';
 import { World } from './world.js';
 
@@ -13,6 +14,7 @@ const ADDRESSES = {
   4: { virtual: VIP, 'web-a': '10.0.1.11', 'web-b': '10.0.1.12' },
   6: { virtual: VIP6, 'web-a': 'fd00:10:0:2::b', 'web-b': 'fd00:10:0:2::c' },
 } as const;
+const OVER_MS = 5000;
 /** Which task answers is up to a hash of the client's port. */
 const PORTS_MAX = 64;
 
@@ -48,7 +50,11 @@ await t.test('one port for a service and for its task', async (t) => {
         t.equal(failure, undefined);
         t.ok(answered > 0, 'the connection through the service knows nothing of it');
         await plainA.call('stopStream');
-        t.equal((await plainA.askTcp({ ...task, localPort: own })).name, name, 'once it is over');
+        // Its end takes a moment: both sides have to say so.
+        const answer = await waitFor('the port to be free', OVER_MS, async () =>
+          plainA.askTcp({ ...task, localPort: own }).catch(() => undefined),
+        );
+        t.equal(answer.name, name, 'once it is over');
       });
     }
   }
