@@ -20,10 +20,23 @@ export interface AcceptedSocket extends Peer {
   resetAndDestroy(): unknown;
 }
 
+/** How many connections. */
+export interface HandshakeCounts {
+  /** Handshakes that are on at a time. */
+  readonly shaking: number;
+  readonly waiting: number;
+}
+
+const DEFAULT_LIMITS: HandshakeCounts = {
+  shaking: HANDSHAKES_MAX,
+  waiting: HANDSHAKES_WAITING_MAX,
+};
+
 /** Connections before their handshake; a turn ends with `leave`, with the socket, or after {@link HANDSHAKE_TURN_MS}. */
 export class HandshakeGate<S extends AcceptedSocket = Socket> {
   readonly #clock: Clock;
   readonly #begin: (socket: S) => void;
+  readonly #limits: HandshakeCounts;
   /** By address; addresses in the order in which their turn comes. */
   readonly #waiting = new Map<string, Set<S>>();
   /** What ends a turn, by peer. */
@@ -31,24 +44,25 @@ export class HandshakeGate<S extends AcceptedSocket = Socket> {
   #waitingCount = 0;
 
   /** @param begin begins the handshake */
-  constructor(clock: Clock, begin: (socket: S) => void) {
+  constructor(clock: Clock, begin: (socket: S) => void, limits = DEFAULT_LIMITS) {
     this.#clock = clock;
     this.#begin = begin;
+    this.#limits = limits;
   }
 
   /** Handshakes that are on, and connections that wait. */
-  get load(): { readonly shaking: number; readonly waiting: number } {
+  get load(): HandshakeCounts {
     return { shaking: this.#turns.size, waiting: this.#waitingCount };
   }
 
   /** A connection has been accepted. */
   enter(socket: S): void {
     if (socket.destroyed) return;
-    if (this.#turns.size < HANDSHAKES_MAX) {
+    if (this.#turns.size < this.#limits.shaking) {
       this.#start(socket);
       return;
     }
-    if (this.#waitingCount >= HANDSHAKES_WAITING_MAX && !this.#makeRoom(socket)) {
+    if (this.#waitingCount >= this.#limits.waiting && !this.#makeRoom(socket)) {
       socket.resetAndDestroy();
       return;
     }

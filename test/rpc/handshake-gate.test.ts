@@ -2,9 +2,13 @@
 import net from 'node:net';
 import t from 'tap';
 import { HandshakeGate } from '../../src/rpc/handshake-gate.js';
-import { HANDSHAKE_TURN_MS, HANDSHAKES_MAX, HANDSHAKES_WAITING_MAX } from '../../src/rpc/limits.js';
+import { HANDSHAKE_TURN_MS } from '../../src/rpc/limits.js';
 import { SimulatedClock } from '../support/simulated-environment.js';
 import { until } from './until.js';
+
+/** Fewer than skepd's, lest the listening socket's own queue of connections be full. */
+const HANDSHAKES_MAX = 16;
+const HANDSHAKES_WAITING_MAX = 100;
 
 /** The part of a test that helpers need. */
 interface Scope {
@@ -15,7 +19,10 @@ class World {
   readonly clock = new SimulatedClock();
   /** Connections whose turn has begun, in order. */
   readonly begun: net.Socket[] = [];
-  readonly gate = new HandshakeGate(this.clock, (socket) => this.begun.push(socket));
+  readonly gate = new HandshakeGate<net.Socket>(this.clock, (socket) => this.begun.push(socket), {
+    shaking: HANDSHAKES_MAX,
+    waiting: HANDSHAKES_WAITING_MAX,
+  });
   private readonly server = net.createServer((socket) => {
     this.accepted += 1;
     this.gate.enter(socket);
