@@ -79,7 +79,7 @@ void t.test('balancing', async (t) => {
     await formSwarm(hosts, 'skep');
 
     await t.test('ten thousand ports', async () => {
-      const servers = ASKED.map((port) => `httpd -f -h /var/www -p ${port}`).join(' & ');
+      const servers = ASKED.map((port) => `web-server ${port}`).join(' & ');
       await mustDocker(socket, [
         ...['service', 'create', '--detach', '--name', 'range', '--replicas', '2'],
         ...['--publish', `${FIRST}-${LAST}:${FIRST}-${LAST}`, WEB_IMAGE, 'sh', '-c', servers],

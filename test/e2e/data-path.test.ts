@@ -85,7 +85,7 @@ void t.test('a data path of its own', async (t) => {
     const { id } = await containerOn(first, 'web');
     const target = (await containerOn(second, 'web')).addresses['front'] ?? '';
     await waitFor(`${target} to answer`, 30_000, async () => {
-      const url = `http://${target}/cgi-bin/who`;
+      const url = `http://${target}/who`;
       const wget = ['exec', id, 'busybox', 'timeout', '3', 'wget', '-q', '-O', '-', url];
       return (await docker(first.dockerSocket, wget)).code === 0 ? true : undefined;
     });

@@ -54,7 +54,7 @@ void t.test('an encrypted network', async (t) => {
     /** One request from the container of a service on h1, with the text in it. */
     const ask = async (name: string, target: string) => {
       const { id } = await containerOn(first, `${name}-web`);
-      const url = `http://${target}/cgi-bin/who`;
+      const url = `http://${target}/who`;
       return await docker(first.dockerSocket, [
         ...['exec', id, 'busybox', 'timeout', '3', 'wget', '-q', '-U', MARKER, '-O', '-', url],
       ]);
@@ -116,7 +116,7 @@ void t.test('an encrypted network', async (t) => {
         await waitForReplicas(socket, 'web', 1, 60_000);
         return await watched(WIRE, MARKER, async () => {
           await waitFor(`port ${port} of h1`, 30_000, async () => {
-            const url = `http://127.0.0.1:${port}/cgi-bin/who`;
+            const url = `http://127.0.0.1:${port}/who`;
             const asked = ['curl', '-sf', '--max-time', '3', '-A', MARKER, url];
             return (await inHost(first, asked)).code === 0 ? true : undefined;
           });

@@ -122,13 +122,13 @@ void t.test('a service published on every node of a three-host swarm', async (t)
     await t.test('containers reach each other by address, name and virtual IP', async (t) => {
       const peer = (await containerOn(h2, 'web')).addresses['front'] ?? '';
       const own = (await containerOn(h1, 'web')).addresses['front'] ?? '';
-      const who = await inContainer(h1, 'web', `wget -qO- http://${peer}/cgi-bin/who`);
+      const who = await inContainer(h1, 'web', `wget -qO- http://${peer}/who`);
       t.equal(who.split(' ')[1], own, 'the peer sees the container itself');
       const vip = await resolveIn(h1, 'web', 'web');
       t.equal(vip.length, 1, 'a service name resolves to its virtual IP');
       const seen = new Set<string>();
       await waitFor('the virtual IP to reach every backend', WAIT_MS, async () => {
-        const url = `http://${vip[0]}/cgi-bin/who`;
+        const url = `http://${vip[0]}/who`;
         const answer = await inContainer(h1, 'web', `wget -qO- ${url}`);
         seen.add(answer.split(' ')[0] ?? '');
         return seen.size === 3 ? true : undefined;
@@ -163,7 +163,7 @@ void t.test('a service published on every node of a three-host swarm', async (t)
 
     await t.test('published ports answer on the host itself', async (t) => {
       for (const target of ['127.0.0.1', h3.address]) {
-        const url = `http://${target}:${PORT}/cgi-bin/who`;
+        const url = `http://${target}:${PORT}/who`;
         const answer = await inHost(h3, ['curl', '-sf', '--max-time', '5', url]);
         t.equal(answer.code, 0, `${target}: ${answer.stderr}`);
       }
@@ -181,7 +181,7 @@ void t.test('a service published on every node of a three-host swarm', async (t)
         return seen.size === 9 ? true : undefined;
       });
       for (const target of ['[::1]', `[${h3.address6}]`]) {
-        const url = `http://${target}:${PORT}/cgi-bin/who`;
+        const url = `http://${target}:${PORT}/who`;
         const answer = await inHost(h3, ['curl', '-sf', '--max-time', '5', url]);
         t.equal(answer.code, 0, `${target}: ${answer.stderr}`);
       }
@@ -212,7 +212,7 @@ void t.test('a service published on every node of a three-host swarm', async (t)
       );
       t.notOk(names.has(vip?.[0] ?? ''), 'the virtual address is none of the tasks');
       for (const address of [...names, vip?.[0]]) {
-        const url = `http://[${address}]/cgi-bin/who`;
+        const url = `http://[${address}]/who`;
         const who = await inContainer(h1, 'six', `wget -qO- ${url}`);
         t.match(who.split(' ')[1], /^fd00:66::/, `${address} saw an address of the network`);
       }

@@ -201,7 +201,7 @@ void t.test('publishing changes live', async (t) => {
       await answers(h1.address, PORT, false);
       for (const host of hosts) {
         const local = await inHost(host, [
-          ...['curl', '-sf', '--max-time', '5', `http://127.0.0.1:${PORT}/cgi-bin/who`],
+          ...['curl', '-sf', '--max-time', '5', `http://127.0.0.1:${PORT}/who`],
         ]);
         t.equal(local.code, 0, 'the node itself gets in by loopback');
         t.equal(await askWho(host.address, PORT, 1), undefined);

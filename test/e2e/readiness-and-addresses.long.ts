@@ -102,7 +102,7 @@ void t.test('readiness', async (t) => {
         ...Object.entries(LABELS).flatMap(([key, value]) => [
           ...['--label', `skep.readiness.${key}=${value}`],
         ]),
-        ...[WEB_IMAGE, 'sh', '-c', 'nc -ll -p 7 -e /bin/cat & exec httpd -f -h /var/www -p 80'],
+        ...[WEB_IMAGE, 'sh', '-c', 'nc -ll -p 7 -e /bin/cat & exec web-server 80'],
       ]);
       await untilTasks(socket, 2, 'Starting');
       for (const host of hosts)
@@ -280,7 +280,7 @@ async function whoAnswers(host: Host, address: string): Promise<string> {
   const { id } = await containerOn(host, 'asker');
   const asked = await docker(host.dockerSocket, [
     ...['exec', id, 'busybox', 'timeout', '3', 'wget', '-q', '-O', '-'],
-    `http://${address}/cgi-bin/who`,
+    `http://${address}/who`,
   ]);
   return asked.stdout.split(' ')[0] ?? '';
 }

@@ -77,7 +77,7 @@ async function speakWithEachOther(t: Test, ours: Host, stock: Host) {
     { socket: stock.dockerSocket, from: plain, to: 'ours' },
   ];
   for (const { socket, from, to } of ways) {
-    const ask = `ping -c 1 -W 2 ${to} && busybox timeout 2 wget -q -O - http://${to}/cgi-bin/who`;
+    const ask = `ping -c 1 -W 2 ${to} && busybox timeout 2 wget -q -O - http://${to}/who`;
     // The engine at the other end hears of a new address some time later.
     await waitFor(`${from} to reach ${to}`, 20_000, async () =>
       mustDocker(socket, ['exec', from, 'sh', '-c', ask]),
@@ -98,7 +98,7 @@ void t.test('a stock engine joins a skepd manager and runs a task', async (t) =>
     await mustDocker(socket, [
       ...['service', 'create', '--detach', '--name', 'plain', '--constraint', 'node.hostname==h3'],
       ...['--network', 'front', '--endpoint-mode', 'dnsrr'],
-      ...[WEB_IMAGE, 'sh', '-c', 'echo from a stock engine; exec httpd -f -h /var/www -p 80'],
+      ...[WEB_IMAGE, 'sh', '-c', 'echo from a stock engine; exec web-server 80'],
     ]);
     await waitForReplicas(socket, 'plain', 1, 30_000);
     const tasks = await runningTasks(socket, 'plain');

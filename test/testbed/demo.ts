@@ -120,7 +120,7 @@ function printTryIt(hosts: readonly Host[]): void {
   say('  docker node ls; docker service ps web; docker service scale web=9');
   say(`  docker node update --availability active ${hosts.at(-1)?.name ?? manager.name}`);
   say(
-    `  nsenter --net=/var/run/netns/under busybox wget -qO- ${manager.address}:${PORT}/cgi-bin/who`,
+    `  nsenter --net=/var/run/netns/under busybox wget -qO- ${manager.address}:${PORT}/who`,
   );
 }
 

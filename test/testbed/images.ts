@@ -1,10 +1,8 @@
 /**
  * Test images, made here from Debian's static busybox and imported into each engine: there is no
- * registry to pull from. `skep-test/web:1` answers `/cgi-bin/who` with its hostname and the client
- * address it saw.
+ * registry to pull from. `skep-test/web:1` answers `/who` with its hostname and the client address it saw.
  */
 import {
-  chmodSync,
   copyFileSync,
   mkdirSync,
   mkdtempSync,
@@ -16,7 +14,7 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { must } from './commands.js';
-import { WEB_IMAGE } from './layout.js';
+import { packageRoot, WEB_IMAGE } from './layout.js';
 
 const BUSYBOX = '/bin/busybox';
 
@@ -26,24 +24,18 @@ const APPLETS = [
   ...['seq', 'date', 'head', 'tail', 'dd', 'sed', 'awk', 'tr', 'wc', 'stty', 'mount', 'route'],
 ];
 
-const WHO = String.raw`#!/bin/sh
-echo "Content-Type: text/plain"
-echo
-# httpd listens on IPv6: it writes clients as [address], IPv4 ones as [::ffff:a.b.c.d].
-echo "$(hostname) $(echo "$REMOTE_ADDR" | sed 's/^\[\(.*\)\]$/\1/; s/^::ffff://')"
-`;
-
-/**
- * Serves until it is told to stop, and a second longer. httpd alone would not hear of it as process 1,
- * and every task would be killed only when its stop grace period is over.
- */
-const SERVE = `httpd -f -h /var/www -p 80 & trap 'sleep 1; exit 0' TERM; wait`;
+/** Builds the image's web server into `directory`. */
+async function buildWebServer(directory: string): Promise<void> {
+  const source = path.join(packageRoot(), 'test/testbed/web-server.c');
+  const output = path.join(directory, 'bin/web-server');
+  await must('gcc', ['-O2', '-Wall', '-Werror', '-static', '-o', output, source]);
+}
 
 /** Root file system of the web image as a tar archive. */
 async function webRoot(): Promise<Buffer> {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'skep-image-'));
   try {
-    for (const name of ['bin', 'etc', 'tmp', 'proc', 'sys', 'dev', 'var/www/cgi-bin', 'root'])
+    for (const name of ['bin', 'etc', 'tmp', 'proc', 'sys', 'dev', 'var/www', 'root'])
       mkdirSync(path.join(directory, name), { recursive: true });
     copyFileSync(BUSYBOX, path.join(directory, 'bin/busybox'));
     for (const applet of APPLETS) symlinkSync('busybox', path.join(directory, 'bin', applet));
@@ -53,8 +45,7 @@ async function webRoot(): Promise<Buffer> {
     );
     writeFileSync(path.join(directory, 'etc/group'), 'root:x:0:\nweb:x:1000:\n');
     writeFileSync(path.join(directory, 'var/www/index.html'), 'skep-test\n');
-    writeFileSync(path.join(directory, 'var/www/cgi-bin/who'), WHO);
-    chmodSync(path.join(directory, 'var/www/cgi-bin/who'), 0o755);
+    await buildWebServer(directory);
     const archive = path.join(directory, '..', `${path.basename(directory)}.tar`);
     try {
       await must('tar', ['-C', directory, '--owner=0', '--group=0', '-cf', archive, '.']);
@@ -73,7 +64,7 @@ export async function importImages(socket: string): Promise<void> {
     '/usr/bin/docker',
     [
       ...['-H', `unix://${socket}`, 'import'],
-      ...['--change', `CMD ${JSON.stringify(['/bin/sh', '-c', SERVE])}`],
+      ...['--change', `CMD ${JSON.stringify(['/bin/web-server', '80'])}`],
       ...['--change', 'ENV PATH=/bin'],
       ...['--change', 'EXPOSE 80'],
       ...['-', WEB_IMAGE],

@@ -20,7 +20,7 @@ export const CLIENT_ADDRESS6 = 'fd00:77::1';
 /** Name of the underlay bridge inside {@link CLIENT_NAMESPACE}. */
 export const UNDERLAY_BRIDGE = 'br-u';
 
-/** Image that answers `/cgi-bin/who` on port 80. */
+/** Image that answers `/who` on port 80. */
 export const WEB_IMAGE = 'skep-test/web:1';
 
 /** Root of all state; `SKEP_TESTBED` overrides it. */

@@ -281,20 +281,20 @@ export async function mustDocker(
   return output.trim();
 }
 
-/** What `/cgi-bin/who` answered: the container's hostname and the client address it saw. */
+/** What `/who` answered: the container's hostname and the client address it saw. */
 export interface WhoAnswer {
   readonly hostname: string;
   readonly clientAddress: string;
 }
 
-/** Asks `http://address:port/cgi-bin/who` as the outside client; undefined when there is no answer. */
+/** Asks `http://address:port/who` as the outside client; undefined when there is no answer. */
 export async function askWho(
   address: string,
   port: number,
   timeoutS = 5,
 ): Promise<WhoAnswer | undefined> {
   const host = address.includes(':') ? `[${address}]` : address;
-  const url = `http://${host}:${port}/cgi-bin/who`;
+  const url = `http://${host}:${port}/who`;
   const command = ['curl', '-sf', '--max-time', String(timeoutS), url];
   const result = await inClient(command, (timeoutS + 5) * 1000);
   const [hostname, clientAddress] = result.stdout.trim().split(' ');

@@ -97,7 +97,7 @@ async function step(name: string, work: () => Promise<string | void>): Promise<v
 async function fromOutside(address: string, port: number, count = 1): Promise<readonly string[]> {
   const answers: string[] = [];
   for (let turn = 0; turn < count; turn += 1) {
-    const url = `http://${address}:${port}/cgi-bin/who`;
+    const url = `http://${address}:${port}/who`;
     const { stdout } = await inClient(['curl', '-sS', '--max-time', '2', url]);
     answers.push(stdout.trim());
   }
@@ -164,7 +164,7 @@ async function scenario(hosts: readonly Host[]): Promise<void> {
 
   await step('container to container and to the virtual address', async () => {
     const who = async (target: string) =>
-      (await one.inContainer('web.1.task1', 'wget', '-qO-', `http://${target}/cgi-bin/who`)).trim();
+      (await one.inContainer('web.1.task1', 'wget', '-qO-', `http://${target}/who`)).trim();
     assert.equal(await who('web.2.task2'), 'web2 10.0.1.101');
     const names = new Set<string>();
     for (let turn = 0; turn < 12; turn += 1) names.add((await who('web')).split(' ')[0] ?? '');
@@ -188,7 +188,7 @@ async function scenario(hosts: readonly Host[]): Promise<void> {
     assert.match(names, /10\.0\.2\.103/);
     assert.doesNotMatch(names, /10\.0\.1\./, 'names of other networks are not seen');
     assert.doesNotMatch(await inThree('ip', 'route'), /default/);
-    const who = await inThree('wget', '-qO-', 'http://web.4.task4/cgi-bin/who');
+    const who = await inThree('wget', '-qO-', 'http://web.4.task4/who');
     assert.equal(who.trim(), 'web4 10.0.2.103');
   });
 
