@@ -119,9 +119,7 @@ function printTryIt(hosts: readonly Host[]): void {
   say(`  export DOCKER_HOST=unix://${manager.skepSocket}`);
   say('  docker node ls; docker service ps web; docker service scale web=9');
   say(`  docker node update --availability active ${hosts.at(-1)?.name ?? manager.name}`);
-  say(
-    `  nsenter --net=/var/run/netns/under busybox wget -qO- ${manager.address}:${PORT}/who`,
-  );
+  say(`  nsenter --net=/var/run/netns/under busybox wget -qO- ${manager.address}:${PORT}/who`);
 }
 
 async function main(): Promise<void> {
