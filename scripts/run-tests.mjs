@@ -84,6 +84,12 @@ function failures(lines) {
   return kept.slice(0, FAILURE_LINES_MAX).join('\n');
 }
 
+/** What a TAP output says beside its results, such as what a long test measured. */
+function comments(lines) {
+  const own = /^ *# (?!Subtest|tests|suites|pass|fail|cancelled|skipped|todo|duration_ms)/;
+  return lines.filter((line) => own.test(line)).join('\n');
+}
+
 /** One test file under node's runner; each top-level test of the file counts. */
 async function testFile(file) {
   const start = performance.now();
@@ -113,6 +119,7 @@ async function testFile(file) {
   if (filePassed + fileFailed === 0) fileFailed = 1;
   if (code !== 0 && fileFailed === 0) fileFailed = 1;
   if (fileFailed > 0) console.log(failures(lines));
+  else if (long && comments(lines) !== '') console.log(comments(lines));
   passed += filePassed;
   failed += fileFailed;
   const seconds = (performance.now() - start) / 1000;
