@@ -78,7 +78,7 @@ class Feeder {
 
   static async start(directory: string): Promise<Feeder> {
     mkdirSync(directory, { mode: 0o700 });
-    const program = path.join(packageRoot(), 'dist/src/network/dns/process/main.js');
+    const program = path.join(packageRoot(), 'dist/skep/process/main.js');
     return new Feeder(await startNameServer(directory, [...NAME_SERVER_NODE, program]));
   }
 

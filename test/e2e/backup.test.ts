@@ -6,7 +6,7 @@
 import { existsSync, rmSync, statSync } from 'node:fs';
 import t from 'tap';
 import { must, waitFor } from '../testbed/commands.js';
-import { packageRoot, WEB_IMAGE } from '../testbed/layout.js';
+import { skepProgram, WEB_IMAGE } from '../testbed/layout.js';
 import { formSwarm, managerOf, runningTasks, waitForReplicas } from '../testbed/swarm.js';
 import {
   askWho,
@@ -84,7 +84,7 @@ void t.test('backup, restore and a new cluster by force', async (t) => {
       const elsewhere = await skep(worker, ['backup', `${worker.directory}/no.tar`]);
       t.match(elsewhere, { code: 1, stderr: /Worker nodes can't be used to view or modify/ });
       t.notOk(existsSync(`${worker.directory}/no.tar`));
-      const program = `${packageRoot()}/dist/src/cli/main.js`;
+      const program = skepProgram();
       const restore = async (from: string) =>
         await inHost(manager, [
           ...[process.execPath, program, 'restore', from, '--state-dir', manager.skepState],

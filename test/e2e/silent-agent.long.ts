@@ -124,17 +124,18 @@ const FAULTS: readonly Fault[] = [
 
 /** Process ids of the name servers of a host, as its own processes see them. */
 async function nameServers(host: Host): Promise<readonly string[]> {
-  const { stdout } = await inHost(host, ['pgrep', '-f', '/dns/process/main.js']);
+  const { stdout } = await inHost(host, ['pgrep', '-f', '/skep/process/main.js']);
   return stdout.split('\n').filter(Boolean);
 }
 
 /** This package as the next version: the same, but its name server is another build. */
 function makeOtherPackage(): string {
   const directory = mkdtempSync(path.join(tmpdir(), 'skep-package-'));
-  cpSync(path.join(packageRoot(), 'dist'), path.join(directory, 'dist'), { recursive: true });
+  const compiled = path.join(packageRoot(), 'dist');
+  cpSync(compiled, path.join(directory, 'dist'), { recursive: true, preserveTimestamps: true });
   for (const name of ['node_modules', 'build', 'package.json'])
     symlinkSync(path.join(packageRoot(), name), path.join(directory, name));
-  appendFileSync(path.join(directory, 'dist/src/network/dns/process/main.js'), '// next\n');
+  appendFileSync(path.join(directory, 'dist/skep/process/main.js'), '// next\n');
   return directory;
 }
 

@@ -1,7 +1,7 @@
 /**
  * Where things of the testbed are: names, addresses and paths, all derived from the host number.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -37,6 +37,18 @@ export function packageRoot(): string {
     directory = parent;
   }
   return directory;
+}
+
+/**
+ * The `skep` command of a package. @throws Error if sources were compiled and it was not made anew since: tests
+ * would say something about another program.
+ */
+export function skepProgram(root: string = packageRoot()): string {
+  const program = path.join(root, 'dist/skep/main.js');
+  const compiled = path.join(root, 'dist/tsconfig.tsbuildinfo');
+  if (!existsSync(program) || statSync(program).mtimeMs < statSync(compiled).mtimeMs)
+    throw new Error(`${program} is older than the compiled sources: run \`npm run build\``);
+  return program;
 }
 
 /** Paths and addresses of one host. */

@@ -2,9 +2,8 @@
  * skepd inside a host: start, find its process, kill, start again.
  */
 import { readFileSync, readdirSync } from 'node:fs';
-import path from 'node:path';
 import { startLogged } from './commands.js';
-import { type HostLayout, packageRoot } from './layout.js';
+import { type HostLayout, skepProgram } from './layout.js';
 import { insideHost } from './namespaces.js';
 
 /**
@@ -16,12 +15,12 @@ export function startSkepd(
   holderPid: number,
   environment: Readonly<Record<string, string>> = {},
   extraArgs: readonly string[] = [],
-  root: string = packageRoot(),
+  root?: string,
 ): void {
   const args = [
     ...insideHost(holderPid),
     process.execPath,
-    path.join(root, 'dist/src/cli/main.js'),
+    skepProgram(root),
     'daemon',
     ...['--state-dir', host.skepState],
     ...['--engine-socket', host.dockerSocket],

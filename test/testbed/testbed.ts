@@ -3,7 +3,6 @@
  * one underlay between them and an outside client.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
 import { type CommandResult, must, run, waitFor } from './commands.js';
 import { CGROUP_PARENT, startEngine, waitForApi } from './engine.js';
 import { importImages } from './images.js';
@@ -12,7 +11,7 @@ import {
   HOSTS_MAX,
   type HostLayout,
   hostLayout,
-  packageRoot,
+  skepProgram,
   testbedRoot,
 } from './layout.js';
 import {
@@ -265,7 +264,7 @@ export async function skep(
   args: readonly string[],
   timeoutMs = 60_000,
 ): Promise<CommandResult> {
-  const program = path.join(packageRoot(), 'dist/src/cli/main.js');
+  const program = skepProgram();
   return await run(process.execPath, [program, ...args, '--api-socket', host.skepSocket], {
     timeoutMs,
   });

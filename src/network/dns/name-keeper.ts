@@ -84,10 +84,10 @@ export const NAME_SERVER_NODE: readonly [string, ...string[]] = [
   '--max-semi-space-size=2',
 ];
 
-const COMMAND: readonly [string, ...string[]] = [
-  ...NAME_SERVER_NODE,
-  fileURLToPath(new URL('process/main.js', import.meta.url)),
-];
+/** In the compiled sources and in the bundle, where a chunk beside it has this file's code. */
+const PROGRAM = fileURLToPath(new URL('process/main.js', import.meta.url));
+
+const COMMAND: readonly [string, ...string[]] = [...NAME_SERVER_NODE, PROGRAM];
 
 /** From `start` to `stop` or `end`. */
 export class NameKeeper implements NodeNames {
@@ -119,7 +119,7 @@ export class NameKeeper implements NodeNames {
     this.running = true;
     let dumped: readonly DumpedNetwork[] = [];
     try {
-      this.build = this.parts.build ?? nameServerBuild();
+      this.build = this.parts.build ?? nameServerBuild(PROGRAM);
       dumped = await this.takeOver(true);
     } catch (error) {
       this.parts.logger.error({ err: SkepError.from(error).message }, 'no name server yet');

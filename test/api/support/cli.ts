@@ -1,8 +1,7 @@
 /** Runs the stock docker CLIs, and makes what they print comparable between two swarms. */
 import { spawn } from 'node:child_process';
 import { access } from 'node:fs/promises';
-import path from 'node:path';
-import { packageRoot } from '../../testbed/layout.js';
+import { skepProgram } from '../../testbed/layout.js';
 
 /** The CLIs to test with, oldest first. */
 const CLI_PATHS = ['/usr/bin/docker', '/usr/local/bin/docker'];
@@ -48,7 +47,7 @@ export function runSkep(
   input = '',
   environment: Readonly<Record<string, string>> = {},
 ): Promise<CliResult> {
-  const skep = path.join(packageRoot(), 'dist/src/cli/main.js');
+  const skep = skepProgram();
   return runProgram(process.execPath, [skep, ...args], input, {
     DOCKER_HOST: `unix://${socketPath}`,
     DOCKER_CONFIG: CONFIG_FOLDER,

@@ -4,7 +4,7 @@
  */
 import path from 'node:path';
 import { type CommandResult, run } from '../../testbed/commands.js';
-import { packageRoot } from '../../testbed/layout.js';
+import { packageRoot, skepProgram } from '../../testbed/layout.js';
 import { type Host, inClient, mustDocker } from '../../testbed/testbed.js';
 
 /** Path of a compose file. */
@@ -28,7 +28,7 @@ export async function skepStack(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<CommandResult> {
-  const skep = path.join(packageRoot(), 'dist/src/cli/main.js');
+  const skep = skepProgram();
   return await run(process.execPath, [skep, 'stack', ...args], {
     timeoutMs: 120_000,
     env: { ...env, DOCKER_HOST: `unix://${socket}` },

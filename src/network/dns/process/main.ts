@@ -56,7 +56,7 @@ async function run(directory: string): Promise<void> {
   };
   const control = new ControlSocket({
     path: `/proc/self/fd/${opened}/${process.pid}.sock`,
-    build: nameServerBuild(),
+    build: nameServerBuild(PROGRAM),
     service,
     onRetire: retire,
   });
