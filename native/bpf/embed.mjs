@@ -2,6 +2,7 @@
 // loads a map, which map. User space creates or takes over the maps itself (sizes come from options,
 // pinned maps are kept), so nothing else of the object is needed and no ELF reader ships.
 // usage: embed.mjs OBJECT HEADER
+import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const SHT_PROGBITS = 1;
@@ -9,6 +10,7 @@ const SHT_SYMTAB = 2;
 const SHT_REL = 9;
 const SHF_EXECINSTR = 4n;
 const INSN_BYTES = 8;
+const DIGEST_CHARACTERS = 32;
 const LD_IMM64 = 0x18;
 
 const [objectPath, headerPath] = process.argv.slice(2);
@@ -80,10 +82,18 @@ const programs = sections
     return { section, relocations, name: functionIn(section.index) };
   });
 
+const digestOf = ({ section, relocations }) =>
+  createHash('sha256')
+    .update(elf.subarray(section.offset, section.offset + Number(section.size)))
+    .update(JSON.stringify(relocations))
+    .digest('hex')
+    .slice(0, DIGEST_CHARACTERS);
+
 const lines = ['// Made by native/bpf/embed.mjs.', '#pragma once', ''];
 lines.push('#include <cstdint>', '', 'namespace skep::datapath::embedded {', '');
 lines.push('struct Relocation { uint32_t instruction; const char* map; };');
 lines.push('struct Program {', '  const char* name;', '  const char* section;');
+lines.push('  /// Of the instructions and of which maps they load.', '  const char* digest;');
 lines.push('  const uint64_t* instructions;', '  uint32_t instruction_count;');
 lines.push('  const Relocation* relocations;', '  uint32_t relocation_count;', '};', '');
 for (const { section, relocations, name } of programs) {
@@ -96,9 +106,11 @@ for (const { section, relocations, name } of programs) {
   lines.push('};', '');
 }
 lines.push('inline constexpr Program kPrograms[] = {');
-for (const { section, relocations, name } of programs) {
+for (const program of programs) {
+  const { section, relocations, name } = program;
   const insns = section.size / INSN_BYTES;
-  lines.push(`{ "${name}", "${section.name}", ${name}_code, ${insns}, ${name}_maps,`);
+  lines.push(`{ "${name}", "${section.name}", "${digestOf(program)}",`);
+  lines.push(`  ${name}_code, ${insns}, ${name}_maps,`);
   lines.push(`  ${relocations.length} },`);
 }
 lines.push('};', '', '}  // namespace skep::datapath::embedded', '');

@@ -1,12 +1,10 @@
 // See attachments.h.
 #include "datapath/attachments.h"
 
-#include <dirent.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <fstream>
-#include <memory>
 #include <sstream>
 
 #include "datapath/bpf_syscalls.h"
@@ -92,7 +90,7 @@ void Attachments::DetachIngress(const std::string& role, int ifindex) {
 std::vector<int> Attachments::Attached(const std::string& role) {
   std::vector<int> found;
   const std::string prefix = role + "-";
-  for (const std::string& name : Pins()) {
+  for (const std::string& name : bpf::Pins(directory_)) {
     if (name.compare(0, prefix.size(), prefix) != 0) continue;
     const std::string path = directory_ + "/" + name;
     const UniqueFd link = bpf::OpenPin(path);
@@ -111,7 +109,7 @@ std::vector<int> Attachments::Attached(const std::string& role) {
 }
 
 void Attachments::Sweep(const std::set<std::string>& known) {
-  for (const std::string& name : Pins()) {
+  for (const std::string& name : bpf::Pins(directory_)) {
     const std::string path = directory_ + "/" + name;
     const UniqueFd link = bpf::OpenPin(path);
     if (!link.valid()) continue;
@@ -136,18 +134,8 @@ void Attachments::AttachCgroup(const std::string& hook, int program_fd, int cgro
   bpf::Pin(link.get(), path);
 }
 
-std::vector<std::string> Attachments::Pins() const {
-  std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(directory_.c_str()), ::closedir);
-  if (!directory) return names;
-  while (const dirent* entry = ::readdir(directory.get())) {
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-  }
-  return names;
-}
-
 void Attachments::DetachAll() {
-  for (const std::string& name : Pins()) {
+  for (const std::string& name : bpf::Pins(directory_)) {
     const std::string path = directory_ + "/" + name;
     if (UniqueFd link = bpf::OpenPin(path); link.valid()) {
       try {

@@ -51,7 +51,6 @@ class Attachments {
   /// Our filter goes, and the qdisc if it is ours and nobody else's filter hangs on it.
   void DropFilter(int ifindex);
   std::string PinOf(const std::string& role, int ifindex) const;
-  std::vector<std::string> Pins() const;
 
   std::string directory_;
   const AttachMode mode_;

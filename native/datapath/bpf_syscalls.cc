@@ -1,6 +1,7 @@
 // See bpf_syscalls.h.
 #include "datapath/bpf_syscalls.h"
 
+#include <dirent.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <iterator>
+#include <memory>
 
 #include "netlink/system_error.h"
 
@@ -66,8 +68,10 @@ UniqueFd LoadProgram(const ProgramSpec& spec) {
   throw SystemError(error, "bpf(BPF_PROG_LOAD)", spec.name + "\n" + text);
 }
 
-uint32_t VerifiedInstructions(int program_fd) {
-  bpf_prog_info info{};
+namespace {
+
+/// What the kernel says of a program; `info` says where lists go.
+void ReadProgramInfo(int program_fd, bpf_prog_info& info) {
   bpf_attr attr{};
   attr.info.bpf_fd = static_cast<uint32_t>(program_fd);
   attr.info.info_len = sizeof info;
@@ -75,6 +79,24 @@ uint32_t VerifiedInstructions(int program_fd) {
   if (Call(BPF_OBJ_GET_INFO_BY_FD, attr) < 0) {
     throw SystemError(errno, "bpf(BPF_OBJ_GET_INFO_BY_FD)");
   }
+}
+
+}  // namespace
+
+std::set<uint32_t> MapsOf(int program_fd) {
+  bpf_prog_info count{};
+  ReadProgramInfo(program_fd, count);
+  std::vector<uint32_t> ids(count.nr_map_ids);
+  bpf_prog_info list{};
+  list.nr_map_ids = static_cast<uint32_t>(ids.size());
+  list.map_ids = Pointer(ids.data());
+  ReadProgramInfo(program_fd, list);
+  return {ids.begin(), ids.end()};
+}
+
+uint32_t VerifiedInstructions(int program_fd) {
+  bpf_prog_info info{};
+  ReadProgramInfo(program_fd, info);
   return info.verified_insns;
 }
 
@@ -150,6 +172,16 @@ void Pin(int fd, const std::string& path) {
   attr.pathname = Pointer(path.c_str());
   attr.bpf_fd = static_cast<uint32_t>(fd);
   if (Call(BPF_OBJ_PIN, attr) < 0) throw SystemError(errno, "bpf(BPF_OBJ_PIN)", path);
+}
+
+std::vector<std::string> Pins(const std::string& directory) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> opened(::opendir(directory.c_str()), ::closedir);
+  if (!opened && errno != ENOENT) throw SystemError(errno, "opendir", directory);
+  while (const dirent* entry = opened ? ::readdir(opened.get()) : nullptr) {
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  return names;
 }
 
 UniqueFd OpenPin(const std::string& path) {

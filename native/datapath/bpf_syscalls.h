@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,8 @@ struct TestResult {
 UniqueFd CreateMap(const MapSpec& spec);
 /// Loads a program; a refusal carries the end of the verifier's log.
 UniqueFd LoadProgram(const ProgramSpec& spec);
+/// Ids of the maps a program uses.
+std::set<uint32_t> MapsOf(int program_fd);
 /// Instructions the verifier walked through to accept a program; 0 before Linux 5.16.
 uint32_t VerifiedInstructions(int program_fd);
 /// Type, sizes, entries and flags of an existing map.
@@ -60,6 +63,8 @@ bool MapNextBatch(int fd, const uint32_t* position, uint32_t* next, void* keys, 
 
 /// Pins a descriptor under `path`.
 void Pin(int fd, const std::string& path);
+/// Names of what is pinned in a directory; none if there is no such directory.
+std::vector<std::string> Pins(const std::string& directory);
 /// The pinned object, or an invalid descriptor if there is none.
 UniqueFd OpenPin(const std::string& path);
 

@@ -90,20 +90,23 @@ Engine::Engine(const EngineOptions& options)
     : options_(options),
       maps_directory_(options.pin_directory + "/maps"),
       links_directory_(options.pin_directory + "/links"),
+      programs_directory_(options.pin_directory + "/programs"),
       record_(options.record_file, NamespaceCookie()) {
   const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
   ::setrlimit(RLIMIT_MEMLOCK, &unlimited);  // kernels before 5.11 charge maps to it
   MakeDirectory(options.pin_directory);
   MakeDirectory(maps_directory_);
   MakeDirectory(links_directory_);
+  MakeDirectory(programs_directory_);
   maps_ = std::make_unique<MapSet>(maps_directory_, options.entries);
   tables_ = std::make_unique<Tables>(*maps_);
   trace_ = std::make_unique<Trace>(*maps_);
   Configure(options);
-  programs_ = std::make_unique<Programs>(*maps_);
+  programs_ = std::make_unique<Programs>(programs_directory_, *maps_);
   attachments_ = std::make_unique<Attachments>(links_directory_, options.force_clsact, record_);
   AttachAll();
   maps_->Commit();
+  programs_->Commit();
   ReservePorts();
 }
 
@@ -330,6 +333,7 @@ void Engine::Destroy() {
   attachments_->DetachAll();
   ReservedPorts(record_).Apply({});
   for (const auto& [name, fd] : maps_->fds()) ::unlink((maps_directory_ + "/" + name).c_str());
+  programs_->Destroy();
   ::rmdir(maps_directory_.c_str());
   ::rmdir(links_directory_.c_str());
   ::rmdir(options_.pin_directory.c_str());

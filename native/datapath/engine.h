@@ -106,6 +106,7 @@ class Engine {
   bool software_checksums_ = false;
   std::string maps_directory_;
   std::string links_directory_;
+  std::string programs_directory_;
   HostRecord record_;
   std::unique_ptr<MapSet> maps_;
   std::unique_ptr<Tables> tables_;

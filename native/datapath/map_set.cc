@@ -1,7 +1,6 @@
 // See map_set.h.
 #include "datapath/map_set.h"
 
-#include <dirent.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,7 +9,6 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <memory>
 
 #include "netlink/system_error.h"
 
@@ -136,10 +134,6 @@ MapSet::MapSet(const std::string& directory, const Entries& entries) : directory
       fds_.emplace(spec.name, std::move(made));
       continue;
     }
-    if (spec.type == BPF_MAP_TYPE_PROG_ARRAY) {
-      fds_.emplace(spec.name, MakeBeside(spec));
-      continue;
-    }
     const bpf_map_info former = bpf::MapInfo(pinned.get());
     if (readable && SameLayout(former, spec)) {
       fds_.emplace(spec.name, std::move(pinned));
@@ -157,9 +151,16 @@ MapSet::MapSet(const std::string& directory, const Entries& entries) : directory
   sw_layout().Put(0, SKEP_LAYOUT);
 }
 
+void MapSet::RenewProgramArrays() {
+  for (const bpf::MapSpec& spec : kMaps) {
+    if (spec.type != BPF_MAP_TYPE_PROG_ARRAY || beside_.contains(spec.name)) continue;
+    fds_[spec.name] = MakeBeside(spec);
+  }
+}
+
 UniqueFd MapSet::MakeBeside(const bpf::MapSpec& spec) {
   UniqueFd made = bpf::CreateMap(spec);
-  const std::vector<std::string> pins = Pins();
+  const std::vector<std::string> pins = bpf::Pins(directory_);
   for (uint32_t number = 1;; number++) {
     const std::string name = std::string(spec.name) + "-" + std::to_string(number);
     // Another number than those of take-overs that were broken off, since programs in force may use theirs.
@@ -170,16 +171,6 @@ UniqueFd MapSet::MakeBeside(const bpf::MapSpec& spec) {
   }
 }
 
-std::vector<std::string> MapSet::Pins() const {
-  std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(directory_.c_str()), ::closedir);
-  if (!directory) throw SystemError(errno, "opendir", directory_);
-  while (const dirent* entry = ::readdir(directory.get())) {
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-  }
-  return names;
-}
-
 void MapSet::Commit() const {
   for (const auto& [name, pin] : beside_) {
     const std::string path = directory_ + "/" + name;
@@ -187,7 +178,7 @@ void MapSet::Commit() const {
       throw SystemError(errno, "rename", path);
     }
   }
-  for (const std::string& name : Pins()) {
+  for (const std::string& name : bpf::Pins(directory_)) {
     if (!fds_.contains(name)) ::unlink((directory_ + "/" + name).c_str());
   }
 }

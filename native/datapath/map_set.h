@@ -91,10 +91,12 @@ class MapSet {
   using Entries = std::map<std::string, uint32_t>;
 
   /// Takes over each map pinned in `directory` if its layout is ours. If not, another is made beside
-  /// it, with the former rows where only fields were added at the end of its values; arrays of programs
-  /// are always made anew. `entries` overrides default sizes by map name; a map that is taken over
+  /// it, with the former rows where only fields were added at the end of its values. `entries` overrides default sizes by map name; a map that is taken over
   /// keeps its size.
   MapSet(const std::string& directory, const Entries& entries);
+
+  /// Makes arrays of programs anew, beside those that programs in force use.
+  void RenewProgramArrays();
 
   /// The programs that use these maps are attached: those made beside others take their names, in one
   /// step each, and what else is pinned in the directory goes. Until then the former maps keep their
@@ -124,7 +126,6 @@ class MapSet {
  private:
   /// Makes a map under a name of its own beside the one pinned as `spec.name`.
   UniqueFd MakeBeside(const bpf::MapSpec& spec);
-  std::vector<std::string> Pins() const;
 
   std::string directory_;
   std::map<std::string, UniqueFd> fds_;

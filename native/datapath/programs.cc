@@ -2,10 +2,12 @@
 #include "datapath/programs.h"
 
 #include <linux/bpf.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <iterator>
 #include <utility>
+#include <vector>
 
 #include "netlink/system_error.h"
 #include "skep_bpf.h"
@@ -74,21 +76,73 @@ const std::map<std::string, uint32_t>& Programs::SocketHooks() {
   return kHooks;
 }
 
-Programs::Programs(const MapSet& maps) {
+Programs::Programs(std::string directory, MapSet& maps) : directory_(std::move(directory)) {
+  std::vector<const embedded::Program*> wanted;
+  bool all_there = true;
   for (const embedded::Program& program : embedded::kPrograms) {
     // A hook this kernel does not have.
     if (IsSocketHook(program.name) && !SocketHooks().contains(program.name)) continue;
-    bpf::ProgramSpec spec = SpecFor(program);
-    for (uint32_t i = 0; i < program.relocation_count; i++) {
-      const embedded::Relocation& at = program.relocations[i];
-      PointAtMap(spec.instructions.at(at.instruction), maps.Fd(at.map));
+    wanted.push_back(&program);
+    all_there = all_there && Former(program, maps).valid();
+  }
+  // Programs in force call others through the former array: it must not get others' under them.
+  if (!all_there) maps.RenewProgramArrays();
+  for (const embedded::Program* program : wanted) {
+    UniqueFd fd = Former(*program, maps);
+    if (!fd.valid()) {
+      fd = Load(*program, maps);
+      ::unlink(PinOf(*program).c_str());
+      bpf::Pin(fd.get(), PinOf(*program));
     }
-    fds_.emplace(program.name, bpf::LoadProgram(spec));
+    fds_.emplace(program->name, std::move(fd));
   }
   for (const auto& [call, name] : kCalls) {
     const uint32_t descriptor = static_cast<uint32_t>(Fd(name));
     maps.sw_calls().Put(call, descriptor);
   }
+}
+
+std::string Programs::PinOf(const embedded::Program& program) const {
+  return directory_ + "/" + program.name + "-" + program.digest;
+}
+
+UniqueFd Programs::Former(const embedded::Program& program, const MapSet& maps) const {
+  UniqueFd fd = bpf::OpenPin(PinOf(program));
+  if (!fd.valid()) return fd;
+  std::set<uint32_t> ids;
+  for (uint32_t i = 0; i < program.relocation_count; i++) {
+    ids.insert(bpf::MapInfo(maps.Fd(program.relocations[i].map)).id);
+  }
+  return bpf::MapsOf(fd.get()) == ids ? std::move(fd) : UniqueFd();
+}
+
+UniqueFd Programs::Load(const embedded::Program& program, const MapSet& maps) const {
+  bpf::ProgramSpec spec = SpecFor(program);
+  for (uint32_t i = 0; i < program.relocation_count; i++) {
+    const embedded::Relocation& at = program.relocations[i];
+    PointAtMap(spec.instructions.at(at.instruction), maps.Fd(at.map));
+  }
+  return bpf::LoadProgram(spec);
+}
+
+void Programs::Sweep(const std::set<std::string>& kept) const {
+  for (const std::string& name : bpf::Pins(directory_)) {
+    const std::string path = directory_ + "/" + name;
+    if (!kept.contains(path)) ::unlink(path.c_str());
+  }
+}
+
+void Programs::Commit() const {
+  std::set<std::string> kept;
+  for (const embedded::Program& program : embedded::kPrograms) {
+    if (fds_.contains(program.name)) kept.insert(PinOf(program));
+  }
+  Sweep(kept);
+}
+
+void Programs::Destroy() const {
+  Sweep({});
+  ::rmdir(directory_.c_str());
 }
 
 std::map<std::string, uint32_t> Programs::VerifiedInstructions() const {

@@ -1,17 +1,30 @@
-// The embedded programs, loaded against one set of maps.
+// The embedded programs, for one set of maps. They are pinned, and those that a former process left for the
+// same maps are used again: the verifier takes nearly a second of processor time for all of them.
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "datapath/map_set.h"
 
 namespace skep::datapath {
 
+namespace embedded {
+struct Program;
+}
+
 class Programs {
  public:
-  /// Loads all programs. @throws SystemError with the end of the verifier's log
-  explicit Programs(const MapSet& maps);
+  /// Takes over the programs pinned in `directory` that are the same in every instruction and every map,
+  /// and loads the others. @throws SystemError with the end of the verifier's log
+  Programs(std::string directory, MapSet& maps);
+
+  /// All are attached: what else is pinned in the directory goes.
+  void Commit() const;
+
+  /// Removes all pins.
+  void Destroy() const;
 
   /// Descriptor of a program, by its function's name. @throws SystemError ENOENT
   int Fd(const std::string& name) const;
@@ -23,6 +36,13 @@ class Programs {
   static const std::map<std::string, uint32_t>& SocketHooks();
 
  private:
+  std::string PinOf(const embedded::Program& program) const;
+  /// The pinned program, if it is the one that would be loaded.
+  UniqueFd Former(const embedded::Program& program, const MapSet& maps) const;
+  UniqueFd Load(const embedded::Program& program, const MapSet& maps) const;
+  void Sweep(const std::set<std::string>& kept) const;
+
+  std::string directory_;
   std::map<std::string, UniqueFd> fds_;
 };
 

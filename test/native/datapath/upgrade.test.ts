@@ -19,6 +19,9 @@ const SOURCE = fileURLToPath(new URL('../../../../test/native/datapath/crash.c',
 /** Steps there must be at least: each program's link, the array of programs, its name. */
 const STEPS_MIN = 15;
 
+/** Ends the names of programs of another build. */
+const FORMER = '-former';
+
 const directory = mkdtempSync(path.join(tmpdir(), 'skep-upgrade-'));
 const CRASH = path.join(directory, 'crash.so');
 t.teardown(() => rmSync(directory, { recursive: true }));
@@ -31,8 +34,30 @@ async function start(t: Test): Promise<Cluster> {
 }
 
 /** Names pinned in one of the node's directories. */
-function pins(node: WorldNode, kind: 'maps' | 'links'): readonly string[] {
+function pins(node: WorldNode, kind: 'maps' | 'links' | 'programs'): readonly string[] {
   return node.run('ls', `${node.directory}/skep/${kind}`).trim().split('\n');
+}
+
+/** What all this is about: every pin of a node. */
+function allPins(node: WorldNode): readonly (readonly string[])[] {
+  return [pins(node, 'maps'), pins(node, 'links'), pins(node, 'programs')];
+}
+
+/** Makes the programs in force those of another build, which differ in every one. */
+function becomeAnotherBuild(node: WorldNode): void {
+  const directory = `${node.directory}/skep/programs`;
+  for (const name of pins(node, 'programs'))
+    if (!name.endsWith(FORMER))
+      node.run('mv', `${directory}/${name}`, `${directory}/${name}${FORMER}`);
+}
+
+/** Kernel's numbers of the programs in force, by pin. */
+function programIds(node: WorldNode): readonly string[] {
+  const directory = `${node.directory}/skep/programs`;
+  return pins(node, 'programs').map((name) => {
+    const text = node.run('bpftool', '-j', 'prog', 'show', 'pinned', `${directory}/${name}`);
+    return `${name} ${(JSON.parse(text) as { id: number }).id}`;
+  });
 }
 
 /** Streams through a published port, through a virtual address and between containers. */
@@ -66,23 +91,57 @@ await t.test('killed before each step of a take-over, under load', async (t) => 
   const { world, a } = cluster;
   const streams = await load(cluster);
   const before = await a.dump();
-  const clean = [pins(a, 'maps'), pins(a, 'links')];
+  const clean = allPins(a);
   const counted = path.join(directory, 'steps');
   await a.agent.kill();
+  becomeAnotherBuild(a);
   await world.openAgent(a, {}, ['env', `LD_PRELOAD=${CRASH}`, `SKEP_TEST_STEPS=${counted}`]);
   const steps = statSync(counted).size;
   t.ok(steps >= STEPS_MIN, `${steps} steps`);
   // From the last to the first: what an earlier one got into force must outlive the later ones' beginnings.
   for (let step = steps; step > 0; step -= 1) {
     await a.agent.kill();
+    becomeAnotherBuild(a);
     const command = ['env', `LD_PRELOAD=${CRASH}`, `SKEP_TEST_CRASH_AT=${step}`];
     await t.rejects(world.openAgent(a, {}, command), /the actor has ended/);
     await works(cluster, streams);
   }
   await world.openAgent(a);
   await works(cluster, streams);
-  t.same([pins(a, 'maps'), pins(a, 'links')], clean, 'nothing is left of those that were killed');
+  t.same(allPins(a), clean, 'nothing is left of those that were killed');
   t.same(await a.dump(), before);
+  for (const stream of streams) {
+    t.equal(((await stream.call('stopStream')) as { failure?: string }).failure, undefined);
+  }
+});
+
+await t.test('the same build again, under load', async (t) => {
+  const cluster = await start(t);
+  const { world, a } = cluster;
+  const streams = await load(cluster);
+  const clean = allPins(a);
+  const before = programIds(a);
+  await a.agent.kill();
+  await world.openAgent(a);
+  t.same(programIds(a), before, 'its programs go on, nothing is verified again');
+  await works(cluster, streams);
+
+  const [first = ''] = pins(a, 'programs');
+  await a.agent.kill();
+  a.run('rm', `${a.directory}/skep/programs/${first}`);
+  await world.openAgent(a);
+  await works(cluster, streams);
+  t.same(allPins(a), clean);
+  const calls = ['bpftool', '-j', 'map', 'show', 'pinned', `${a.directory}/skep/maps/sw_calls`];
+  const { id } = JSON.parse(a.run(...calls)) as { id: number };
+  for (const pin of pins(a, 'programs')) {
+    const shown = a.run(
+      ...['bpftool', '-j', 'prog', 'show', 'pinned', `${a.directory}/skep/programs/${pin}`],
+    );
+    const { map_ids: maps } = JSON.parse(shown) as { map_ids: readonly number[] };
+    const callers = /^(from_container|from_uplink|from_overlay)-/;
+    if (callers.test(pin)) t.ok(maps.includes(id), `${pin} calls through the array in force`);
+  }
   for (const stream of streams) {
     t.equal(((await stream.call('stopStream')) as { failure?: string }).failure, undefined);
   }
