@@ -5,6 +5,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 
 const OUTPUT = 'dist/skep';
+const LEFT_OUT = './scripts/left-out.mjs';
 // Libraries that are not of ECMAScript modules ask for Node's own with `require`.
 const REQUIRE = [
   "import { createRequire as createRequireOfBundle } from 'node:module';",
@@ -18,8 +19,8 @@ const common = {
   target: 'node20',
   outdir: OUTPUT,
   banner: { js: REQUIRE.join('\n') },
-  // The engine is reached through its socket; dockerode could also go through SSH.
-  alias: { ssh2: './scripts/no-ssh.mjs' },
+  // dockerode could also go through SSH, and take part in builds by gRPC.
+  alias: { ssh2: LEFT_OUT, '@grpc/grpc-js': LEFT_OUT, '@grpc/proto-loader': LEFT_OUT },
   logLevel: 'warning',
 };
 

@@ -1,4 +1,4 @@
-// Stands for the ssh2 library in the bundle.
+// Stands in the bundle for libraries that dockerode loads at once for what skepd never does.
 export function Client() {
   throw new Error('skepd reaches its engine through a Unix socket only');
 }
