@@ -4,6 +4,7 @@
 #include "datapath/register.h"
 #include "gossip/register.h"
 #include "netlink/register.h"
+#include "process/register.h"
 
 namespace {
 
@@ -11,6 +12,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   skep::datapath::Register(env, exports);
   skep::netlink::Register(env, exports);
   skep::gossip::Register(env, exports);
+  skep::process::Register(env, exports);
   return exports;
 }
 

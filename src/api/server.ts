@@ -32,6 +32,11 @@ import type { SwarmMembership } from './types.js';
 export interface ApiServerOptions {
   /** Where clients connect; `docker -H unix://…`. */
   readonly socketPath: string;
+  /**
+   * Descriptor of a socket that listens there already. Whoever made it keeps it: its file, owner and mode
+   * stay as they are. Default: one is made.
+   */
+  readonly passedSocket?: number;
   /** The stock engine's socket. */
   readonly engineSocketPath: string;
   /** Which binds of the engine's socket become binds of skepd's. Default: of its usual paths. */
@@ -78,8 +83,8 @@ export class ApiServer {
   /** Listens. @throws SkepError failed_precondition when someone else listens at the path */
   async start(): Promise<void> {
     if (this.server !== undefined) return;
-    const { socketPath } = this.options;
-    await removeStaleSocket(socketPath);
+    const { socketPath, passedSocket } = this.options;
+    if (passedSocket === undefined) await removeStaleSocket(socketPath);
     const server = createServer({
       maxHeaderSize: REQUEST_HEAD_BYTES_MAX,
       headersTimeout: REQUEST_HEAD_TIMEOUT_MS,
@@ -104,7 +109,8 @@ export class ApiServer {
     this.server = server;
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(socketPath, () => {
+      const where = passedSocket === undefined ? { path: socketPath } : { fd: passedSocket };
+      server.listen(where, () => {
         server.off('error', reject);
         resolve();
       });
@@ -113,8 +119,8 @@ export class ApiServer {
     server.on('error', (error) =>
       this.logger.error({ error: error.message }, 'API server trouble'),
     );
-    await openToGroup(socketPath);
-    this.logger.info({ socketPath }, 'serving the Docker API');
+    if (passedSocket === undefined) await openToGroup(socketPath);
+    this.logger.info({ socketPath, passed: passedSocket !== undefined }, 'serving the Docker API');
   }
 
   /** Stops listening and ends all connections. */

@@ -21,8 +21,15 @@ export class Daemon {
     private readonly api: ApiServer,
   ) {}
 
-  /** Checks the host, takes up the recorded swarm, and serves the API. @throws SkepError */
-  static async start(options: DaemonOptions, logger: Logger): Promise<Daemon> {
+  /**
+   * Checks the host, takes up the recorded swarm, and serves the API, on a socket that listens already if
+   * there is one. @throws SkepError
+   */
+  static async start(
+    options: DaemonOptions,
+    logger: Logger,
+    passedSocket?: number,
+  ): Promise<Daemon> {
     const genericResources = parseGenericResources(options.nodeGenericResource);
     await checkHost(options);
     const environment = systemEnvironment;
@@ -36,6 +43,7 @@ export class Daemon {
     });
     const api = new ApiServer({
       socketPath: options.apiSocket,
+      ...(passedSocket === undefined ? {} : { passedSocket }),
       engineSocketPath: options.engineSocket,
       sockets: socketBinds(options),
       membership: node,

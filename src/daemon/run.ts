@@ -8,6 +8,7 @@ import { SkepError } from '../model/errors.js';
 import { createLogger, type Logger } from '../observe/logger.js';
 import { Daemon } from './daemon.js';
 import { type DaemonOptions, statePaths } from './options.js';
+import { activationSocket } from './socket-activation.js';
 
 /** Longest clean stop; after it the process ends anyway. */
 const STOP_TIMEOUT_MS = 15_000;
@@ -21,7 +22,8 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   let daemon: Daemon | undefined;
   try {
     takeLock(options.stateDir, lock);
-    daemon = await Daemon.start(options, logger);
+    const passedSocket = activationSocket(process.env, options.apiSocket);
+    daemon = await Daemon.start(options, logger, passedSocket);
     logger.info({ apiSocket: options.apiSocket }, 'skepd is ready');
     await stopped;
     await withTimeout(daemon.stop(), STOP_TIMEOUT_MS);
