@@ -1,12 +1,20 @@
 /** The main thread's end of the writer thread: orders out, outcomes as promises. */
-import { Worker } from 'node:worker_threads';
+import {
+  MessageChannel,
+  type MessagePort,
+  receiveMessageOnPort,
+  Worker,
+} from 'node:worker_threads';
 import { SkepError } from '../../model/errors.js';
 import type { DataKey, PlainRecord } from './record.js';
+import { LineGiver, newSharedLine } from './order-line.js';
 import {
+  packedBytes,
   packRecords,
   type WriterAnswer,
   type WriterOrder,
   type WriterThreadData,
+  type WriterThreadLine,
 } from './worker-protocol.js';
 
 interface Waiting {
@@ -14,15 +22,15 @@ interface Waiting {
   readonly reject: (error: SkepError) => void;
 }
 
-type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
-
 /** See the file's head. */
 export class LogWriter {
   readonly #worker: Worker;
-  readonly #waiting = new Map<number, Waiting>();
+  readonly #port: MessagePort;
+  readonly #line: LineGiver;
+  /** For each order that is not done, in their order. */
+  readonly #waiting: Waiting[] = [];
   readonly #onFatal: (error: SkepError) => void;
   readonly #exited: Promise<void>;
-  #nextId = 1;
   #failure: SkepError | undefined;
   #isClosing = false;
   #noSpace: string | undefined;
@@ -30,15 +38,23 @@ export class LogWriter {
   /** @param onFatal called once when a write or flush failed; the process should end then. */
   constructor(data: WriterThreadData, onFatal: (error: SkepError) => void) {
     this.#onFatal = onFatal;
+    const line = newSharedLine();
+    this.#line = new LineGiver(line, () => this.#oneDone());
+    const { port1, port2 } = new MessageChannel();
+    const more: WriterThreadLine = { line, port: port2 };
+    this.#port = port1;
+    this.#port.on('message', (answer: WriterAnswer) => this.#take(answer));
     this.#worker = new Worker(new URL('./writer-thread.js', import.meta.url), {
-      workerData: data,
+      workerData: { ...data, ...more },
+      transferList: [port2],
       execArgv: [],
       name: 'raft-log',
     });
-    this.#worker.on('message', (answer: WriterAnswer) => this.#take(answer));
     this.#worker.on('error', (error) => this.#fail(String(error), ''));
     this.#exited = new Promise((resolve) => {
       this.#worker.once('exit', () => {
+        this.#takeAll();
+        this.#port.close();
         if (!this.#isClosing) this.#fail('the writer thread ended', '');
         resolve();
       });
@@ -52,8 +68,12 @@ export class LogWriter {
 
   /** Appends records; with `sync` they are on disk when this resolves. */
   async append(records: readonly PlainRecord[], sync: boolean): Promise<void> {
-    const packed = packRecords(records);
-    await this.#order({ kind: 'append', packed, sync }, [packed.buffer]);
+    const failure = this.#failure;
+    if (failure !== undefined) throw failure;
+    if (this.#line.putAppend(records, sync)) return this.#give();
+    const packed = new Uint8Array(packedBytes(records));
+    packRecords(records, packed);
+    return this.#order({ kind: 'append', packed, sync }, [packed.buffer]);
   }
 
   /** Removes segments that hold nothing but entries up to `index`. */
@@ -80,24 +100,37 @@ export class LogWriter {
     await this.#exited;
   }
 
-  #order(order: WithoutId<WriterOrder>, transfer: readonly ArrayBuffer[] = []): Promise<void> {
+  #order(order: WriterOrder, transfer: readonly ArrayBuffer[] = []): Promise<void> {
     const failure = this.#failure;
     if (failure !== undefined) return Promise.reject(failure);
-    const id = this.#nextId++;
+    this.#port.postMessage(order, transfer);
+    return this.#give();
+  }
+
+  /** Resolves when the order that was put or posted last is done. */
+  #give(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
-      this.#worker.postMessage({ ...order, id }, transfer);
+      this.#waiting.push({ resolve, reject });
+      this.#line.give();
     });
+  }
+
+  #oneDone(): void {
+    // What the thread said before it counts from before it.
+    this.#takeAll();
+    this.#waiting.shift()?.resolve();
+  }
+
+  #takeAll(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#port);
+      if (received === undefined) return;
+      this.#take(received.message as WriterAnswer);
+    }
   }
 
   #take(answer: WriterAnswer): void {
     switch (answer.kind) {
-      case 'done': {
-        const waiting = this.#waiting.get(answer.id);
-        this.#waiting.delete(answer.id);
-        waiting?.resolve();
-        return;
-      }
       case 'spare':
         this.#noSpace = answer.ready ? undefined : answer.reason;
         return;
@@ -114,8 +147,7 @@ export class LogWriter {
       { details: { errno: code } },
     );
     this.#failure = failure;
-    for (const { reject } of this.#waiting.values()) reject(failure);
-    this.#waiting.clear();
+    for (const { reject } of this.#waiting.splice(0)) reject(failure);
     this.#onFatal(failure);
   }
 }

@@ -1,4 +1,6 @@
 /** What the main thread and the log's writer thread say to each other. */
+import type { MessagePort } from 'node:worker_threads';
+import type { SharedLine } from './order-line.js';
 import { RECORD_TYPES, type DataKey, type PlainRecord, type RecordType } from './record.js';
 import type { LogPositionOnDisk } from './segment-writer.js';
 
@@ -11,41 +13,43 @@ export interface WriterThreadData {
   readonly lastSegmentBytes: number;
 }
 
-/** Orders, done one after the other. Each is answered by `done` with its number, or by `failed`. */
-export type WriterOrder =
-  | {
-      readonly kind: 'append';
-      readonly id: number;
-      readonly packed: Uint8Array;
-      readonly sync: boolean;
-    }
-  | { readonly kind: 'removeThrough'; readonly id: number; readonly index: number }
-  | { readonly kind: 'prepareSpare'; readonly id: number }
-  | { readonly kind: 'useKey'; readonly id: number; readonly key: DataKey }
-  | { readonly kind: 'close'; readonly id: number };
+/** What the thread is given besides: how it is ordered and answers. */
+export interface WriterThreadLine {
+  readonly line: SharedLine;
+  readonly port: MessagePort;
+}
 
-/** Answers; after `failed` the thread does nothing more. */
+/** Orders, done one after the other, that are messages: see order-line.ts. */
+export type WriterOrder =
+  | { readonly kind: 'append'; readonly packed: Uint8Array; readonly sync: boolean }
+  | { readonly kind: 'removeThrough'; readonly index: number }
+  | { readonly kind: 'prepareSpare' }
+  | { readonly kind: 'useKey'; readonly key: DataKey }
+  | { readonly kind: 'close' };
+
+/** What the thread says by itself; after `failed` it ends, with that order not done. */
 export type WriterAnswer =
-  | { readonly kind: 'done'; readonly id: number }
   | { readonly kind: 'spare'; readonly ready: boolean; readonly reason: string }
   | { readonly kind: 'failed'; readonly reason: string; readonly code: string };
 
 const TYPES = Object.entries(RECORD_TYPES) as [RecordType, number][];
 const FRAME_BYTES = 5;
 
-/** Records as one block of its own memory, to be handed over without a copy. */
-export function packRecords(records: readonly PlainRecord[]): Uint8Array<ArrayBuffer> {
-  const bytes = records.reduce((sum, record) => sum + FRAME_BYTES + record.plain.length, 0);
-  const packed = new Uint8Array(bytes);
-  const view = new DataView(packed.buffer);
+/** Bytes of records as one block. */
+export function packedBytes(records: readonly PlainRecord[]): number {
+  return records.reduce((sum, record) => sum + FRAME_BYTES + record.plain.length, 0);
+}
+
+/** Writes records as one block to the beginning of `target`, which has room for them. */
+export function packRecords(records: readonly PlainRecord[], target: Uint8Array): void {
+  const view = new DataView(target.buffer, target.byteOffset, target.byteLength);
   let at = 0;
   for (const { type, plain } of records) {
     view.setUint8(at, RECORD_TYPES[type]);
     view.setUint32(at + 1, plain.length);
-    packed.set(plain, at + FRAME_BYTES);
+    target.set(plain, at + FRAME_BYTES);
     at += FRAME_BYTES + plain.length;
   }
-  return packed;
 }
 
 /** The records of a block. */

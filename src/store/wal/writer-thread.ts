@@ -3,8 +3,9 @@
  * the event loop and with it the heartbeats. The first failed write or flush is the last: after it
  * nobody knows what is on disk, and trying again would only hide it.
  */
-import { parentPort, workerData } from 'node:worker_threads';
+import { receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { invariant } from '../../model/errors.js';
+import { LineTaker } from './order-line.js';
 import { RecordCipher } from './record.js';
 import { SegmentWriter } from './segment-writer.js';
 import {
@@ -12,17 +13,16 @@ import {
   type WriterAnswer,
   type WriterOrder,
   type WriterThreadData,
+  type WriterThreadLine,
 } from './worker-protocol.js';
 
-const port = parentPort;
-invariant(port !== null, 'the writer thread is started as a worker');
-const data = workerData as WriterThreadData;
+const { line, port, ...data } = workerData as WriterThreadData & WriterThreadLine;
+const orders = new LineTaker(line);
 const cipher = new RecordCipher(data.keys);
 const writer = new SegmentWriter({ ...data, cipher });
-let hasFailed = false;
 
 function answer(message: WriterAnswer): void {
-  port?.postMessage(message);
+  port.postMessage(message);
 }
 
 /** A full disk is no failure as long as the present segment has room. */
@@ -42,43 +42,59 @@ function isNoSpace(error: unknown): boolean {
   return code === 'ENOSPC' || code === 'EDQUOT';
 }
 
-function execute(order: WriterOrder): void {
+function append(packed: Uint8Array, sync: boolean): void {
+  writer.append(unpackRecords(packed), sync);
+  orders.done();
+  prepareSpare();
+  cipher.prepare();
+}
+
+function execute(order: Exclude<WriterOrder, { kind: 'close' }>): void {
   switch (order.kind) {
     case 'append':
-      writer.append(unpackRecords(order.packed), order.sync);
-      answer({ kind: 'done', id: order.id });
-      prepareSpare();
-      cipher.prepare();
+      append(order.packed, order.sync);
       return;
     case 'removeThrough':
       writer.removeThrough(order.index);
-      answer({ kind: 'done', id: order.id });
+      orders.done();
       prepareSpare();
       return;
     case 'prepareSpare':
       prepareSpare();
-      answer({ kind: 'done', id: order.id });
+      orders.done();
       return;
     case 'useKey':
       cipher.use(order.key);
       writer.beginSegment();
-      answer({ kind: 'done', id: order.id });
+      orders.done();
       prepareSpare();
-      return;
-    case 'close':
-      writer.close();
-      answer({ kind: 'done', id: order.id });
-      port?.close();
   }
 }
 
-port.on('message', (order: WriterOrder) => {
-  if (hasFailed) return;
-  try {
-    execute(order);
-  } catch (error) {
-    hasFailed = true;
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    answer({ kind: 'failed', reason: String(error), code });
+/** Blocks this thread between orders: an event loop would only make it slower to wake. */
+function run(): void {
+  for (;;) {
+    const slot = orders.take();
+    if (slot !== undefined) {
+      append(slot.packed, slot.sync);
+      continue;
+    }
+    const received = receiveMessageOnPort(port);
+    invariant(received !== undefined, 'an order that is no append in the slot is a message');
+    const order = received.message as WriterOrder;
+    if (order.kind !== 'close') {
+      execute(order);
+      continue;
+    }
+    writer.close();
+    orders.done();
+    return;
   }
-});
+}
+
+try {
+  run();
+} catch (error) {
+  const code = (error as NodeJS.ErrnoException).code ?? '';
+  answer({ kind: 'failed', reason: String(error), code });
+}
