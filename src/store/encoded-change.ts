@@ -1,58 +1,140 @@
 /**
- * A change as it goes into a raft entry, and the same bytes by parts: what its caller did not touch of the
- * object it is based on, and the rest, from which alone the stored object is made anew.
+ * A change as it goes into a raft entry, by fields: those that its caller did not touch of the object it
+ * is based on are the base's own bytes, and the stored object will have the base's own values there. Only
+ * what was touched is encoded, and decoded again for the stored object: what a caller does to its objects
+ * later is not in it, and neither time nor memory goes into copies of what stays.
  */
-import { create as createMessage, toBinary } from '@bufbuild/protobuf';
+import { create as createMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
+import type { Timestamp } from '@bufbuild/protobuf/wkt';
+import { type Meta, MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { VersionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { type EncodedAction, encodeAction, encodeRemoval } from './entry-codec.js';
-import type { KnownBytes } from './known-bytes.js';
+import {
+  bytesOf,
+  decodeScalars,
+  type EncodedFields,
+  encodeField,
+  encodePart,
+  encodeScalars,
+  type KnownFields,
+  type ObjectShape,
+  type Properties,
+  shapeOf,
+  splitFields,
+} from './known-fields.js';
 import { descriptorOf, type StoreObject } from './tables.js';
 import type { Change } from './transaction.js';
-
-type Properties = Record<string, unknown>;
 
 /** See the file's head. */
 export interface EncodedChange extends EncodedAction {
   readonly change: Change;
   /** The object as the store has it or will have it before this change. */
   readonly base: StoreObject | undefined;
-  /** Names of fields and oneofs that are the base's own. */
-  readonly shared: readonly string[];
-  /** The object without those of them that are no scalars; empty for removals. */
-  readonly rest: Uint8Array;
+  /**
+   * Makes the object that the entry at `index` stores, the same that every other manager reads from it;
+   * undefined for removals. To be called once.
+   */
+  readonly decode: (index: bigint) => StoreObject | undefined;
 }
 
 /** @param base see {@link EncodedChange} */
 export function encodeChange(
   change: Change,
   base: StoreObject | undefined,
-  known: KnownBytes,
+  known: KnownFields,
 ): EncodedChange {
   const { kind, table } = change;
   if (kind === 'remove') {
-    const rest = new Uint8Array(0);
-    return { ...encodeRemoval(table, change.id), change, base, shared: [], rest };
+    return { ...encodeRemoval(table, change.id), change, base, decode: () => undefined };
   }
-  const { schema } = descriptorOf(table);
   const { object } = change;
-  if (base === undefined) {
-    const rest = toBinary(schema, object);
-    return { ...encodeAction(kind, table, [rest]), change, base, shared: [], rest };
-  }
-  const parts: Uint8Array[] = [];
-  const shared: string[] = [];
+  const shape = shapeOf(descriptorOf(table).schema);
+  const before = base && known.of(base);
+  const encoded =
+    before !== undefined && hasShapeOf(shape, object, before.object)
+      ? encodeUpdate(shape, change, before, known)
+      : encodeWhole(shape, change, known);
+  return { ...encoded, change, base };
+}
+
+type Encoded = EncodedAction & Pick<EncodedChange, 'decode'>;
+
+function encodeWhole(
+  shape: ObjectShape,
+  { kind, table, object }: Exclude<Change, { kind: 'remove' }>,
+  known: KnownFields,
+): Encoded {
+  const { schema } = descriptorOf(table);
+  const whole = toBinary(schema, object);
+  const decode = (index: bigint): StoreObject => {
+    const stored = withVersion<StoreObject>(fromBinary(schema, whole), index);
+    const fields = splitFields(shape, stored, whole);
+    if (fields !== undefined) known.keep(fields);
+    return stored;
+  };
+  return { ...encodeAction(kind, table, [whole]), decode };
+}
+
+/** Whether each message that the base has is there: what is gone cannot be told from what stays. */
+function hasShapeOf(shape: ObjectShape, object: StoreObject, base: StoreObject): boolean {
   const ours = object as unknown as Readonly<Properties>;
   const theirs = base as unknown as Readonly<Properties>;
-  const empty = createMessage(schema) as unknown as Readonly<Properties>;
-  const changed = { ...object } as unknown as Properties;
-  for (const { localName: name } of schema.members) {
-    const part = ours[name];
-    // Applying an entry writes the version into its own object's.
-    if (name === 'meta' || part === undefined || part !== theirs[name]) continue;
-    shared.push(name);
-    if (typeof part !== 'object' || part === null) continue;
-    parts.push(known.of(schema, name, part));
-    changed[name] = empty[name];
-  }
-  const rest = toBinary(schema, changed as unknown as StoreObject);
-  return { ...encodeAction(kind, table, [...parts, rest]), change, base, shared, rest };
+  if (ours['$unknown'] !== undefined || theirs['$unknown'] !== undefined) return false;
+  return shape.parts.every(({ name }) => ours[name] !== undefined || theirs[name] === undefined);
+}
+
+/** A field that is not the base's own, and how everybody else reads it. */
+interface Touched {
+  readonly name: string;
+  readonly read: () => unknown;
+}
+
+function encodeUpdate(
+  shape: ObjectShape,
+  { kind, table, object }: Exclude<Change, { kind: 'remove' }>,
+  before: EncodedFields,
+  known: KnownFields,
+): Encoded {
+  const ours = object as unknown as Readonly<Properties>;
+  const theirs = before.object as unknown as Readonly<Properties>;
+  const touched: Touched[] = [];
+  const parts = [...before.parts];
+  shape.parts.forEach((part, at) => {
+    const value = ours[part.name];
+    if (value === theirs[part.name]) return;
+    const encoded = encodePart(shape, part, value);
+    parts[at] = encoded.bytes;
+    touched.push({ name: part.name, read: encoded.read });
+  });
+  const hasSameScalars = shape.scalars.every((name) => ours[name] === theirs[name]);
+  const scalars = hasSameScalars ? before.scalars : encodeScalars(shape, ours);
+  const meta = object.meta ?? EMPTY_META;
+  const { createdAt, updatedAt } = meta;
+  const decode = (index: bigint): StoreObject => {
+    const stored: Properties = { ...theirs };
+    for (const { name, read } of touched) stored[name] = read();
+    if (!hasSameScalars) Object.assign(stored, decodeScalars(shape, scalars));
+    stored['meta'] = metaOf(index, createdAt, updatedAt);
+    const made = stored as unknown as StoreObject;
+    known.keep({ object: made, scalars, parts, bytes: bytesOf(parts) + scalars.length });
+    return made;
+  };
+  const metaBytes = encodeField(shape.metaNumber, toBinary(MetaSchema, meta));
+  return { ...encodeAction(kind, table, [scalars, metaBytes, ...parts]), decode };
+}
+
+const EMPTY_META = createMessage(MetaSchema);
+const EMPTY_VERSION = createMessage(VersionSchema);
+
+function metaOf(index: bigint, createdAt?: Timestamp, updatedAt?: Timestamp): Meta {
+  const meta: Meta = { ...EMPTY_META, version: { ...EMPTY_VERSION, index } };
+  if (createdAt !== undefined) meta.createdAt = createdAt;
+  if (updatedAt !== undefined) meta.updatedAt = updatedAt;
+  return meta;
+}
+
+/** Gives an object read from an entry the version it has in the store. */
+export function withVersion<O extends StoreObject>(object: O, index: bigint): O {
+  object.meta = metaOf(index, object.meta?.createdAt, object.meta?.updatedAt);
+  return object;
 }

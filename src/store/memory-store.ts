@@ -4,17 +4,14 @@
  * visible here is agreed upon; apply is deterministic and alike on every manager.
  */
 import { createHash } from 'node:crypto';
-import { create as createMessage } from '@bufbuild/protobuf';
-import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { type Timestamp, timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { Environment } from '../model/environment.js';
 import { invariant, SkepError } from '../model/errors.js';
-import { MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import { VersionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { Draft } from './draft.js';
 import { actionsBytes, decodeRequest, EMPTY_REQUEST_BYTES, encodeRequest } from './entry-codec.js';
-import { type EncodedChange, encodeChange } from './encoded-change.js';
+import { type EncodedChange, encodeChange, withVersion } from './encoded-change.js';
 import { deepFreeze } from './freeze.js';
-import { KnownBytes } from './known-bytes.js';
+import { KnownFields } from './known-fields.js';
 import {
   BATCH_CHANGES_MAX,
   PROPOSED_BYTES_MAX,
@@ -33,7 +30,7 @@ import {
 } from './store-snapshot.js';
 import { emptyTables, readerOf, type Table, tableOf, type TableSet } from './table.js';
 import { type StoreObject, TABLE_NAMES } from './tables.js';
-import { type Change, Transaction, versionOf } from './transaction.js';
+import { type Change, idOf, Transaction, versionOf } from './transaction.js';
 import type {
   ReadTransaction,
   Store,
@@ -42,7 +39,7 @@ import type {
   TableName,
   WriteTransaction,
 } from './types.js';
-import { type WriterTurn, WriterWindow } from './writer-window.js';
+import { WriterWindow } from './writer-window.js';
 
 /** What a {@link MemoryStore} is made of. */
 export interface MemoryStoreOptions {
@@ -51,6 +48,14 @@ export interface MemoryStoreOptions {
   readonly proposer: Proposer;
   /** Freezes stored objects, so that a caller changing one fails at once. For tests. */
   readonly freezeObjects?: boolean;
+}
+
+/** What an applied change leaves in its table. */
+interface DecodedChange {
+  readonly table: TableName;
+  readonly id: string;
+  /** Undefined where it was removed. */
+  readonly object: StoreObject | undefined;
 }
 
 /** SwarmKit's implementation of the same name, see the file's head. */
@@ -67,10 +72,13 @@ export class MemoryStore implements Store, EntryTarget {
   readonly #tables: TableSet = emptyTables();
   readonly #reader = readerOf(this.#tables);
   readonly #proposed: ProposedState;
-  readonly #known = new KnownBytes();
+  readonly #known = new KnownFields();
   /** The entry that transactions of this turn go into. */
   #open: OpenEntry | undefined;
   #version = 0n;
+  /** Time of the last transaction. */
+  #nowMs = 0;
+  #now: Timestamp = Object.freeze(timestampFromMs(0));
   /** Of the last request; begins anywhere, so that those of other managers and starts differ. */
   #requestId: bigint;
 
@@ -96,7 +104,7 @@ export class MemoryStore implements Store, EntryTarget {
   }
 
   async update<R>(write: (transaction: WriteTransaction) => R): Promise<R> {
-    const turn = await this.#writers.enter();
+    await this.#writers.enter();
     const seen = this.#proposed.newest;
     let applied: Promise<void> | undefined;
     let result: R;
@@ -105,13 +113,13 @@ export class MemoryStore implements Store, EntryTarget {
       result = write(transaction);
       transaction.close();
       const { changes } = transaction;
-      if (changes.length > 0) applied = this.#propose(this.#encode(changes), turn);
+      if (changes.length > 0) applied = this.#propose(this.#encode(changes));
     } catch (error) {
-      turn.end();
+      this.#writers.leave();
       await confirm(seen);
       throw error;
     }
-    turn.end();
+    this.#writers.leave();
     await (applied ?? confirm(seen));
     return result;
   }
@@ -124,7 +132,7 @@ export class MemoryStore implements Store, EntryTarget {
     const { index, settled } = open.propose(this.#proposer);
     if (index === undefined) this.#proposed.drop(open);
     // The first to hear of it: nobody may build on what will not come.
-    else void settled.then(() => this.#settle(open));
+    void settled.then(() => this.#settle(open, open.transactions, open.bytes));
   }
 
   async batch(
@@ -156,17 +164,23 @@ export class MemoryStore implements Store, EntryTarget {
    */
   applyEntry(index: bigint, request: Uint8Array): SkepError | undefined {
     invariant(index > this.#version, `entry ${index} applied after ${this.#version}`);
-    const changes =
-      this.#proposed.take(index, request) ?? (request.length === 0 ? [] : decodeRequest(request));
+    const drafts = this.#proposed.take(index, request);
     this.#version = index;
+    if (drafts !== undefined) {
+      this.#notify(this.#commit(drafts));
+      return undefined;
+    }
+    if (request.length === 0) return undefined;
+    const changes = decodeRequest(request);
     const transaction = new Transaction(this.#reader, undefined);
     try {
       for (const change of changes) replay(transaction, change);
     } catch (error) {
-      if (error instanceof SkepError) return error;
-      throw error;
+      if (!(error instanceof SkepError)) throw error;
+      this.#proposed.doubt();
+      return error;
     }
-    this.#notify(this.#commit(changes, index));
+    this.#notify(this.#commit(changes.map((change) => this.#decoded(change, index))));
     return undefined;
   }
 
@@ -195,14 +209,20 @@ export class MemoryStore implements Store, EntryTarget {
   }
 
   #begin(): Transaction {
-    return new Transaction(this.#proposed, timestampFromMs(this.#environment.clock.nowMs()));
+    const nowMs = this.#environment.clock.nowMs();
+    if (nowMs !== this.#nowMs) {
+      this.#nowMs = nowMs;
+      // Goes into objects as it is.
+      this.#now = Object.freeze(timestampFromMs(nowMs));
+    }
+    return new Transaction(this.#proposed, this.#now);
   }
 
   /**
    * Gets changes agreed upon. Those of one turn of the event loop share an entry, as long as no two
    * of them change the same object: each of its versions has an entry of its own.
    */
-  #propose(changes: readonly EncodedChange[], turn: WriterTurn): Promise<void> {
+  #propose(changes: readonly EncodedChange[]): Promise<void> {
     const bytes = actionsBytes(changes);
     if (EMPTY_REQUEST_BYTES + bytes > TRANSACTION_BYTES_MAX) throw requestTooLarge(bytes);
     const full = this.#open;
@@ -212,11 +232,11 @@ export class MemoryStore implements Store, EntryTarget {
       if (this.#proposed.newest !== full) return full.applied;
     }
     const open = this.#open ?? this.#openEntry();
-    if (open === undefined) return this.#proposeAlone(changes, turn);
+    if (open === undefined) return this.#proposeAlone(changes);
     const drafts = this.#draftsOf(changes, open.index);
     for (const draft of drafts) this.#proposed.put(draft);
     open.add(drafts, changes, bytes);
-    turn.proposed(bytes, open.settled);
+    this.#writers.proposed(bytes);
     return open.applied;
   }
 
@@ -243,24 +263,26 @@ export class MemoryStore implements Store, EntryTarget {
     return open;
   }
 
-  #proposeAlone(changes: readonly EncodedChange[], turn: WriterTurn): Promise<void> {
+  #proposeAlone(changes: readonly EncodedChange[]): Promise<void> {
     const request = encodeRequest(this.#newRequestId(), changes);
     const { index, applied, settled } = this.#proposer.propose(request);
     // Refused, or applied at once by a proposer without a quorum.
     if (index === undefined || index <= this.#version) return applied;
-    turn.proposed(request.length, settled);
+    this.#writers.proposed(request.length);
     const entry = { index, request, applied, drafts: this.#draftsOf(changes, index) };
     this.#proposed.add(entry);
-    void settled.then(() => this.#settle(entry));
+    void settled.then(() => this.#settle(entry, 1, request.length));
     return applied;
   }
 
-  /** The fate of `entry` is known. */
-  #settle(entry: ProposedEntry): void {
-    if (!this.#proposed.has(entry)) return;
-    // It was not applied: what is still open was made on it, and is over as well.
-    this.flush();
-    this.#proposed.giveUp(entry);
+  /** The fate of `entry`, with so many transactions of so many bytes, is known. */
+  #settle(entry: ProposedEntry, transactions: number, bytes: number): void {
+    if (this.#proposed.has(entry)) {
+      // It was not applied: what is still open was made on it, and is over as well.
+      this.flush();
+      this.#proposed.giveUp(entry);
+    }
+    this.#writers.settled(transactions, bytes);
   }
 
   #encode(changes: readonly Change[]): EncodedChange[] {
@@ -285,7 +307,7 @@ export class MemoryStore implements Store, EntryTarget {
     from: number,
     outcomes: (Error | undefined)[],
   ): Promise<number> {
-    const turn = await this.#writers.enter();
+    await this.#writers.enter();
     const seen = this.#proposed.newest;
     let applied: Promise<void> | undefined;
     let next = from;
@@ -294,9 +316,9 @@ export class MemoryStore implements Store, EntryTarget {
       const collected = this.#collect(writes, from, outcomes, taken);
       next = collected.next;
       const { changes } = collected;
-      if (changes.length > 0) applied = this.#propose(changes, turn);
+      if (changes.length > 0) applied = this.#propose(changes);
     } finally {
-      turn.end();
+      this.#writers.leave();
     }
     const [basis, own] = await Promise.all([failureOf(confirm(seen)), failureOf(applied)]);
     // What groups without a change of their own found rests on what they saw.
@@ -357,31 +379,27 @@ export class MemoryStore implements Store, EntryTarget {
     return { next, changes };
   }
 
-  #commit(changes: readonly Change[], version: bigint): StoreEvent[] {
+  #commit(changes: readonly DecodedChange[]): StoreEvent[] {
     const events: StoreEvent[] = [];
-    for (const change of changes) {
-      const { table } = change;
-      if (change.kind === 'remove') {
-        const object = this.#tables[table].remove(change.id);
-        if (object !== undefined) events.push({ kind: 'remove', table, object } as StoreEvent);
-        continue;
-      }
-      const object = this.#published(change.object, version);
-      const old = tableOf(this.#tables, table).put(object);
-      events.push(
-        (old === undefined
-          ? { kind: 'create', table, object }
-          : { kind: 'update', table, object, old }) as StoreEvent,
-      );
+    for (const { table, id, object } of changes) {
+      const old =
+        object === undefined
+          ? this.#tables[table].remove(id)
+          : tableOf(this.#tables, table).put(object);
+      if (this.#listeners.size === 0) continue;
+      if (object === undefined) events.push({ kind: 'remove', table, object: old } as StoreEvent);
+      else if (old === undefined) events.push({ kind: 'create', table, object } as StoreEvent);
+      else events.push({ kind: 'update', table, object, old } as StoreEvent);
     }
     return events;
   }
 
   /** Gives a decoded object its version; it is ours until here and nobody's after. */
-  #published<O extends StoreObject>(object: O, version: bigint): O {
-    object.meta ??= createMessage(MetaSchema);
-    object.meta.version = createMessage(VersionSchema, { index: version });
-    return this.#freezeObjects ? deepFreeze(object) : object;
+  #decoded(change: Change, index: bigint): DecodedChange {
+    const { table } = change;
+    if (change.kind === 'remove') return { table, id: change.id, object: undefined };
+    const object = withVersion<StoreObject>(change.object, index);
+    return { table, id: object.id, object: this.#freezeObjects ? deepFreeze(object) : object };
   }
 
   #restoreTable(name: TableName, objects: readonly StoreObject[], events: StoreEvent[]): void {
@@ -446,10 +464,6 @@ function requestTooLarge(bytes: number): SkepError {
   return new SkepError('invalid_argument', "raft: raft message is too large and can't be sent", {
     details: { bytes, bytesMax: TRANSACTION_BYTES_MAX },
   });
-}
-
-function idOf(change: Change): string {
-  return change.kind === 'remove' ? change.id : change.object.id;
 }
 
 /** Does a decoded change again under the store's rules. */

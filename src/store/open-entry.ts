@@ -17,8 +17,8 @@ export class OpenEntry implements ProposedEntry {
   readonly #place: LogPlace;
   readonly #actions: EncodedAction[] = [];
   readonly #outcome: Deferred<void> = deferred();
-  readonly #settled: Deferred<void> = deferred();
-  #bytes = EMPTY_REQUEST_BYTES;
+  #transactions = 0;
+  #bytes = 0;
   #request: Uint8Array | undefined;
 
   constructor(requestId: bigint, place: LogPlace) {
@@ -34,31 +34,38 @@ export class OpenEntry implements ProposedEntry {
     return this.#request;
   }
 
-  get applied(): Promise<void> {
-    return this.#outcome.promise;
+  /** How many transactions it holds. */
+  get transactions(): number {
+    return this.#transactions;
   }
 
-  /** Resolves, and never rejects, once nothing is to be expected of this entry any more. */
-  get settled(): Promise<void> {
-    return this.#settled.promise;
+  /** Bytes of their changes. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get applied(): Promise<void> {
+    return this.#outcome.promise;
   }
 
   /** Whether so many changes more keep within an entry's limits. */
   hasRoom(changes: number, bytes: number): boolean {
     const count = this.drafts.length + changes;
-    return count <= BATCH_CHANGES_MAX && this.#bytes + bytes <= TRANSACTION_BYTES_MAX;
+    const total = EMPTY_REQUEST_BYTES + this.#bytes + bytes;
+    return count <= BATCH_CHANGES_MAX && total <= TRANSACTION_BYTES_MAX;
   }
 
-  /** Takes changes and their encoded actions. */
+  /** Takes the changes of one transaction and their encoded actions. */
   add(drafts: readonly Draft[], actions: readonly EncodedAction[], bytes: number): void {
     this.drafts.push(...drafts);
     this.#actions.push(...actions);
+    this.#transactions += 1;
     this.#bytes += bytes;
   }
 
-  /** Does the part of applying that needs nothing but the entry. */
+  /** Makes the objects that applying will store. */
   decode(): void {
-    for (const draft of this.drafts) void draft.change;
+    for (const draft of this.drafts) void draft.object;
   }
 
   /** Hands the entry to raft. It takes no changes after that. */
@@ -67,7 +74,6 @@ export class OpenEntry implements ProposedEntry {
     this.#actions.length = 0;
     const proposal = proposer.propose(this.#request, this.#place);
     proposal.applied.then(this.#outcome.resolve, this.#outcome.reject);
-    void proposal.settled.then(this.#settled.resolve);
     return proposal;
   }
 }

@@ -6,7 +6,6 @@
  */
 import type { Draft } from './draft.js';
 import { emptyTables, type Table, tableOf, type TableSet } from './table.js';
-import type { Change } from './transaction.js';
 import type { ReadTransaction, Selector, TableName, Tables } from './types.js';
 
 /** An entry on its way. */
@@ -27,6 +26,8 @@ export class ProposedState implements ReadTransaction {
   readonly #drafts = new Map<TableName, Map<string, Draft>>();
   /** Objects of drafts by index keys; made when somebody looks for them. */
   #tables: TableSet = emptyTables();
+  /** Index of the newest entry that was under way when one was refused. */
+  #doubtedThrough = 0n;
   readonly #unindexed = new Map<TableName, Set<Draft>>();
 
   /** @param applied the tables that are agreed upon, on which the entries are made */
@@ -73,17 +74,25 @@ export class ProposedState implements ReadTransaction {
   }
 
   /**
-   * The entry at `index` is about to be applied. Returns its changes if it is the oldest here: the
-   * same bytes, handed to raft and back.
+   * The entry at `index` is about to be applied. Returns its changes if it is the oldest here, the same
+   * bytes, handed to raft and back, and what it was made on is what is applied: then the store's rules,
+   * under which it was proposed, have the same to say of it now.
    */
-  take(index: bigint, request: Uint8Array): readonly Change[] | undefined {
+  take(index: bigint, request: Uint8Array): readonly Draft[] | undefined {
     const [oldest] = this.#entries;
     if (oldest?.index !== index || oldest.request !== request) return undefined;
     this.#entries.shift();
-    return oldest.drafts.map((draft) => {
+    let isFounded = index > this.#doubtedThrough;
+    for (const draft of oldest.drafts) {
       this.#forget(draft);
-      return draft.change;
-    });
+      isFounded &&= tableOf(this.#applied, draft.table).get(draft.id) === draft.base;
+    }
+    return isFounded ? oldest.drafts : undefined;
+  }
+
+  /** An entry was refused: what is proposed was made on a state that never came, perhaps. */
+  doubt(): void {
+    this.#doubtedThrough = this.newest?.index ?? this.#doubtedThrough;
   }
 
   /** Whether `entry` is here: proposed and not applied. */

@@ -3,7 +3,7 @@
  * here is already agreed upon.
  */
 import { SortedIds } from './sorted-ids.js';
-import { indexKeys, isSelected, selectorKey } from './tables.js';
+import { descriptorOf, indexKeys, isSelected, selectorKey } from './tables.js';
 import type { ReadTransaction, Selector, TableName, Tables } from './types.js';
 
 /** Objects of one type by id and by index key. */
@@ -29,6 +29,7 @@ export class Table<T extends TableName> {
   put(object: Tables[T]): Tables[T] | undefined {
     const old = this.#objects.get(object.id);
     this.#objects.set(object.id, object);
+    if (old !== undefined && descriptorOf(this.#name).sharesKeys(old, object)) return old;
     const newKeys = indexKeys(this.#name, object);
     if (old === undefined) {
       this.#ids.add(object.id);

@@ -34,6 +34,11 @@ export interface TableDescriptor<T extends TableName> {
   readonly name: (object: Tables[T]) => string;
   /** Index keys besides the name's. */
   readonly references: (object: Tables[T]) => readonly string[];
+  /**
+   * Whether what name and references are made of is shared, so that two versions of an object have the
+   * same index keys for certain.
+   */
+  readonly sharesKeys: (before: Tables[T], after: Tables[T]) => boolean;
 }
 
 /** Tables in the order in which snapshots and hashes go through them. */
@@ -82,6 +87,33 @@ function taskReferences(task: Task): string[] {
   return keys;
 }
 
+function sharesTaskKeys(before: Task, after: Task): boolean {
+  return (
+    before.spec === after.spec &&
+    before.networks === after.networks &&
+    before.annotations === after.annotations &&
+    before.serviceAnnotations === after.serviceAnnotations &&
+    before.serviceId === after.serviceId &&
+    before.slot === after.slot &&
+    before.nodeId === after.nodeId &&
+    before.desiredState === after.desiredState &&
+    before.status?.state === after.status?.state
+  );
+}
+
+/** For objects whose keys come from their specification alone. */
+function sharesSpec(before: { spec?: unknown }, after: { spec?: unknown }): boolean {
+  return before.spec === after.spec;
+}
+
+/** For objects whose keys come from their annotations alone. */
+function sharesAnnotations(
+  before: { annotations?: unknown },
+  after: { annotations?: unknown },
+): boolean {
+  return before.annotations === after.annotations;
+}
+
 /** A task's name as SwarmKit's api/naming gives it: `service.slot.id`, or `service.node.id`. */
 export function taskName(task: Task): string {
   const given = task.annotations?.name ?? '';
@@ -98,60 +130,71 @@ export const TABLES: { readonly [T in TableName]: TableDescriptor<T> } = {
     uniqueNames: false,
     name: (node) => node.description?.hostname ?? '',
     references: (node) => [`role:${node.role}`],
+    sharesKeys: (before, after) =>
+      before.description === after.description && before.role === after.role,
   },
   service: {
     schema: ServiceSchema,
     uniqueNames: true,
     name: (service) => service.spec?.annotations?.name ?? '',
     references: serviceReferences,
+    sharesKeys: sharesSpec,
   },
   task: {
     schema: TaskSchema,
     uniqueNames: false,
     name: taskName,
     references: taskReferences,
+    sharesKeys: sharesTaskKeys,
   },
   network: {
     schema: NetworkSchema,
     uniqueNames: true,
     name: (network) => network.spec?.annotations?.name ?? '',
     references: NO_REFERENCES,
+    sharesKeys: sharesSpec,
   },
   cluster: {
     schema: ClusterSchema,
     uniqueNames: true,
     name: (cluster) => cluster.spec?.annotations?.name ?? '',
     references: NO_REFERENCES,
+    sharesKeys: sharesSpec,
   },
   secret: {
     schema: SecretSchema,
     uniqueNames: true,
     name: (secret) => secret.spec?.annotations?.name ?? '',
     references: NO_REFERENCES,
+    sharesKeys: sharesSpec,
   },
   resource: {
     schema: ResourceSchema,
     uniqueNames: true,
     name: (resource) => resource.annotations?.name ?? '',
     references: NO_REFERENCES,
+    sharesKeys: sharesAnnotations,
   },
   extension: {
     schema: ExtensionSchema,
     uniqueNames: true,
     name: (extension) => extension.annotations?.name ?? '',
     references: NO_REFERENCES,
+    sharesKeys: sharesAnnotations,
   },
   config: {
     schema: ConfigSchema,
     uniqueNames: true,
     name: (config) => config.spec?.annotations?.name ?? '',
     references: NO_REFERENCES,
+    sharesKeys: sharesSpec,
   },
   volume: {
     schema: VolumeSchema,
     uniqueNames: true,
     name: (volume) => volume.spec?.annotations?.name ?? '',
     references: NO_REFERENCES,
+    sharesKeys: sharesSpec,
   },
 };
 

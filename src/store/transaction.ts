@@ -7,7 +7,7 @@
 import { create as createMessage } from '@bufbuild/protobuf';
 import type { Timestamp } from '@bufbuild/protobuf/wkt';
 import { invariant, SkepError } from '../model/errors.js';
-import { MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import { type Meta, MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { descriptorOf, isSelected, type StoreObject } from './tables.js';
 import type { ReadTransaction, Selector, TableName, Tables, WriteTransaction } from './types.js';
 
@@ -20,6 +20,8 @@ export type Change = {
 
 /** Pending object, or null where the object was deleted. */
 type Pending = StoreObject | null;
+
+const EMPTY_META = createMessage(MetaSchema);
 
 interface UndoStep {
   readonly table: TableName;
@@ -37,11 +39,17 @@ export function versionOf(object: StoreObject): bigint {
   return object.meta?.version?.index ?? 0n;
 }
 
+/** Of the object that a change is about. */
+export function idOf(change: Change): string {
+  return change.kind === 'remove' ? change.id : change.object.id;
+}
+
 /** A transaction; see the file's head. */
 export class Transaction implements WriteTransaction {
   readonly #base: ReadTransaction;
   readonly #now: Timestamp | undefined;
-  readonly #pending = new Map<TableName, Map<string, Pending>>();
+  /** Made with the first change. */
+  #pending: Map<TableName, Map<string, Pending>> | undefined;
   readonly #changes: Change[] = [];
   readonly #undo: UndoStep[] = [];
   #open = true;
@@ -61,14 +69,14 @@ export class Transaction implements WriteTransaction {
   }
 
   get<T extends TableName>(table: T, id: string): Tables[T] | undefined {
-    const pending = this.#pending.get(table)?.get(id);
+    const pending = this.#pending?.get(table)?.get(id);
     if (pending !== undefined) return (pending ?? undefined) as Tables[T] | undefined;
     return this.#base.get(table, id);
   }
 
   find<T extends TableName>(table: T, selector: Selector): readonly Tables[T][] {
     const before = this.#base.find(table, selector);
-    const pending = this.#pending.get(table);
+    const pending = this.#pending?.get(table);
     if (pending === undefined || pending.size === 0) return before;
     const found = before.filter((object) => !pending.has(object.id));
     for (const object of pending.values()) {
@@ -122,7 +130,7 @@ export class Transaction implements WriteTransaction {
       this.#changes.pop();
       const step = this.#undo.pop();
       invariant(step !== undefined, 'each change has its undo step');
-      const pending = this.#pending.get(step.table);
+      const pending = this.#pending?.get(step.table);
       if (step.before === undefined) pending?.delete(step.id);
       else pending?.set(step.id, step.before);
     }
@@ -153,10 +161,8 @@ export class Transaction implements WriteTransaction {
   /** A shallow copy of `object` with the times of this transaction and the version it is based on. */
   #stamped<T extends TableName>(object: Tables[T], stored: Tables[T] | undefined): Tables[T] {
     if (this.#now === undefined) return object;
-    const meta = createMessage(MetaSchema, {
-      createdAt: stored === undefined ? this.#now : (stored.meta?.createdAt ?? this.#now),
-      updatedAt: this.#now,
-    });
+    const createdAt = stored?.meta?.createdAt ?? this.#now;
+    const meta: Meta = { ...EMPTY_META, createdAt, updatedAt: this.#now };
     if (stored?.meta?.version !== undefined) meta.version = stored.meta.version;
     return { ...object, meta };
   }
@@ -167,6 +173,7 @@ export class Transaction implements WriteTransaction {
   }
 
   #setPending(table: TableName, id: string, value: Pending): void {
+    this.#pending ??= new Map();
     let pending = this.#pending.get(table);
     if (pending === undefined) {
       pending = new Map();

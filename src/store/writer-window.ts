@@ -15,14 +15,6 @@ export interface WindowLimits {
   readonly bytesMax: number;
 }
 
-/** A writer's turn; to be ended in any case. */
-export interface WriterTurn {
-  /** `bytes` were proposed and count until `settled` resolves. */
-  proposed(bytes: number, settled: Promise<void>): void;
-  /** Lets the next writer in. Idempotent. */
-  end(): void;
-}
-
 /** See the file's head. */
 export class WriterWindow {
   readonly #limits: WindowLimits;
@@ -36,43 +28,43 @@ export class WriterWindow {
   }
 
   /**
-   * Resolves when it is the caller's turn.
+   * Takes the turn, at once or when the promise resolves; the caller must `leave` in any case.
    * @throws SkepError resource_exhausted when too many wait already.
    */
-  async enter(): Promise<WriterTurn> {
-    if (this.#isTaken || !this.#isOpen) {
-      if (this.#waiting.length >= this.#limits.waitingMax) {
-        throw new SkepError('resource_exhausted', 'store: too many writers are waiting');
-      }
-      // Whoever ends a turn passes it on, so that nobody gets in between.
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  enter(): Promise<void> | undefined {
+    if (!this.#isTaken && this.#isOpen) {
+      this.#isTaken = true;
+      return undefined;
     }
-    this.#isTaken = true;
-    let hasEnded = false;
-    return {
-      proposed: (bytes, settled) => this.#count(bytes, settled),
-      end: () => {
-        if (hasEnded) return;
-        hasEnded = true;
-        this.#isTaken = false;
-        this.#admit();
-      },
-    };
+    if (this.#waiting.length >= this.#limits.waitingMax) {
+      throw new SkepError('resource_exhausted', 'store: too many writers are waiting');
+    }
+    // Whoever leaves passes the turn on, so that nobody gets in between.
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Ends the turn and lets the next writer in. */
+  leave(): void {
+    this.#isTaken = false;
+    this.#admit();
+  }
+
+  /** A transaction was proposed and counts until it is `settled`. */
+  proposed(bytes: number): void {
+    this.#entries += 1;
+    this.#bytes += bytes;
+  }
+
+  /** Nothing is to be expected of so many transactions any more. */
+  settled(entries: number, bytes: number): void {
+    this.#entries -= entries;
+    this.#bytes -= bytes;
+    this.#admit();
   }
 
   get #isOpen(): boolean {
     const { entriesMax, bytesMax } = this.#limits;
     return this.#entries < entriesMax && this.#bytes < bytesMax;
-  }
-
-  #count(bytes: number, settled: Promise<void>): void {
-    this.#entries += 1;
-    this.#bytes += bytes;
-    void settled.then(() => {
-      this.#entries -= 1;
-      this.#bytes -= bytes;
-      this.#admit();
-    });
   }
 
   #admit(): void {
