@@ -4,16 +4,11 @@
  * what was touched is encoded, and decoded again for the stored object: what a caller does to its objects
  * later is not in it, and neither time nor memory goes into copies of what stays.
  */
-import { create as createMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
-import type { Timestamp } from '@bufbuild/protobuf/wkt';
-import { type Meta, MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import { VersionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
-import { type EncodedAction, encodeAction, encodeRemoval } from './entry-codec.js';
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { bytesOf, type EncodedAction, encodeAction, encodeRemoval } from './entry-codec.js';
 import {
-  bytesOf,
   decodeScalars,
   type EncodedFields,
-  encodeField,
   encodePart,
   encodeScalars,
   type KnownFields,
@@ -22,6 +17,7 @@ import {
   shapeOf,
   splitFields,
 } from './known-fields.js';
+import { encodeCreatedAt, encodeMeta, metaOf } from './meta-codec.js';
 import { descriptorOf, type StoreObject } from './tables.js';
 import type { Change } from './transaction.js';
 
@@ -47,14 +43,10 @@ export function encodeChange(
   if (kind === 'remove') {
     return { ...encodeRemoval(table, change.id), change, base, decode: () => undefined };
   }
-  const { object } = change;
   const shape = shapeOf(descriptorOf(table).schema);
   const before = base && known.of(base);
-  const encoded =
-    before !== undefined && hasShapeOf(shape, object, before.object)
-      ? encodeUpdate(shape, change, before, known)
-      : encodeWhole(shape, change, known);
-  return { ...encoded, change, base };
+  const encoded = before && encodeUpdate(shape, change, before, known);
+  return { ...(encoded ?? encodeWhole(shape, change, known)), change, base };
 }
 
 type Encoded = EncodedAction & Pick<EncodedChange, 'decode'>;
@@ -89,12 +81,14 @@ interface Touched {
   readonly read: () => unknown;
 }
 
+/** By fields; undefined where the object is to be encoded as a whole. */
 function encodeUpdate(
   shape: ObjectShape,
   { kind, table, object }: Exclude<Change, { kind: 'remove' }>,
   before: EncodedFields,
   known: KnownFields,
-): Encoded {
+): Encoded | undefined {
+  if (!hasShapeOf(shape, object, before.object)) return undefined;
   const ours = object as unknown as Readonly<Properties>;
   const theirs = before.object as unknown as Readonly<Properties>;
   const touched: Touched[] = [];
@@ -108,29 +102,22 @@ function encodeUpdate(
   });
   const hasSameScalars = shape.scalars.every((name) => ours[name] === theirs[name]);
   const scalars = hasSameScalars ? before.scalars : encodeScalars(shape, ours);
-  const meta = object.meta ?? EMPTY_META;
-  const { createdAt, updatedAt } = meta;
+  const { createdAt, updatedAt, version } = object.meta ?? {};
+  if (createdAt === undefined || updatedAt === undefined) return undefined;
+  const isSince = createdAt === before.object.meta?.createdAt;
+  const createdAtBytes = (isSince ? before.createdAt : undefined) ?? encodeCreatedAt(createdAt);
+  const meta = encodeMeta(shape.metaNumber, version?.index ?? 0n, createdAtBytes, updatedAt);
   const decode = (index: bigint): StoreObject => {
     const stored: Properties = { ...theirs };
     for (const { name, read } of touched) stored[name] = read();
     if (!hasSameScalars) Object.assign(stored, decodeScalars(shape, scalars));
     stored['meta'] = metaOf(index, createdAt, updatedAt);
     const made = stored as unknown as StoreObject;
-    known.keep({ object: made, scalars, parts, bytes: bytesOf(parts) + scalars.length });
+    const bytes = bytesOf(parts) + scalars.length;
+    known.keep({ object: made, scalars, parts, bytes, createdAt: createdAtBytes });
     return made;
   };
-  const metaBytes = encodeField(shape.metaNumber, toBinary(MetaSchema, meta));
-  return { ...encodeAction(kind, table, [scalars, metaBytes, ...parts]), decode };
-}
-
-const EMPTY_META = createMessage(MetaSchema);
-const EMPTY_VERSION = createMessage(VersionSchema);
-
-function metaOf(index: bigint, createdAt?: Timestamp, updatedAt?: Timestamp): Meta {
-  const meta: Meta = { ...EMPTY_META, version: { ...EMPTY_VERSION, index } };
-  if (createdAt !== undefined) meta.createdAt = createdAt;
-  if (updatedAt !== undefined) meta.updatedAt = updatedAt;
-  return meta;
+  return { ...encodeAction(kind, table, [scalars, ...meta, ...parts]), decode };
 }
 
 /** Gives an object read from an entry the version it has in the store. */

@@ -22,7 +22,7 @@ const FIELD_ACTION = 2;
 /** Field number of a StoreAction's kind. */
 const FIELD_KIND = 1;
 
-/** A StoreAction in pieces, to be copied once: into the request. */
+/** A request's field with one StoreAction, in pieces, to be copied once: into the request. */
 export interface EncodedAction {
   readonly pieces: readonly Uint8Array[];
   /** All of them together. */
@@ -35,11 +35,26 @@ export function encodeAction(
   table: TableName,
   parts: readonly Uint8Array[],
 ): EncodedAction {
-  const length = bytesOf(parts);
-  const head = new BinaryWriter().tag(FIELD_KIND, WireType.Varint).int32(actionKind(kind));
-  head.tag(targetField(table), WireType.LengthDelimited).uint32(length);
-  const pieces = [head.finish(), ...parts];
-  return { pieces, bytes: bytesOf(pieces) };
+  const pieces = parts.filter(({ length }) => length > 0);
+  const objectBytes = bytesOf(pieces);
+  const field = targetField(table);
+  const code = actionKind(kind);
+  const actionBytes =
+    tagBytes(FIELD_KIND) +
+    varintBytes(code) +
+    tagBytes(field) +
+    varintBytes(objectBytes) +
+    objectBytes;
+  const head = new BinaryWriter()
+    .tag(FIELD_ACTION, WireType.LengthDelimited)
+    .uint32(actionBytes)
+    .tag(FIELD_KIND, WireType.Varint)
+    .int32(code)
+    .tag(field, WireType.LengthDelimited)
+    .uint32(objectBytes)
+    .finish();
+  pieces.unshift(head);
+  return { pieces, bytes: head.length + objectBytes };
 }
 
 /** A removal: an object with nothing but its id, which is all it needs. */
@@ -50,8 +65,11 @@ export function encodeRemoval(table: TableName, id: string): EncodedAction {
   return encodeAction('remove', table, [toBinary(schema, object)]);
 }
 
-function bytesOf(pieces: readonly Uint8Array[]): number {
-  return pieces.reduce((sum, { length }) => sum + length, 0);
+/** The length of `pieces` together. */
+export function bytesOf(pieces: readonly Uint8Array[]): number {
+  let bytes = 0;
+  for (const piece of pieces) bytes += piece.length;
+  return bytes;
 }
 
 function targetField(table: TableName): number {
@@ -72,27 +90,37 @@ function actionKind(kind: Change['kind']): StoreActionKind {
 
 /** Encoded actions as one request. */
 export function encodeRequest(id: bigint, actions: readonly EncodedAction[]): Uint8Array {
-  const writer = new BinaryWriter();
-  writer.tag(FIELD_ID, WireType.Varint).uint64(id);
-  for (const { pieces, bytes } of actions) {
-    writer.tag(FIELD_ACTION, WireType.LengthDelimited).uint32(bytes);
-    for (const piece of pieces) writer.raw(piece);
+  const head = new BinaryWriter().tag(FIELD_ID, WireType.Varint).uint64(id).finish();
+  const request = new Uint8Array(head.length + actionsBytes(actions));
+  request.set(head);
+  let at = head.length;
+  for (const { pieces } of actions) {
+    for (const piece of pieces) {
+      request.set(piece, at);
+      at += piece.length;
+    }
   }
-  return writer.finish();
+  return request;
 }
 
 /** Bytes that actions add to a request. */
 export function actionsBytes(actions: readonly EncodedAction[]): number {
-  return actions.reduce((sum, { bytes }) => sum + 1 + varintBytes(bytes) + bytes, 0);
+  return actions.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** Bytes of a request without actions, at most. */
 export const EMPTY_REQUEST_BYTES = 11;
 
-function varintBytes(value: number): number {
+/** Bytes that a whole number in [0, 2^53) takes. */
+export function varintBytes(value: number): number {
   let bytes = 1;
-  for (let rest = value; rest > 0x7f; rest >>>= 7) bytes += 1;
+  for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes += 1;
   return bytes;
+}
+
+/** Bytes of a field's tag. */
+function tagBytes(field: number): number {
+  return varintBytes(field << 3);
 }
 
 /**

@@ -49,6 +49,8 @@ export interface EncodedFields {
   readonly parts: readonly Uint8Array[];
   /** Of all of them together. */
   readonly bytes: number;
+  /** The time of its creation as a field of its meta; undefined until it is asked for. */
+  readonly createdAt: Uint8Array | undefined;
 }
 
 const shapes = new Map<DescMessage, ObjectShape>();
@@ -167,7 +169,13 @@ export function splitFields(
     if (place === SCALARS) scalars.push(field);
     else parts[place] = joined(parts[place] ?? NOTHING.bytes, field);
   }
-  return { object, scalars: Buffer.concat(scalars), parts, bytes: whole.length };
+  return {
+    object,
+    scalars: Buffer.concat(scalars),
+    parts,
+    bytes: whole.length,
+    createdAt: undefined,
+  };
 }
 
 /** Two pieces of the same bytes, mostly one after the other: those of a list's members. */
@@ -204,11 +212,4 @@ export class KnownFields {
     this.#recentBytes += fields.bytes - (this.#recent.get(id)?.bytes ?? 0);
     this.#recent.set(id, fields);
   }
-}
-
-/** The length of `pieces` together. */
-export function bytesOf(pieces: readonly Uint8Array[]): number {
-  let bytes = 0;
-  for (const piece of pieces) bytes += piece.length;
-  return bytes;
 }

@@ -13,12 +13,13 @@ import {
 } from '../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState, TaskStatusSchema } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { encodeChange, withVersion } from '../../src/store/encoded-change.js';
-import { decodeRequest, encodeRequest } from '../../src/store/entry-codec.js';
+import { bytesOf, decodeRequest, encodeRequest } from '../../src/store/entry-codec.js';
 import { KnownFields } from '../../src/store/known-fields.js';
 import type { StoreObject } from '../../src/store/tables.js';
-import type { Change } from '../../src/store/transaction.js';
+import { type Change, versionOf } from '../../src/store/transaction.js';
 
-const INDEX = 11n;
+/** Whose encoding takes more than 32 bits. */
+const INDEX = 2n ** 40n + 11n;
 
 /** The object that every other manager stores, which is the one its own manager stores. */
 function stored<O extends StoreObject>(change: Change, base: O | undefined, known: KnownFields): O {
@@ -26,6 +27,9 @@ function stored<O extends StoreObject>(change: Change, base: O | undefined, know
   const [read, ...more] = decodeRequest(encodeRequest(7n, [encoded]));
   equal(more.length, 0);
   if (read === undefined || read.kind === 'remove') throw new Error('no object was decoded');
+  equal(read.kind, change.kind);
+  if (change.kind !== 'remove') equal(versionOf(read.object), versionOf(change.object));
+  equal(encoded.bytes, bytesOf(encoded.pieces));
   const own = encoded.decode(INDEX);
   t.strictSame(own, withVersion<StoreObject>(read.object, INDEX));
   return own as O;
