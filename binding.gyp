@@ -111,6 +111,7 @@
         "native/netlink/redirect_table.cc",
         "native/netlink/netlink.cc",
         "native/netlink/rtnetlink.cc",
+        "native/netlink/ruleset_generation.cc",
         "native/netlink/shared_sockets.cc",
         "native/process/register.cc",
         "native/process/passed_socket.cc",

@@ -7,6 +7,7 @@
 #include "netlink/namespace_resolver.h"
 #include "netlink/namespace_socket.h"
 #include "netlink/netlink.h"
+#include "netlink/ruleset_generation.h"
 #include "netlink/shared_sockets.h"
 #include "netlink/system_error.h"
 
@@ -59,6 +60,11 @@ Napi::Value TurnAwayFor(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value RulesetGenerationFor(const Napi::CallbackInfo& info) {
+  return Guarded(info.Env(),
+                 [&] { return Napi::Number::New(info.Env(), RulesetGeneration()); });
+}
+
 }  // namespace
 
 void Register(Napi::Env env, Napi::Object exports) {
@@ -69,6 +75,8 @@ void Register(Napi::Env env, Napi::Object exports) {
   exports.Set("openSharedSockets",
               Napi::Function::New<OpenSharedSocketsFor>(env, "openSharedSockets"));
   exports.Set("turnAway", Napi::Function::New<TurnAwayFor>(env, "turnAway"));
+  exports.Set("rulesetGeneration",
+              Napi::Function::New<RulesetGenerationFor>(env, "rulesetGeneration"));
   exports.Set("probeKernel", Napi::Function::New<ProbeKernelFor>(env, "probeKernel"));
 }
 

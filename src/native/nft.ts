@@ -5,6 +5,7 @@
  */
 import { execFile, spawnSync } from 'node:child_process';
 import { SkepError } from '../model/errors.js';
+import { loadAddon } from './addon.js';
 
 const TABLE = 'inet skep';
 const HOST_DEVICE = 'sw-h0';
@@ -47,6 +48,10 @@ export class NetfilterRules {
   private readonly tunnelPort: number;
   /** The table as nft lists it when all is well. */
   private listing = '';
+  /** Whether nf_tables counts changes of iptables' rules as its own. */
+  private countsIptables = false;
+  /** Number of the last change at which all was well. */
+  private wellAt: number | undefined;
 
   constructor(tunnelPort: number) {
     this.tunnelPort = tunnelPort;
@@ -56,6 +61,8 @@ export class NetfilterRules {
   install(): void {
     nft(`table ${TABLE}\ndelete table ${TABLE}\n${ruleset(this.tunnelPort)}\n`);
     this.listing = runSync('nft', LIST_TABLE).stdout;
+    this.countsIptables = COMMANDS.every(writesNftables);
+    this.wellAt = undefined;
     for (const command of COMMANDS) {
       if (!restricts(runSync(command, LIST_FORWARD))) continue;
       for (const rule of FORWARD_RULES) {
@@ -70,12 +77,19 @@ export class NetfilterRules {
 
   /**
    * Compares what is in force with what should be, without blocking. True if something was missing
-   * or changed and has been put back. @throws SkepError if that failed
+   * or changed and has been put back. While nobody changes any rule, no process is started for it: each of
+   * the three costs more than everything else that is looked at. @throws SkepError if putting back failed
    */
   async check(): Promise<boolean> {
+    // Asked first: what changes while it is looked at is looked at again.
+    const generation = this.countsIptables ? rulesetGeneration() : undefined;
+    if (generation !== undefined && generation === this.wellAt) return false;
     const table = await run('nft', LIST_TABLE);
     const forwards = await Promise.all(COMMANDS.map((command) => run(command, LIST_FORWARD)));
-    if (table.stdout === this.listing && forwards.every(lets)) return false;
+    if (table.stdout === this.listing && forwards.every(lets)) {
+      this.wellAt = generation;
+      return false;
+    }
     this.install();
     return true;
   }
@@ -119,6 +133,22 @@ function lets(forward: Outcome): boolean {
   const lines = new Set(forward.stdout.split('\n'));
   const allowed = FORWARD_RULES.every((rule) => lines.has(`-A FORWARD ${rule.join(' ')}`));
   return !restricts(forward) || allowed;
+}
+
+/** False for iptables of the old kind, whose rules nf_tables knows nothing of; true where there is none. */
+function writesNftables(command: Iptables): boolean {
+  const { ok, stdout } = runSync(command, ['--version']);
+  return !ok || stdout.includes('nf_tables');
+}
+
+/** Number of the last change of any rule of this network namespace; undefined if the kernel does not say. */
+function rulesetGeneration(): number | undefined {
+  const { rulesetGeneration: ask } = loadAddon() as { rulesetGeneration: () => number };
+  try {
+    return ask();
+  } catch {
+    return undefined;
+  }
 }
 
 /** Runs one iptables command on FORWARD; true if it succeeded. */

@@ -176,6 +176,15 @@ for (const forceClsact of [false, true]) {
         a.run('nft', 'add', 'rule', 'inet', 'skep', 'outgoing', 'drop');
         t.same(await repair(), { parts: 0, rules: true }, 'somebody added a rule to our table');
         t.same(await repair(), { parts: 0, rules: false });
+        // As Docker Engine does when it starts: our rules in its chain are missing from then on.
+        a.run('iptables', '-P', 'FORWARD', 'DROP');
+        t.same(await repair(), { parts: 0, rules: true }, 'iptables keeps our traffic out');
+        t.same(await repair(), { parts: 0, rules: false });
+        a.run('iptables', '-F', 'FORWARD');
+        t.same(await repair(), { parts: 0, rules: true }, 'iptables lost our rules');
+        t.same(await repair(), { parts: 0, rules: false });
+        a.run('nft', 'add', 'table', 'inet', 'other');
+        t.same(await repair(), { parts: 0, rules: false }, 'what others do in tables of theirs');
         await works();
       },
       { forceClsact, forceTunnelDevice: forceClsact },
