@@ -236,6 +236,8 @@ export class Agent {
     const { node } = message;
     if (node !== undefined) {
       this.spreadMs = parseReconnectSpread(node.spec?.annotations?.labels[RECONNECT_SPREAD_LABEL]);
+      // A manager of very many nodes is not asked by all of them every few seconds.
+      this.connection?.allowSilence(this.spreadMs);
       try {
         await this.options.network.configure({
           node,

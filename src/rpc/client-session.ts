@@ -18,8 +18,8 @@ export interface ClientSessionOptions {
   /** Trust, certificate and expected server name. */
   readonly tls: SecureClientSessionOptions;
   readonly clock: Clock;
-  /** Default 5 s. */
-  readonly pingIntervalMs?: number;
+  /** For how long the peer may be silent before it is asked, looked up each time; default 5 s. */
+  readonly pingIntervalMs?: () => number;
   /** Default 5 s. */
   readonly pingTimeoutMs?: number;
 }
@@ -119,7 +119,7 @@ export class ClientSession {
         deadline.cancel();
         if (session.destroyed) return;
         keepAlive(session, clock, {
-          intervalMs: this.#options.pingIntervalMs ?? limits.PING_INTERVAL_MS,
+          intervalMs: this.#options.pingIntervalMs ?? (() => limits.PING_INTERVAL_MS),
           timeoutMs: this.#options.pingTimeoutMs ?? limits.PING_TIMEOUT_MS,
         });
         resolve(session);

@@ -5,12 +5,22 @@
 import type { Http2Session } from 'node:http2';
 import { Code, ConnectError } from '@connectrpc/connect';
 import type { Clock, Timer } from '../model/environment.js';
+import { reconnectSpreadMs } from '../model/reconnect.js';
+import { PING_INTERVAL_MS } from './limits.js';
 
 /** When to ping, and how long an answer may take. */
 export interface KeepaliveOptions {
-  /** A ping is sent when so long nothing came from the peer. */
-  readonly intervalMs: number;
+  /** A ping is sent when so long nothing came from the peer; asked anew before each wait. */
+  readonly intervalMs: () => number;
   readonly timeoutMs: number;
+}
+
+/**
+ * For how long one of so many peers may be silent before it is asked: 5 s for up to 1,250, and longer for
+ * more, so that asking does not become a load of its own. Nodes' heartbeats are slower there, too.
+ */
+export function silenceAllowedMs(peers: number): number {
+  return Math.max(PING_INTERVAL_MS, reconnectSpreadMs(peers));
 }
 
 /**
@@ -27,7 +37,7 @@ export function keepAlive(session: Http2Session, clock: Clock, options: Keepaliv
   };
   let bytesSeen = 0;
   const arm = (): void => {
-    interval = clock.setTimer(options.intervalMs, look);
+    interval = clock.setTimer(options.intervalMs(), look);
   };
   const look = (): void => {
     if (session.destroyed) return;

@@ -12,7 +12,7 @@ import { ResourceAllocator } from '../model/gen/docker/swarmkit/v1/resource_pb.j
 import { Membership } from '../model/gen/skep/manager/v1/manager_pb.js';
 import { Statistics } from '../model/gen/skep/manager/v1/statistics_pb.js';
 import { ClientSession } from './client-session.js';
-import { REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX } from './limits.js';
+import { PING_INTERVAL_MS, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX } from './limits.js';
 import { publishLogs } from './publish-logs.js';
 import type { IdentitySource, ManagerConnection, ManagerPeer, TlsIdentity } from './types.js';
 import { managerTls, managerTlsOf } from './peer.js';
@@ -54,6 +54,7 @@ class RenewingLink implements ManagerConnection {
   readonly #closed = new AbortController();
   readonly #unsubscribe: () => void;
   readonly #draining = new Set<ClientSession>();
+  #silenceMs = 0;
   #session: ClientSession;
   #transport: Transport;
 
@@ -78,6 +79,10 @@ class RenewingLink implements ManagerConnection {
 
   get closed(): AbortSignal {
     return this.#closed.signal;
+  }
+
+  allowSilence(silenceMs: number): void {
+    this.#silenceMs = silenceMs;
   }
 
   async open(): Promise<void> {
@@ -116,7 +121,7 @@ class RenewingLink implements ManagerConnection {
       addr: dialAddr ?? peer.addr,
       clock: env.clock,
       tls: mustBePeer === true ? managerTlsOf(identity, peer.nodeId) : managerTls(identity),
-      ...(pingIntervalMs === undefined ? {} : { pingIntervalMs }),
+      pingIntervalMs: () => Math.max(pingIntervalMs ?? PING_INTERVAL_MS, this.#silenceMs),
       ...(pingTimeoutMs === undefined ? {} : { pingTimeoutMs }),
     });
     session.ended.addEventListener(

@@ -21,7 +21,7 @@ import { SkepError } from '../model/errors.js';
 import type { Logger } from '../observe/logger.js';
 import { CallForwarder, type Leadership } from './forwarding.js';
 import { HandshakeGate } from './handshake-gate.js';
-import { keepAlive } from './keepalive.js';
+import { keepAlive, silenceAllowedMs } from './keepalive.js';
 import * as limits from './limits.js';
 import { type PeerIdentity, peerIdentity } from './peer.js';
 import { createRequestListener, type RequestListener } from './request-listener.js';
@@ -245,7 +245,7 @@ export class RpcServer {
     const { clock } = this.#options.env;
     session.on('error', (error) => this.#debug(error, 'connection failed'));
     keepAlive(session, clock, {
-      intervalMs: this.#options.pingIntervalMs ?? limits.PING_INTERVAL_MS,
+      intervalMs: () => this.#options.pingIntervalMs ?? silenceAllowedMs(this.#connections.size),
       timeoutMs: this.#options.pingTimeoutMs ?? limits.PING_TIMEOUT_MS,
     });
     if (connection.peer.authorized) return;

@@ -49,6 +49,8 @@ export interface ManagerConnection {
   readonly nodeCa: Client<typeof NodeCA>;
   /** Aborted once the connection is closed, by either side or by a dead peer. */
   readonly closed: AbortSignal;
+  /** The manager may be silent for so long before it is asked for a sign of life, but no less than 5 s. */
+  allowSilence(silenceMs: number): void;
   /** Ends all calls; idempotent. */
   close(): void;
 }

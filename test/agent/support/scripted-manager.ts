@@ -168,6 +168,7 @@ export class ScriptedManager {
       nodeCa: createClient(NodeCA, transport),
       closed: closed.signal,
       close: () => closed.abort(new ConnectError('closed', Code.Canceled)),
+      allowSilence: () => undefined,
     };
   }
 
