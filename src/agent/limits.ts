@@ -25,6 +25,8 @@ export const HEARTBEAT_MIN_MS = 50;
 export const HEARTBEAT_MAX_MS = 600_000;
 /** Task states sent in one call; further ones wait for the next. */
 export const STATUS_BATCH_MAX = 1_000;
+/** Pause after the file of a task was written, so that states that follow each other share the next write. */
+export const TASK_FILE_PAUSE_MS = 100;
 /** Pause before a temporary error of a task is tried again. */
 export const TASK_RETRY_MS = 1_000;
 /** Creates, starts and pulls running at once on one engine: it serialises most of them anyway. */

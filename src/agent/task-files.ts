@@ -10,8 +10,10 @@ import { crc32 } from 'node:zlib';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { SkepError } from '../model/errors.js';
 import { type Task, TaskSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
+import type { Clock } from '../model/environment.js';
 import type { Logger } from '../observe/logger.js';
-import { TASKS_MAX } from './limits.js';
+import { lifeAbort, sleep } from './async.js';
+import { TASK_FILE_PAUSE_MS, TASKS_MAX } from './limits.js';
 
 const MAGIC = Buffer.from('SKT1', 'ascii');
 const HEADER_BYTES = 8;
@@ -42,13 +44,19 @@ export function decodeTaskFile(bytes: Uint8Array): Task {
   return fromBinary(TaskSchema, body);
 }
 
-/** The directory of task files. Writes of one task are coalesced: the latest wins. */
+/**
+ * The directory of task files. Writes of one task are coalesced: the latest wins. A file may be behind by
+ * {@link TASK_FILE_PAUSE_MS}: whoever finds it looks at the container anyway.
+ */
 export class TaskFiles {
   private readonly wanted = new Map<string, Task | undefined>();
   private readonly writers = new Map<string, Promise<void>>();
+  /** Ends the pauses between writes. */
+  private hurry = lifeAbort();
 
   constructor(
     private readonly directory: string,
+    private readonly clock: Clock,
     private readonly logger: Logger,
   ) {}
 
@@ -83,7 +91,11 @@ export class TaskFiles {
 
   /** Resolves once everything asked for so far is on disk. */
   async flush(): Promise<void> {
-    while (this.writers.size > 0) await Promise.all(this.writers.values());
+    while (this.writers.size > 0) {
+      this.hurry.abort();
+      await Promise.all(this.writers.values());
+    }
+    this.hurry = lifeAbort();
   }
 
   private want(taskId: string, task: Task | undefined): void {
@@ -104,6 +116,10 @@ export class TaskFiles {
         const text = SkepError.from(error).message;
         this.logger.error({ taskId, error: text }, 'task file not written');
       }
+      // A task that starts goes through half a dozen states within moments.
+      const { signal } = this.hurry;
+      if (task !== undefined)
+        await sleep(this.clock, TASK_FILE_PAUSE_MS, signal).catch(() => undefined);
     }
   }
 

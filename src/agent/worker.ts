@@ -68,7 +68,7 @@ export class Worker {
 
   constructor(private readonly options: WorkerOptions) {
     const directory = join(options.stateDirectory, 'worker', 'tasks');
-    this.files = new TaskFiles(directory, options.logger);
+    this.files = new TaskFiles(directory, options.environment.clock, options.logger);
   }
 
   /** Reads the task files and begins to watch what they name. */

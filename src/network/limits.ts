@@ -41,6 +41,12 @@ export const ALIASES_PER_RECORD_MAX = 128;
 /** Changes are gathered this long before the tables are compared again. */
 export const RECONCILE_DELAY_MS = 5;
 
+/** The same where one change follows the other, as while many containers start: a comparison looks at everything. */
+export const RECONCILE_BUSY_DELAY_MS = 30;
+
+/** Changes follow each other where the last comparison is not older. */
+export const RECONCILE_BUSY_MS = 100;
+
 /** After a failed write to the data path the next try comes after this. */
 export const RECONCILE_RETRY_MS = 1000;
 

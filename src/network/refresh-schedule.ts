@@ -1,9 +1,9 @@
 /**
  * When what is known is compared with what is in force: soon after a change, once for however many, and
- * less often while a pass takes long.
+ * less often while changes follow each other or a pass takes long.
  */
 import type { Clock, Timer } from '../model/environment.js';
-import { RECONCILE_DELAY_MS } from './limits.js';
+import { RECONCILE_BUSY_DELAY_MS, RECONCILE_BUSY_MS, RECONCILE_DELAY_MS } from './limits.js';
 
 /** What the schedule works with. */
 export interface RefreshScheduleParts {
@@ -19,6 +19,8 @@ export class RefreshSchedule {
   private isRunning = false;
   private timer: Timer | undefined;
   private tookMs = 0;
+  /** When the last one began, monotonic. */
+  private lastMs = Number.NEGATIVE_INFINITY;
   private readonly waiters: (() => void)[] = [];
 
   constructor(private readonly parts: RefreshScheduleParts) {}
@@ -37,7 +39,7 @@ export class RefreshSchedule {
   }
 
   /** One comparison, `leastMs` from now or a little later; a pending one will do. */
-  soon(leastMs = RECONCILE_DELAY_MS): void {
+  soon(leastMs = this.usualDelayMs()): void {
     if (!this.isRunning || this.timer !== undefined) return;
     // With very many endpoints a pass takes longer; it must not take more than a third of the time.
     const delayMs = Math.max(leastMs, 2 * this.tookMs);
@@ -51,6 +53,7 @@ export class RefreshSchedule {
   now(): void {
     if (!this.isRunning) return;
     const beganMs = this.parts.clock.monotonicMs();
+    this.lastMs = beganMs;
     this.parts.refresh();
     this.tookMs = this.parts.clock.monotonicMs() - beganMs;
     this.wakeWaiters();
@@ -63,6 +66,11 @@ export class RefreshSchedule {
       this.waiters.push(resolve);
       this.soon();
     });
+  }
+
+  private usualDelayMs(): number {
+    const isBusy = this.parts.clock.monotonicMs() - this.lastMs < RECONCILE_BUSY_MS;
+    return isBusy ? RECONCILE_BUSY_DELAY_MS : RECONCILE_DELAY_MS;
   }
 
   private wakeWaiters(): void {

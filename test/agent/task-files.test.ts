@@ -8,7 +8,10 @@ import { decodeTaskFile, encodeTaskFile, isTaskId, TaskFiles } from '../../src/a
 import { TaskSchema } from '../../src/model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
 import { silentLogger } from '../../src/observe/logger.js';
+import { systemEnvironment } from '../../src/observe/system-environment.js';
 import { containerTask } from './support/tasks.js';
+
+const { clock } = systemEnvironment;
 
 function directory(t: { teardown(work: () => void): void }): string {
   const path = mkdtempSync(join(tmpdir(), 'skep-task-files-'));
@@ -18,7 +21,7 @@ function directory(t: { teardown(work: () => void): void }): string {
 
 void t.test('the latest of many writes is what a new process finds', async (t) => {
   const path = directory(t);
-  const files = new TaskFiles(path, silentLogger);
+  const files = new TaskFiles(path, clock, silentLogger);
   await files.load();
   const task = containerTask({ env: ['A=b'] });
   for (const state of [TaskState.ACCEPTED, TaskState.PREPARING, TaskState.READY]) {
@@ -30,7 +33,7 @@ void t.test('the latest of many writes is what a new process finds', async (t) =
   files.save(gone);
   files.forget(gone.id);
   await files.flush();
-  const [found, ...others] = await new TaskFiles(path, silentLogger).load();
+  const [found, ...others] = await new TaskFiles(path, clock, silentLogger).load();
   t.same(others, []);
   t.equal(found?.status?.state, TaskState.READY);
   t.equal(statSync(join(path, `${task.id}.task`)).mode & 0o777, 0o600);
@@ -53,14 +56,14 @@ void t.test('every truncation and every flipped byte is noticed', async (t) => {
 
 void t.test('a damaged file is set aside, a half-written one removed', async (t) => {
   const path = directory(t);
-  const files = new TaskFiles(path, silentLogger);
+  const files = new TaskFiles(path, clock, silentLogger);
   await files.load();
   const task = containerTask({});
   files.save(task);
   await files.flush();
   writeFileSync(join(path, 'broken.task'), readFileSync(join(path, `${task.id}.task`)).subarray(9));
   writeFileSync(join(path, 'half.task.tmp'), 'x');
-  const found = await new TaskFiles(path, silentLogger).load();
+  const found = await new TaskFiles(path, clock, silentLogger).load();
   t.same(
     found.map((one) => one.id),
     [task.id],

@@ -1,7 +1,11 @@
 /** When comparisons are made, in virtual time. */
 import t from 'tap';
 import type { Clock } from '../../src/model/environment.js';
-import { RECONCILE_DELAY_MS } from '../../src/network/limits.js';
+import {
+  RECONCILE_BUSY_DELAY_MS,
+  RECONCILE_BUSY_MS,
+  RECONCILE_DELAY_MS,
+} from '../../src/network/limits.js';
 import { RefreshSchedule } from '../../src/network/refresh-schedule.js';
 import { settlePromises, SimulatedClock } from '../support/simulated-environment.js';
 
@@ -35,6 +39,23 @@ void t.test('many changes make one comparison, soon after the first', async (t) 
   t.strictSame(passesMs, [1000 + RECONCILE_DELAY_MS]);
   refreshes.now();
   t.equal(passesMs.length, 2, 'at once where it must be');
+});
+
+void t.test('where one change follows the other, more of them share a comparison', async (t) => {
+  const { time, refreshes, passesMs } = schedule();
+  refreshes.start();
+  refreshes.soon();
+  time.advance(RECONCILE_DELAY_MS);
+  t.equal(passesMs.length, 1);
+  refreshes.soon();
+  time.advance(RECONCILE_DELAY_MS);
+  t.equal(passesMs.length, 1, 'the second waits for more');
+  time.advance(RECONCILE_BUSY_DELAY_MS - RECONCILE_DELAY_MS);
+  t.equal(passesMs.length, 2);
+  time.advance(RECONCILE_BUSY_MS);
+  refreshes.soon();
+  time.advance(RECONCILE_DELAY_MS);
+  t.equal(passesMs.length, 3, 'a single one later does not');
 });
 
 void t.test('whoever waits is told after a comparison that began later', async (t) => {

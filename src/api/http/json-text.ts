@@ -5,6 +5,14 @@
  */
 import { JsonNumber } from './go-json.js';
 
+/** A value that has been written before, by {@link writeJson}. */
+export class JsonText {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
 /** A value that can be written. `undefined` fields are left out. */
 export type JsonOut =
   | null
@@ -13,6 +21,7 @@ export type JsonOut =
   | bigint
   | string
   | JsonNumber
+  | JsonText
   | readonly JsonOut[]
   | ReadonlyMap<string, JsonOut>
   | { readonly [key: string]: JsonOut | undefined };
@@ -21,7 +30,7 @@ export type JsonOut =
 export function writeJson(value: JsonOut): string {
   if (typeof value === 'bigint') return value.toString();
   if (value === null || typeof value !== 'object') return JSON.stringify(value);
-  if (value instanceof JsonNumber) return value.text;
+  if (value instanceof JsonNumber || value instanceof JsonText) return value.text;
   if (isArray(value)) return `[${value.map(writeJson).join(',')}]`;
   const parts: string[] = [];
   const entries = isMap(value) ? value : Object.entries(value);

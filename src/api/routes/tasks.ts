@@ -5,7 +5,7 @@ import type { Task } from '../../model/gen/docker/swarmkit/v1/objects_pb.js';
 import { TaskState } from '../../model/gen/docker/swarmkit/v1/types_pb.js';
 import { taskName } from '../../model/naming.js';
 import { enumText, enumValue } from '../convert/common.js';
-import { taskFields } from '../convert/task.js';
+import { TaskTexts } from '../convert/task-texts.js';
 import { Filters } from '../filters.js';
 import { ApiError } from '../http/api-error.js';
 import { type ApiRequest, json, type Reply } from '../http/request.js';
@@ -26,13 +26,18 @@ const FILTER_KEYS = [
 
 /** The routes. */
 export function taskRoutes(context: RouteContext): readonly Route[] {
+  const texts = new TaskTexts();
   return [
-    { method: 'GET', pattern: '/tasks', handler: (request) => list(context, request) },
-    { method: 'GET', pattern: '/tasks/:id', handler: (request) => inspect(context, request) },
+    { method: 'GET', pattern: '/tasks', handler: (request) => list(context, texts, request) },
+    {
+      method: 'GET',
+      pattern: '/tasks/:id',
+      handler: (request) => json(texts.of(findTask(control(context), request.param('id')))),
+    },
   ];
 }
 
-function list(context: RouteContext, request: ApiRequest): Reply {
+function list(context: RouteContext, texts: TaskTexts, request: ApiRequest): Reply {
   const filters = Filters.parse(request.query.get('filters'));
   const manager = control(context);
   filters.checkKeys(FILTER_KEYS);
@@ -60,7 +65,7 @@ function list(context: RouteContext, request: ApiRequest): Reply {
         filters.labels('label', task.serviceAnnotations?.labels ?? {}),
     );
   const shown = upToDate ? withoutDirty(manager, tasks) : tasks;
-  return json(shown.map(taskFields));
+  return json(shown.map((task) => texts.of(task)));
 }
 
 function runtimeOf(task: Task): string {
@@ -76,8 +81,4 @@ function withoutDirty(manager: Control, tasks: readonly Task[]): readonly Task[]
     const service = services.get(task.serviceId);
     return service !== undefined && !isTaskDirty(service, task, nodes.get(task.nodeId));
   });
-}
-
-function inspect(context: RouteContext, request: ApiRequest): Reply {
-  return json(taskFields(findTask(control(context), request.param('id'))));
 }

@@ -8,6 +8,7 @@
  * and redirection belong to this process (main.ts): when it ends, the next one that has a door there
  * answers, else the engine's resolver.
  */
+import { existsSync } from 'node:fs';
 import type { Clock, RandomSource, Timer } from '../../model/environment.js';
 import { SkepError } from '../../model/errors.js';
 import type { NamespaceResolver, OpenNamespaceResolver } from '../../native/namespace-resolver.js';
@@ -189,8 +190,10 @@ export class NamespaceResolvers {
     if (![...this.lookUntilMs.values()].some((untilMs) => nowMs < untilMs)) return;
     this.timer = clock.setTimer(NAMESPACE_LOOK_PERIOD_MS, () => {
       this.timer = undefined;
+      const lookMs = clock.monotonicMs();
+      // To try costs many times as much as to see that nothing is there yet.
       for (const [path, untilMs] of this.lookUntilMs)
-        if (clock.monotonicMs() < untilMs) this.look(path);
+        if (lookMs < untilMs && existsSync(path)) this.look(path);
       this.lookAgain();
     });
   }
