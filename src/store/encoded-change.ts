@@ -41,21 +41,33 @@ export function encodeChange(
 ): EncodedChange {
   const { kind, table } = change;
   if (kind === 'remove') {
-    return { ...encodeRemoval(table, change.id), change, base, decode: () => undefined };
+    return encoded(change, base, encodeRemoval(table, change.id), () => undefined);
   }
   const shape = shapeOf(descriptorOf(table).schema);
   const before = base && known.of(base);
-  const encoded = before && encodeUpdate(shape, change, before, known);
-  return { ...(encoded ?? encodeWhole(shape, change, known)), change, base };
+  const byFields = before && encodeUpdate(shape, change, before, known);
+  return byFields ?? encodeWhole(shape, change, base, known);
 }
 
-type Encoded = EncodedAction & Pick<EncodedChange, 'decode'>;
+type Put = Exclude<Change, { kind: 'remove' }>;
+
+/** Written out: adding to a copy of the action takes as long as encoding it. */
+function encoded(
+  change: Change,
+  base: StoreObject | undefined,
+  { pieces, bytes }: EncodedAction,
+  decode: EncodedChange['decode'],
+): EncodedChange {
+  return { pieces, bytes, change, base, decode };
+}
 
 function encodeWhole(
   shape: ObjectShape,
-  { kind, table, object }: Exclude<Change, { kind: 'remove' }>,
+  change: Put,
+  base: StoreObject | undefined,
   known: KnownFields,
-): Encoded {
+): EncodedChange {
+  const { kind, table, object } = change;
   const { schema } = descriptorOf(table);
   const whole = toBinary(schema, object);
   const decode = (index: bigint): StoreObject => {
@@ -64,7 +76,7 @@ function encodeWhole(
     if (fields !== undefined) known.keep(fields);
     return stored;
   };
-  return { ...encodeAction(kind, table, [whole]), decode };
+  return encoded(change, base, encodeAction(kind, table, [whole]), decode);
 }
 
 /** Whether each message that the base has is there: what is gone cannot be told from what stays. */
@@ -84,10 +96,11 @@ interface Touched {
 /** By fields; undefined where the object is to be encoded as a whole. */
 function encodeUpdate(
   shape: ObjectShape,
-  { kind, table, object }: Exclude<Change, { kind: 'remove' }>,
+  change: Put,
   before: EncodedFields,
   known: KnownFields,
-): Encoded | undefined {
+): EncodedChange | undefined {
+  const { kind, table, object } = change;
   if (!hasShapeOf(shape, object, before.object)) return undefined;
   const ours = object as unknown as Readonly<Properties>;
   const theirs = before.object as unknown as Readonly<Properties>;
@@ -117,7 +130,8 @@ function encodeUpdate(
     known.keep({ object: made, scalars, parts, bytes, createdAt: createdAtBytes });
     return made;
   };
-  return { ...encodeAction(kind, table, [scalars, ...meta, ...parts]), decode };
+  const action = encodeAction(kind, table, [scalars, ...meta, ...parts]);
+  return encoded(change, before.object, action, decode);
 }
 
 /** Gives an object read from an entry the version it has in the store. */

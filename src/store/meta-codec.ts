@@ -2,25 +2,24 @@
  * The meta of stored objects, which the store makes anew with every version: as bytes and as object. Times
  * are encoded once, for they stay or are shared by the transactions of a millisecond.
  */
-import { create as createMessage, toBinary } from '@bufbuild/protobuf';
+import { toBinary } from '@bufbuild/protobuf';
 import { type Timestamp, TimestampSchema } from '@bufbuild/protobuf/wkt';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { type Meta, MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import { VersionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { type Version, VersionSchema } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import { bytesOf, varintBytes } from './entry-codec.js';
 
-const EMPTY_META = createMessage(MetaSchema);
-const EMPTY_VERSION = createMessage(VersionSchema);
 const { version: VERSION, createdAt: CREATED_AT, updatedAt: UPDATED_AT } = MetaSchema.field;
 const { index: INDEX } = VersionSchema.field;
 
-/** The meta of the version at `index`. */
+/** The meta of the version at `index`. Written out: a copy of an empty one takes a hundred times longer. */
 export function metaOf(
   index: bigint,
   createdAt: Timestamp | undefined,
   updatedAt: Timestamp | undefined,
 ): Meta {
-  const meta: Meta = { ...EMPTY_META, version: { ...EMPTY_VERSION, index } };
+  const version: Version = { $typeName: VersionSchema.typeName, index };
+  const meta: Meta = { $typeName: MetaSchema.typeName, version };
   if (createdAt !== undefined) meta.createdAt = createdAt;
   if (updatedAt !== undefined) meta.updatedAt = updatedAt;
   return meta;

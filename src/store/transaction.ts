@@ -4,7 +4,6 @@
  * proposed, and when its entry is applied, on every manager alike. So an entry that was proposed
  * on a state that meanwhile changed is refused everywhere, never applied half.
  */
-import { create as createMessage } from '@bufbuild/protobuf';
 import type { Timestamp } from '@bufbuild/protobuf/wkt';
 import { invariant, SkepError } from '../model/errors.js';
 import { type Meta, MetaSchema } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
@@ -20,8 +19,6 @@ export type Change = {
 
 /** Pending object, or null where the object was deleted. */
 type Pending = StoreObject | null;
-
-const EMPTY_META = createMessage(MetaSchema);
 
 interface UndoStep {
   readonly table: TableName;
@@ -162,7 +159,7 @@ export class Transaction implements WriteTransaction {
   #stamped<T extends TableName>(object: Tables[T], stored: Tables[T] | undefined): Tables[T] {
     if (this.#now === undefined) return object;
     const createdAt = stored?.meta?.createdAt ?? this.#now;
-    const meta: Meta = { ...EMPTY_META, createdAt, updatedAt: this.#now };
+    const meta: Meta = { $typeName: MetaSchema.typeName, createdAt, updatedAt: this.#now };
     if (stored?.meta?.version !== undefined) meta.version = stored.meta.version;
     return { ...object, meta };
   }
