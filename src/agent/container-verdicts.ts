@@ -31,6 +31,14 @@ export function endedOrUnhealthy(state: ContainerState | undefined): ContainerSt
   return !present.running || present.health === 'unhealthy' ? present : undefined;
 }
 
+/** Running, with another first process than `pid`: somebody restarted it. */
+export function restartedVerdict(
+  state: ContainerState | undefined,
+  pid: number,
+): ContainerState | undefined {
+  return state?.running === true && state.pid !== pid ? state : undefined;
+}
+
 /** Over. */
 export function endedVerdict(state: ContainerState | undefined): ContainerState | undefined {
   const present = required(state);

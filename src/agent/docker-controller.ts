@@ -11,6 +11,7 @@ import { TaskState } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { NodeFacts } from '../model/template/expansion.js';
 import type { SocketBinds } from '../model/engine-socket.js';
 import { type Readiness, readiness } from '../model/readiness.js';
+import type { ProcessWatch, WatchProcess } from '../native/process-watch.js';
 import type { ContainerNetworking } from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
 import { childAbort, type Gate, orAborted, throwIfAborted } from './async.js';
@@ -21,6 +22,7 @@ import {
   endedOrUnhealthy,
   endedVerdict,
   hasEnded,
+  restartedVerdict,
   startedVerdict,
 } from './container-verdicts.js';
 import { effectiveTask } from './effective-task.js';
@@ -56,6 +58,7 @@ export interface ControllerContext extends TaskNetworkingContext {
   readonly stops: Gate;
   /** Looks once at the readiness of a task. */
   readonly lookAt: (wanted: Readiness, target: ProbeTarget, signal: AbortSignal) => Promise<Look>;
+  readonly watchProcess: WatchProcess;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -217,18 +220,64 @@ export class DockerController implements TaskController {
       const state = await this.expect();
       if (state.running) await this.networking.enter(state);
     }
-    const { id } = this.state ?? (await this.expect());
-    let ended = await this.whileFollowing(signal, () => watch.until(id, endedOrUnhealthy, signal));
+    let ended = await this.whileFollowing(signal, () => this.untilOver(signal));
     let cause: string | undefined;
     if (ended.running) {
       cause = UNHEALTHY;
       await this.shutdown(signal);
-      ended = await watch.until(id, endedVerdict, signal);
+      ended = await watch.until(ended.id, endedVerdict, signal);
     }
     this.state = ended;
     await this.networking.leave();
     await this.context.secrets.remove(this.task.id);
     if (ended.exitCode !== 0) throw exitError(ended.exitCode, cause ?? ended.error);
+  }
+
+  /** Until it is over or unhealthy. A restart by somebody else brings it back into traffic. */
+  private async untilOver(signal: AbortSignal): Promise<ContainerState> {
+    for (;;) {
+      const state = this.state ?? (await this.expect());
+      const { id, pid } = state;
+      const watched = this.watchFirstProcess(state);
+      let found: ContainerState;
+      try {
+        found = await this.context.watch.until(
+          id,
+          (now) => endedOrUnhealthy(now) ?? restartedVerdict(now, pid),
+          signal,
+        );
+      } finally {
+        watched?.close();
+      }
+      if (endedOrUnhealthy(found) !== undefined) return found;
+      this.state = found;
+      await this.networking.enter(found);
+    }
+  }
+
+  /**
+   * The kernel tells of the end of the container's first process some tenths of a second before the engine
+   * does: traffic goes elsewhere from then on, all else waits for the engine.
+   */
+  private watchFirstProcess(state: ContainerState): ProcessWatch | undefined {
+    if (!state.running || this.networking.attachments.length === 0) return undefined;
+    const { logger, watchProcess } = this.context;
+    const log = (thrown: unknown, text: string): void => {
+      const { message: error } = SkepError.from(thrown);
+      logger.info({ taskId: this.task.id, error }, text);
+    };
+    try {
+      return watchProcess(state.pid, state.sandbox, () => {
+        this.networking
+          .drain()
+          .catch((thrown: unknown) =>
+            log(thrown, 'a task whose process ended could not be drained'),
+          );
+      });
+    } catch (thrown) {
+      log(thrown, 'the end of a process is left to the engine to tell');
+      return undefined;
+    }
   }
 
   /** A task that fails for good must not leave a container running or an address announced. */

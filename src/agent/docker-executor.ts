@@ -13,6 +13,7 @@ import type {
   NodeTLSInfo,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { NodeFacts } from '../model/template/expansion.js';
+import type { WatchProcess } from '../native/process-watch.js';
 import { heldPorts } from '../network/port-holders.js';
 import type { NodeNetworking } from '../network/types.js';
 import type { Logger } from '../observe/logger.js';
@@ -62,6 +63,8 @@ export interface DockerExecutorOptions {
   readonly genericResources: readonly GenericResource[];
   /** The node's TLS facts, as part of its description. */
   readonly tlsInfo: () => NodeTLSInfo | undefined;
+  /** Tells of the end of a container's first process. */
+  readonly watchProcess: WatchProcess;
 }
 
 /** {@link Executor} over dockerode. */
@@ -90,6 +93,7 @@ export class DockerExecutor implements Executor {
       sockets: options.sockets,
       nodeFacts: () => this.nodeFacts(),
       heldPorts,
+      watchProcess: options.watchProcess,
       portNumbers: new HostPortNumbers(),
       operations: new Gate(ENGINE_OPERATIONS_MAX),
       stops: new Gate(ENGINE_STOPS_MAX),

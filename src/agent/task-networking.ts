@@ -46,7 +46,8 @@ export class TaskNetworking {
   private active = false;
   /** What the network was told last, to see whether it changed. */
   private published = '';
-  private drained = false;
+  /** Since it was told so last: who asks for the drain once more waits for the same one. */
+  private draining: Promise<void> | undefined;
   /** The task's ports, with the numbers that this node gave those without one. */
   private ports: readonly PortConfig[];
 
@@ -77,14 +78,16 @@ export class TaskNetworking {
     return this.networking;
   }
 
-  /** The container runs and is healthy: traffic may come. */
+  /** The container runs and is healthy: traffic may come, also again after a drain. */
   async enter(state: ContainerState): Promise<void> {
-    if (this.active || this.attachments.length === 0) return;
+    if (this.attachments.length === 0) return;
+    if (this.active && this.draining === undefined) return;
     this.networked = true;
     const endpoint = this.endpoint(state, await this.publication());
+    this.active = false;
+    this.draining = undefined;
     await this.context.network.activate(endpoint);
     this.active = true;
-    this.drained = false;
     this.published = publicationText(endpoint);
     // The task may have changed while the network was being told of it.
     await this.republish();
@@ -98,11 +101,17 @@ export class TaskNetworking {
     else if (task.status?.state === TaskState.RUNNING) await this.publication();
   }
 
-  /** No new traffic from now on; resolves once all nodes know. */
+  /**
+   * No new traffic from now on; resolves once all nodes know. The task may leave meanwhile. One that
+   * failed is tried again by the next call.
+   */
   async drain(): Promise<void> {
-    if (this.drained || this.attachments.length === 0) return;
-    this.drained = true;
-    await this.context.network.drain(this.task.id);
+    if (this.attachments.length === 0) return;
+    this.draining ??= this.context.network.drain(this.task.id).catch((thrown: unknown) => {
+      this.draining = undefined;
+      throw SkepError.from(thrown);
+    });
+    await this.draining;
   }
 
   /** The container does not run any more. */

@@ -16,6 +16,7 @@ import {
   NodeTLSInfoSchema,
 } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Netlink } from '../native/datapath-types.js';
+import { watchProcess } from '../native/process-watch.js';
 import type { WatchfulNetwork } from './deferred-network.js';
 import type { Logger } from '../observe/logger.js';
 import type { NodeIdentity } from '../rpc/identity/node-identity.js';
@@ -132,6 +133,7 @@ export class RunningNode {
       preferOfflineImage: process.env['DOCKER_SERVICE_PREFER_OFFLINE_IMAGE'] === '1',
       genericResources: parseGenericResources(options.nodeGenericResource),
       tlsInfo: () => nodeTlsInfo(identity),
+      watchProcess,
     });
     this.agent = new Agent({
       nodeId: this.nodeId,

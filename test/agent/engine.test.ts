@@ -3,13 +3,9 @@
  * after the daemon's death, engine restarts, logs.
  */
 import { spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { clone, create } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
-import { Agent } from '../../src/agent/agent.js';
-import { DockerExecutor } from '../../src/agent/docker-executor.js';
-import { SocketBinds } from '../../src/model/engine-socket.js';
 import { SubscriptionMessageSchema } from '../../src/model/gen/docker/swarmkit/v1/logbroker_pb.js';
 import {
   EndpointSchema,
@@ -22,110 +18,30 @@ import {
   PortConfig_PublishMode as PublishMode,
   TaskState,
 } from '../../src/model/gen/docker/swarmkit/v1/types_pb.js';
-import { silentLogger, createLogger } from '../../src/observe/logger.js';
-import { systemEnvironment } from '../../src/observe/system-environment.js';
 import { sleep, waitFor } from '../testbed/commands.js';
+import {
+  type AgentNode,
+  containerId,
+  lastStatus,
+  newAgent,
+  reaches,
+  startAgentNode,
+} from './support/agent-node.js';
 import { OwnEngine } from './support/own-engine.js';
 import { ScriptedManager } from './support/scripted-manager.js';
-import { containerTask, desiring, newTaskId, RecordedNetworking } from './support/tasks.js';
+import { containerTask, desiring, newTaskId } from './support/tasks.js';
 
 const engine = new OwnEngine();
 /** Runs on, and ends at once with code 3 when it is told to stop. */
 const RUN_ON = 'trap "exit 3" TERM; sleep 1000 & wait';
 const SLEEP = { args: ['sh', '-c', RUN_ON], stopGracePeriod: { seconds: 5n } };
-let stateCounter = 0;
-
-interface Node {
-  readonly manager: ScriptedManager;
-  readonly network: RecordedNetworking;
-  readonly stateDirectory: string;
-  agent: Agent;
-  /** The daemon dies: a new agent finds what the old one left. */
-  reborn(): Promise<void>;
-}
-
-function newAgent(
-  nodeId: string,
-  stateDirectory: string,
-  manager: ScriptedManager,
-  network: RecordedNetworking,
-): Agent {
-  const logger = process.env['AGENT_LOG'] === '1' ? createLogger({ level: 'debug' }) : silentLogger;
-  return new Agent({
-    nodeId,
-    stateDirectory,
-    executor: new DockerExecutor({
-      docker: engine.docker,
-      network,
-      environment: systemEnvironment,
-      logger,
-      nodeId,
-      version: '0.0.0-test',
-      secretsDirectory: join(engine.directory, 'secrets'),
-      sockets: new SocketBinds('/run/skep.sock', engine.socket),
-      preferOfflineImage: true,
-      genericResources: [],
-      tlsInfo: () => undefined,
-    }),
-    network,
-    environment: systemEnvironment,
-    logger,
-    connect: () => Promise.resolve(manager.connect()),
-    observe: () => undefined,
-    onSessionMessage: () => undefined,
-  });
-}
-
-async function startNode(t: Test): Promise<Node> {
-  stateCounter += 1;
-  const nodeId = `node${stateCounter}`;
-  const stateDirectory = join(engine.directory, `state${stateCounter}`);
-  mkdirSync(stateDirectory, { recursive: true });
-  const manager = new ScriptedManager(nodeId);
-  const network = new RecordedNetworking();
-  const node: Node = {
-    manager,
-    network,
-    stateDirectory,
-    agent: newAgent(nodeId, stateDirectory, manager, network),
-    async reborn() {
-      await node.agent.stop();
-      network.calls.length = 0;
-      manager.statuses.clear();
-      node.agent = newAgent(nodeId, stateDirectory, manager, network);
-      await node.agent.start();
-    },
-  };
-  t.teardown(() => node.agent.leave());
-  await node.agent.start();
-  return node;
-}
-
-async function reaches(node: Node, task: Task, state: TaskState): Promise<void> {
-  const name = `${TaskState[state]} of the task`;
-  await waitFor(name, 30_000, async () => {
-    const now = node.manager.stateOf(task.id);
-    if (now !== undefined && now > state) {
-      const last = node.manager.statuses.get(task.id)?.at(-1);
-      throw new Error(`${TaskState[now]}: ${last?.message} ${last?.err}`);
-    }
-    return now === state ? true : undefined;
-  });
-}
-
-function lastStatus(node: Node, task: Task) {
-  return node.manager.statuses.get(task.id)?.at(-1);
-}
 
 function annotationsOf(task: Task): NonNullable<Task['serviceAnnotations']> {
   if (task.serviceAnnotations === undefined) throw new Error('a task of no service');
   return task.serviceAnnotations;
 }
 
-function containerId(node: Node, task: Task): string {
-  const status = lastStatus(node, task)?.runtimeStatus;
-  return status?.case === 'container' ? status.value.containerId : '';
-}
+const startNode = (t: Test): Promise<AgentNode> => startAgentNode(t, engine);
 
 t.setTimeout(240_000);
 
@@ -445,7 +361,7 @@ void t.test('an agent that died finds its containers, touches none, and watches 
   // Nobody assigns anything yet: both go on.
   const silent = new ScriptedManager(nodeId);
   await node.agent.stop();
-  node.agent = newAgent(nodeId, node.stateDirectory, silent, node.network);
+  node.agent = newAgent({ ...node, engine, manager: silent });
   await node.agent.start();
   await waitFor('reports of what runs', 10_000, async () =>
     silent.stateOf(kept.id) === TaskState.RUNNING && silent.stateOf(dropped.id) !== undefined
@@ -483,7 +399,7 @@ void t.test('without its files an agent knows containers by their labels', async
   await node.agent.stop();
   const manager = new ScriptedManager(nodeId);
   const elsewhere = join(engine.directory, `${nodeId}-new-state`);
-  node.agent = newAgent(nodeId, elsewhere, manager, node.network);
+  node.agent = newAgent({ ...node, engine, manager, stateDirectory: elsewhere });
   await node.agent.start();
   manager.assign(task);
   await waitFor('adoption', 15_000, async () =>

@@ -8,6 +8,7 @@ import Docker from 'dockerode';
 import { Agent } from '../../../src/agent/agent.js';
 import { DockerExecutor } from '../../../src/agent/docker-executor.js';
 import { SocketBinds } from '../../../src/model/engine-socket.js';
+import { watchProcess } from '../../../src/native/process-watch.js';
 import { createLogger } from '../../../src/observe/logger.js';
 import { systemEnvironment } from '../../../src/observe/system-environment.js';
 import { joinCluster } from '../../../src/rpc/identity/join.js';
@@ -54,6 +55,7 @@ const agent = new Agent({
     preferOfflineImage: true,
     genericResources: [],
     tlsInfo: () => undefined,
+    watchProcess,
   }),
   network,
   environment: env,

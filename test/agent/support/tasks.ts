@@ -100,9 +100,12 @@ export class RecordedNetworking implements NodeNetworking {
     return Promise.resolve();
   }
 
+  /** What the end of a drain waits for. */
+  draining: Promise<void> = Promise.resolve();
+
   drain(taskId: string): Promise<void> {
     this.calls.push(`drain ${taskId}`);
-    return Promise.resolve();
+    return this.draining;
   }
 
   deactivate(taskId: string): Promise<void> {
