@@ -128,9 +128,15 @@ export class RecordCipher {
 
   /** The framed bytes of a record for this place. */
   seal(record: PlainRecord, place: RecordPlace, durableOffset: number): Buffer {
+    const framed = Buffer.allocUnsafe(recordBytes(record.plain.length));
+    this.sealInto(framed, record, place, durableOffset);
+    return framed;
+  }
+
+  /** The same into `framed`, which has just the length for it. */
+  sealInto(framed: Buffer, record: PlainRecord, place: RecordPlace, durableOffset: number): void {
     const { type, plain } = record;
     const bodyBytes = NONCE_BYTES + plain.length + TAG_BYTES;
-    const framed = Buffer.alloc(framedBytes(bodyBytes), PADDING);
     framed.fill(0, 0, RECORD_ALIGNMENT);
     framed.writeUInt16LE(MAGIC, 0);
     framed.writeUInt8(VERSION, 2);
@@ -148,9 +154,9 @@ export class RecordCipher {
     framed.set(cipher.update(plain), body);
     cipher.final();
     framed.set(cipher.getAuthTag(), body + plain.length);
+    framed.fill(PADDING, body + plain.length + TAG_BYTES);
     framed.writeUInt32LE(crc32c(framed, RECORD_ALIGNMENT), 16);
     framed.writeUInt32LE(crc32c(framed, 0, 28), 28);
-    return framed;
   }
 
   /**

@@ -42,6 +42,9 @@ export interface LogPositionOnDisk {
 /** Room kept for the record that closes a segment. */
 const END_BYTES = recordBytes(0);
 
+/** Sealed records written in one go, if they are smaller. */
+const BUFFER_BYTES = 256 * 1024;
+
 /** See the file's head. */
 export class SegmentWriter {
   readonly #directory: string;
@@ -56,6 +59,8 @@ export class SegmentWriter {
   #offset = 0;
   #durableOffset = 0;
   #hasSpare = false;
+  /** Sealed records on their way to the file; as large as the largest of them was. */
+  #buffer = Buffer.allocUnsafe(BUFFER_BYTES);
 
   constructor(options: {
     readonly directory: string;
@@ -87,13 +92,11 @@ export class SegmentWriter {
 
   /** Appends records in order; with `sync` they are on disk at return. */
   append(records: readonly PlainRecord[], sync: boolean): void {
-    let pending: Buffer[] = [];
     let pendingBytes = 0;
     const flush = (): void => {
       if (pendingBytes === 0) return;
-      writeFully(this.#open(), Buffer.concat(pending, pendingBytes), this.#offset);
+      writeFully(this.#open(), this.#buffer.subarray(0, pendingBytes), this.#offset);
       this.#offset += pendingBytes;
-      pending = [];
       pendingBytes = 0;
     };
     for (const record of records) {
@@ -102,8 +105,11 @@ export class SegmentWriter {
         flush();
         this.#cut(bytes);
       }
+      if (pendingBytes + bytes > this.#buffer.length) flush();
+      if (bytes > this.#buffer.length) this.#buffer = Buffer.allocUnsafe(bytes);
       const place = { sequence: this.#sequence, offset: this.#offset + pendingBytes };
-      pending.push(this.#cipher.seal(record, place, this.#durableOffset));
+      const framed = this.#buffer.subarray(pendingBytes, pendingBytes + bytes);
+      this.#cipher.sealInto(framed, record, place, this.#durableOffset);
       pendingBytes += bytes;
       this.#note(record);
     }
