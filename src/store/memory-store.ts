@@ -195,6 +195,7 @@ export class MemoryStore implements Store, EntryTarget {
    */
   restore(bytes: Uint8Array, version: bigint): void {
     const tables = decodeSnapshot(bytes);
+    this.#proposed.doubt();
     const events: StoreEvent[] = [];
     for (const name of TABLE_NAMES) this.#restoreTable(name, tables.get(name) ?? [], events);
     this.#version = version;

@@ -26,7 +26,7 @@ export class ProposedState implements ReadTransaction {
   readonly #drafts = new Map<TableName, Map<string, Draft>>();
   /** Objects of drafts by index keys; made when somebody looks for them. */
   #tables: TableSet = emptyTables();
-  /** Index of the newest entry that was under way when one was refused. */
+  /** Index of the newest entry that is in doubt. */
   #doubtedThrough = 0n;
   readonly #unindexed = new Map<TableName, Set<Draft>>();
 
@@ -80,7 +80,11 @@ export class ProposedState implements ReadTransaction {
    */
   take(index: bigint, request: Uint8Array): readonly Draft[] | undefined {
     const [oldest] = this.#entries;
-    if (oldest?.index !== index || oldest.request !== request) return undefined;
+    if (oldest?.index !== index || oldest.request !== request) {
+      // Membership changes and the like change nothing here.
+      if (request.length > 0) this.doubt();
+      return undefined;
+    }
     this.#entries.shift();
     let isFounded = index > this.#doubtedThrough;
     for (const draft of oldest.drafts) {
@@ -90,7 +94,10 @@ export class ProposedState implements ReadTransaction {
     return isFounded ? oldest.drafts : undefined;
   }
 
-  /** An entry was refused: what is proposed was made on a state that never came, perhaps. */
+  /**
+   * Something came in between, or an entry was refused: what is proposed was made on a state that never
+   * came, perhaps, and is to be tried under the store's rules.
+   */
   doubt(): void {
     this.#doubtedThrough = this.newest?.index ?? this.#doubtedThrough;
   }
