@@ -78,7 +78,7 @@ export class Agent {
       logger,
       stateDirectory: options.stateDirectory,
     });
-    this.reporter = new StatusReporter(logger);
+    this.reporter = new StatusReporter(environment.clock, logger);
     this.worker.listen({
       onStatus: (task) => this.reporter.enqueue(task),
       onRemoved: (taskId) => this.reporter.forget(taskId),

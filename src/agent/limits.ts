@@ -15,6 +15,8 @@ export const RPC_TIMEOUT_MS = 5_000;
  * (20 s). A manager whose disk is slow is no dead one; heartbeats tell.
  */
 export const STATUS_TIMEOUT_MS = 25_000;
+/** States on the way to the one that is wanted wait so long for the next ones, which say more. */
+export const STATUS_GATHER_MS = 50;
 /** How often the node's description is read again; a change reconnects the session. */
 export const DESCRIPTION_PERIOD_MS = 20_000;
 /** Used until a heartbeat answer names the manager's period. */

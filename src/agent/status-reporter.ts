@@ -3,26 +3,33 @@
  * state waits (states are a clock, an older one says nothing more); it is kept until a manager
  * has taken it, over any number of sessions.
  */
+import type { Clock } from '../model/environment.js';
 import type { SkepError } from '../model/errors.js';
 import type { Task } from '../model/gen/docker/swarmkit/v1/objects_pb.js';
-import type { TaskStatus } from '../model/gen/docker/swarmkit/v1/types_pb.js';
+import { TaskState, type TaskStatus } from '../model/gen/docker/swarmkit/v1/types_pb.js';
 import type { Logger } from '../observe/logger.js';
 import { fromRpcError } from '../rpc/errors.js';
 import type { ManagerConnection } from '../rpc/types.js';
-import { WakeFlag } from './async.js';
-import { STATUS_BATCH_MAX, STATUS_TIMEOUT_MS } from './limits.js';
+import { childAbort, sleep, WakeFlag } from './async.js';
+import { STATUS_BATCH_MAX, STATUS_GATHER_MS, STATUS_TIMEOUT_MS } from './limits.js';
 
 /** The states not delivered yet. */
 export class StatusReporter {
   private readonly pending = new Map<string, TaskStatus>();
   private readonly wake = new WakeFlag();
+  /** A state came that somebody waits for. */
+  private readonly hurry = new WakeFlag();
 
-  constructor(private readonly logger: Logger) {}
+  constructor(
+    private readonly clock: Clock,
+    private readonly logger: Logger,
+  ) {}
 
   /** The task's state is to be told; replaces an older one of the same task. */
   enqueue(task: Task): void {
     if (task.status === undefined) return;
     this.pending.set(task.id, task.status);
+    if (isAwaited(task)) this.hurry.raise();
     this.wake.raise();
   }
 
@@ -47,8 +54,23 @@ export class StatusReporter {
   ): Promise<never> {
     for (;;) {
       while (this.pending.size === 0) await this.wake.wait(signal);
+      await this.gather(signal);
       const batch = [...this.pending].slice(0, STATUS_BATCH_MAX);
       await this.send(dispatcher, sessionId, batch, signal);
+    }
+  }
+
+  /** Waits a little for what follows, unless there is a state that somebody waits for. */
+  private async gather(signal: AbortSignal): Promise<void> {
+    const wait = childAbort(signal);
+    const pause = sleep(this.clock, STATUS_GATHER_MS, wait.controller.signal);
+    const hurry = this.hurry.wait(wait.controller.signal);
+    try {
+      await Promise.race([pause, hurry]);
+    } finally {
+      wait.controller.abort();
+      wait.release();
+      await Promise.allSettled([pause, hurry]);
     }
   }
 
@@ -93,4 +115,13 @@ export class StatusReporter {
       if (this.pending.get(taskId) === status) this.pending.delete(taskId);
     }
   }
+}
+
+/**
+ * Whether anything goes on because of this state: the task has come as far as it should, or it has ended.
+ * Those before follow each other within moments, each a call and a write of all managers.
+ */
+function isAwaited({ status, desiredState }: Task): boolean {
+  if (status === undefined) return false;
+  return status.state >= TaskState.RUNNING || status.state >= desiredState || status.err !== '';
 }

@@ -115,7 +115,8 @@ void t.test('one foreign task does not hold up the others', async (t) => {
   });
   const tasks = [containerTask({}), containerTask({}), containerTask({})];
   manager.assign(...tasks);
-  for (const task of tasks) await reaches(manager, task.id, S.RUNNING);
+  // The first is the one that is refused by itself, after the call that had all three.
+  for (const task of tasks.slice(1)) await reaches(manager, task.id, S.RUNNING);
   t.equal(manager.sessions.length, 1);
 });
 
