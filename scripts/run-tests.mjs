@@ -1,7 +1,8 @@
 // Runs formatter, linter and all tests, and ends with one line `N passed, N failed`.
 //   node scripts/run-tests.mjs [--long] [FOLDER ...]    folders under test/, default: all
 // Files that bring up engines, hosts or a data path run one after the other, so that none disturbs another;
-// those of the pure rooms run two at once. --long runs the simulations with many seeds and the files named *.long.ts instead.
+// those of the pure rooms run beside them, with what processor time they leave, and at the end two at once.
+// --long runs the simulations with many seeds and the files named *.long.ts instead.
 import { spawn } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -91,15 +92,17 @@ function comments(lines) {
 }
 
 /** One test file under node's runner; each top-level test of the file counts. */
-async function testFile(file) {
+async function testFile(file, before = []) {
   const start = performance.now();
   const name = path.relative('dist/test', file).replace(/\.js$/, '.ts');
   const lines = [];
   let filePassed = 0;
   let fileFailed = 0;
+  const [program, ...args] = [...before, process.execPath];
   const code = await run(
-    process.execPath,
+    program,
     [
+      ...args,
       '--test',
       '--test-reporter=tap',
       `--test-timeout=${TEST_FILE_TIMEOUT_MS}`,
@@ -142,12 +145,14 @@ function isPure(file) {
   return PURE_ROOMS.includes(path.relative('dist/test', file).split(path.sep)[0]);
 }
 
-async function row(queue) {
-  for (let file = queue.shift(); file !== undefined; file = queue.shift()) await testFile(file);
+async function row(queue, before = []) {
+  for (let file = queue.shift(); file !== undefined; file = queue.shift())
+    await testFile(file, before);
 }
 
-await row(files.filter((file) => !isPure(file)));
 const pure = files.filter(isPure);
-await Promise.all(Array.from({ length: PURE_AT_ONCE }, () => row(pure)));
+const beside = row(pure, ['nice', '-n', '19']);
+await row(files.filter((file) => !isPure(file)));
+await Promise.all([beside, ...Array.from({ length: PURE_AT_ONCE - 1 }, () => row(pure))]);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 && passed > 0 ? 0 : 1;

@@ -359,8 +359,23 @@ async function compareRaw(sides: Sides): Promise<string> {
       differences.push(`${method} ${target} ${body}\nstock: ${theirs}\nours:  ${ours}`);
     }
     if (method === 'DELETE' && theirs.startsWith('20')) await untilGone(sides.stock, target);
+    if (target === '/networks/create' && theirs.startsWith('201'))
+      await untilAllocated(sides.stock);
   }
   return differences.join('\n');
+}
+
+/** A stock manager answers the creation of a network before its allocator has given it a driver and a subnet. */
+async function untilAllocated(socket: string): Promise<void> {
+  await waitFor('the stock swarm to have allocated its networks', 10_000, async () => {
+    const { body } = parseAnswer(
+      await exchange(socket, jsonRequest('GET', '/networks?scope=swarm')),
+    );
+    const networks = JSON.parse(body) as readonly { Scope: string; Driver: string }[];
+    return networks.every(({ Scope, Driver }) => Scope !== 'swarm' || Driver !== '')
+      ? true
+      : undefined;
+  });
 }
 
 /**
