@@ -8,6 +8,7 @@ import { canRunEngines, ENGINE_ADDRESS, IMAGE } from './support/private-engine.j
 import { comparable, installedClis, runCli, words } from './support/cli.js';
 import { exchange, jsonRequest, parseAnswer } from './support/raw-http.js';
 import { waitFor } from '../testbed/commands.js';
+import { dockerRequest } from '../testbed/http.js';
 import { type Sides, startSides } from './support/sides.js';
 
 const BEFORE_INIT = `
@@ -368,10 +369,8 @@ async function compareRaw(sides: Sides): Promise<string> {
 /** A stock manager answers the creation of a network before its allocator has given it a driver and a subnet. */
 async function untilAllocated(socket: string): Promise<void> {
   await waitFor('the stock swarm to have allocated its networks', 10_000, async () => {
-    const { body } = parseAnswer(
-      await exchange(socket, jsonRequest('GET', '/networks?scope=swarm')),
-    );
-    const networks = JSON.parse(body) as readonly { Scope: string; Driver: string }[];
+    const { body } = await dockerRequest(socket, 'GET', '/networks?scope=swarm');
+    const networks = body as readonly { Scope: string; Driver: string }[];
     return networks.every(({ Scope, Driver }) => Scope !== 'swarm' || Driver !== '')
       ? true
       : undefined;
